@@ -1,0 +1,130 @@
+use super::{Channel, Core, Input, Life, Output, Watermarks};
+use crate::{Terminator, TerminatorCodec};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// The settings of a [`Channel`] before it is made.
+///
+/// ```
+/// # let (io, _peer) = tokio::io::duplex(64);
+/// use asynchat::Channel;
+///
+/// let channel = Channel::builder().terminator("\r\n").max_length(1000).build(io);
+/// # drop(channel);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    codec: TerminatorCodec,
+    in_buffer_size: usize,
+    out_buffer_size: usize,
+    high_water: usize,
+    low_water: usize,
+    linger: Duration,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Builder {
+            codec: TerminatorCodec::default(),
+            in_buffer_size: 64 * 1024,
+            out_buffer_size: 64 * 1024,
+            high_water: 128 * 1024,
+            low_water: 32 * 1024,
+            linger: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Builder {
+    /// What the first frame ends at. Default: none.
+    pub fn terminator(mut self, terminator: impl Into<Terminator>) -> Self {
+        self.codec.set_terminator(terminator);
+        self
+    }
+
+    /// The most bytes of content a frame may have in whole mode, the terminator
+    /// not counted. Default: 64 KiB; `usize::MAX` for no limit.
+    pub fn max_length(mut self, max_length: usize) -> Self {
+        self.codec.set_max_length(max_length);
+        self
+    }
+
+    /// Whether frames come in parts, as they arrive. Default: no.
+    pub fn streaming(mut self, streaming: bool) -> Self {
+        self.codec.set_streaming(streaming);
+        self
+    }
+
+    /// Whether the terminator stays at the end of a complete frame. Default: no.
+    pub fn keep_terminator(mut self, keep: bool) -> Self {
+        self.codec.set_keep_terminator(keep);
+        self
+    }
+
+    /// What `Sink` appends to each item. Default: nothing.
+    pub fn encode_terminator(mut self, terminator: impl Into<Terminator>) -> Self {
+        self.codec.set_encode_terminator(terminator);
+        self
+    }
+
+    /// The most bytes to ask for in one read. Default: 65536. Reads start small
+    /// and grow up to this while they come back full.
+    pub fn in_buffer_size(mut self, bytes: usize) -> Self {
+        self.in_buffer_size = bytes;
+        self
+    }
+
+    /// How many bytes of small chunks are gathered for one write. Default: 65536.
+    pub fn out_buffer_size(mut self, bytes: usize) -> Self {
+        self.out_buffer_size = bytes;
+        self
+    }
+
+    /// At how many queued bytes `Sink` and [`Pusher`](crate::Pusher) wait and
+    /// [`run`](Channel::run) stops reading. Default: 128 KiB.
+    pub fn high_water(mut self, bytes: usize) -> Self {
+        self.high_water = bytes;
+        self
+    }
+
+    /// At how many queued bytes they go on. Default: 32 KiB.
+    pub fn low_water(mut self, bytes: usize) -> Self {
+        self.low_water = bytes;
+        self
+    }
+
+    /// How long [`run`](Channel::run) reads on, and drops what it reads, after
+    /// it has shut the writing side down. Default: one second.
+    ///
+    /// Closing a socket with unread input makes the kernel reset it, and that
+    /// destroys the answer on its way to the peer (RFC 9112, section 9.6).
+    /// Zero is for none, and for runtimes without a timer: there any other
+    /// value panics when `run` gets so far.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
+    }
+
+    /// The channel.
+    pub fn build<T: AsyncRead + AsyncWrite + Unpin>(self, io: T) -> Channel<T> {
+        let room = Watermarks::new(self.high_water, self.low_water.min(self.high_water));
+        Channel {
+            io,
+            core: Core {
+                codec: self.codec,
+                input: Input::new(self.in_buffer_size),
+                output: Output::new(self.out_buffer_size, room),
+                inbox: None,
+                life: Life::New,
+                linger: self.linger,
+            },
+        }
+    }
+
+    /// The same with a codec of one's own, whatever its state.
+    pub(super) fn codec(mut self, codec: TerminatorCodec) -> Self {
+        self.codec = codec;
+        self
+    }
+}

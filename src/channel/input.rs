@@ -1,0 +1,99 @@
+//! The reading side: the buffer, how much to read at a time, and where input
+//! ends.
+
+use bytes::BytesMut;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio_util::io::poll_read_buf;
+
+pub(crate) struct Input {
+    pub(crate) buffer: BytesMut,
+    pub(crate) state: InputState,
+    /// How much the next read asks for.
+    read_size: usize,
+    max_read_size: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InputState {
+    Open,
+    /// The peer has ended it; what is buffered is still to be handed out.
+    Ended,
+    /// Everything was handed out, or an error was. It stays so.
+    Done,
+}
+
+impl Input {
+    pub(crate) fn new(in_buffer_size: usize) -> Self {
+        let max_read_size = in_buffer_size.max(1);
+        Input {
+            buffer: BytesMut::new(),
+            state: InputState::Open,
+            read_size: STACK_READ.min(max_read_size),
+            max_read_size,
+        }
+    }
+
+    /// Reads once into the buffer: how many bytes, 0 at the end of input.
+    pub(crate) fn poll_fill<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut T,
+    ) -> Poll<io::Result<usize>>
+    where
+        T: AsyncRead + Unpin,
+    {
+        loop {
+            match ready!(self.poll_fill_once(cx, io)) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Poll::Ready(Err(e)),
+                Ok(n) => {
+                    self.adapt(n);
+                    return Poll::Ready(Ok(n));
+                }
+            }
+        }
+    }
+
+    fn poll_fill_once<T>(&mut self, cx: &mut Context<'_>, io: &mut T) -> Poll<io::Result<usize>>
+    where
+        T: AsyncRead + Unpin,
+    {
+        // A frame far larger than a read has blown the buffer up: give it back.
+        let reclaimable = self.max_read_size.saturating_mul(4);
+        if self.buffer.len() <= self.max_read_size && self.buffer.try_reclaim(reclaimable) {
+            self.buffer = BytesMut::from(self.buffer.as_ref());
+        }
+        if self.buffer.is_empty() && self.read_size <= STACK_READ {
+            // Waiting must not cost a buffer: read into the stack, and allocate
+            // only for what came.
+            let mut stack = [const { MaybeUninit::<u8>::uninit() }; STACK_READ];
+            let mut block = ReadBuf::uninit(&mut stack);
+            let mut part = block.take(self.read_size);
+            ready!(Pin::new(io).poll_read(cx, &mut part))?;
+            self.buffer.extend_from_slice(part.filled());
+            return Poll::Ready(Ok(part.filled().len()));
+        }
+        self.buffer.reserve(self.read_size);
+        let read = poll_read_buf(Pin::new(io), cx, &mut self.buffer);
+        if read.is_pending() && self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+        read
+    }
+
+    /// Reads grow while they come back full, and shrink when they do not.
+    fn adapt(&mut self, read: usize) {
+        if read >= self.read_size {
+            self.read_size = self.read_size.saturating_mul(2).min(self.max_read_size);
+        } else if read < self.read_size / 4 {
+            self.read_size = (self.read_size / 2).max(STACK_READ.min(self.max_read_size));
+        }
+    }
+}
+
+/// The smallest read; up to this size the stack is read into.
+const STACK_READ: usize = 4 * 1024;

@@ -1,0 +1,558 @@
+//! `Channel`: codec, queue and transport, and the one place that polls them.
+
+mod builder;
+mod convert;
+mod input;
+mod output;
+
+pub use self::builder::Builder;
+pub use self::convert::{Parts, UpgradeError};
+pub(crate) use self::input::{Input, InputState};
+pub(crate) use self::output::{Output, Watermarks};
+
+use crate::producer::boxed;
+use crate::pusher::{Inbox, Pushed};
+use crate::{Error, Frame, Pusher, Terminator, TerminatorCodec};
+use bytes::Bytes;
+use futures::{Sink, Stream};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+use std::{fmt, io};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Sleep;
+use tokio_util::codec::Decoder;
+
+/// A transport whose input is cut into frames and whose output is a queue.
+///
+/// Use it in one of three ways: as a `Stream` of [`Frame`]s, with
+/// [`receive`](Self::receive) for request and response, or by handing it a
+/// [`Handler`](crate::Handler) with [`run`](Self::run).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), asynchat::Error> {
+/// # let (here, there) = tokio::io::duplex(64);
+/// # let peer = tokio::spawn(async move {
+/// #     let mut peer = asynchat::Channel::new(there, "\n");
+/// #     assert_eq!(peer.receive("\n").await.unwrap(), "LEN");
+/// #     peer.push("5\nhello");
+/// #     peer.close().await.unwrap();
+/// # });
+/// use asynchat::Channel;
+///
+/// let mut channel = Channel::new(here, "\n");
+/// channel.push("LEN\n"); // sent by whatever is awaited next
+/// let length = channel.receive("\n").await?;
+/// let length: usize = std::str::from_utf8(&length).unwrap().parse().unwrap();
+/// let body = channel.receive(length as u64).await?;
+/// assert_eq!(body, "hello");
+/// # peer.await.unwrap();
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Input
+///
+/// [`set_terminator`](Self::set_terminator) works at any moment, from the
+/// first byte not yet handed out on. Waiting for input also sends output, and
+/// output that cannot be sent never stops reading.
+///
+/// After [`Error::FrameTooLong`] the stream goes on. Any other error ends it:
+/// first come the frames already received, then the error, then `None`, and
+/// that for ever.
+///
+/// # Output
+///
+/// [`push`](Self::push), [`push_slice`](Self::push_slice) and
+/// [`push_with_producer`](Self::push_with_producer) queue raw bytes and never
+/// wait; `Sink` (`feed`, `send`) queues one frame with `encode_terminator`
+/// behind it, and waits at the high-water mark. All share one queue in call
+/// order. Each chunk counts its length plus 64 bytes against that mark and a
+/// producer 1 KiB.
+///
+/// Dropping a channel drops what is queued: [`close`](Self::close) it.
+pub struct Channel<T> {
+    pub(crate) io: T,
+    pub(crate) core: Core,
+}
+
+/// All of a channel but its transport.
+pub(crate) struct Core {
+    pub(crate) codec: TerminatorCodec,
+    pub(crate) input: Input,
+    pub(crate) output: Output,
+    /// Made with the first `Pusher`.
+    pub(crate) inbox: Option<Inbox>,
+    pub(crate) life: Life,
+    pub(crate) linger: Duration,
+}
+
+/// How far `run` has come.
+pub(crate) enum Life {
+    New,
+    Connected,
+    /// Shut down; reading on until the peer has closed or the time is over.
+    Lingering(Pin<Box<Sleep>>),
+    Over,
+}
+
+/// How frames are taken from the input.
+#[derive(Clone, Copy)]
+enum Take {
+    AsSet,
+    Whole,
+}
+
+impl Channel<()> {
+    /// To set more than the terminator before the channel is made.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
+    /// A channel with the default settings, whose first frame ends at
+    /// `terminator`.
+    pub fn new(io: T, terminator: impl Into<Terminator>) -> Self {
+        Channel::builder().terminator(terminator).build(io)
+    }
+
+    /// The next frame, or `None` at the end of input.
+    ///
+    /// Output is sent meanwhile. If a close was asked for, `None` comes only
+    /// when everything queued is sent and the writing side is shut down.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::FrameTooLong`], after which the stream goes on. [`Error::Io`]
+    /// and [`Error::Producer`] come once, after the frames that were received
+    /// before, and are followed by `None`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no byte is lost in either direction.
+    pub async fn next(&mut self) -> Option<Result<Frame, Error>> {
+        poll_fn(|cx| self.poll_frame(cx, Take::AsSet)).await
+    }
+
+    /// Sets the terminator and gives the next frame, complete.
+    ///
+    /// It is whole also in streaming mode, and at most `max_length` bytes. With
+    /// [`Terminator::None`] it is everything up to the end of input. Output is
+    /// sent meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::UnexpectedEof`] with what there was, if input ends first.
+    /// - [`Error::FrameTooLong`]; the next call first finishes skipping it.
+    /// - [`Error::Io`] and [`Error::Producer`], once.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing is consumed before the frame is complete. The
+    /// terminator stays set.
+    pub async fn receive(&mut self, terminator: impl Into<Terminator>) -> Result<Bytes, Error> {
+        self.core.codec.set_terminator(terminator);
+        let to_the_end = *self.core.codec.terminator() == Terminator::None;
+        match poll_fn(|cx| self.poll_frame(cx, Take::Whole)).await {
+            Some(Ok(Frame::Complete(data))) => Ok(data),
+            Some(Ok(Frame::Partial(partial))) => Err(Error::UnexpectedEof { partial }),
+            Some(Err(e)) => Err(e),
+            None if to_the_end => Ok(Bytes::new()),
+            None => Err(Error::UnexpectedEof { partial: Bytes::new() }),
+        }
+    }
+
+    /// Sends everything queued. It does not read.
+    ///
+    /// Behind a producer that never ends it does not end either.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] or [`Error::Producer`] if sending fails, once;
+    /// [`Error::Closed`] after that.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: what is not sent stays queued.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        poll_fn(|cx| self.poll_flush_all(cx)).await
+    }
+
+    /// Sends everything queued and shuts the writing side down.
+    ///
+    /// It does not read; [`next`](Self::next) still gives what comes in.
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the close stays queued, and what is not sent as well.
+    pub async fn close(&mut self) -> Result<(), Error> {
+        self.close_when_done();
+        self.flush().await
+    }
+
+    /// Sends what can be sent without waiting. Ready when nothing is left to
+    /// do, or sending has failed.
+    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.core.absorb(cx.waker());
+        let sent = self.core.output.poll_send(cx, &mut self.io);
+        self.core.publish();
+        sent
+    }
+
+    fn poll_flush_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        ready!(self.poll_send(cx));
+        self.core.output.release();
+        Poll::Ready(self.core.send_result())
+    }
+
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: Take,
+    ) -> Poll<Option<Result<Frame, Error>>> {
+        let sent = self.poll_send(cx);
+        loop {
+            let core = &mut self.core;
+            if core.input.state == InputState::Done {
+                if let Some(error) = core.output.take_failure() {
+                    return Poll::Ready(Some(Err(error)));
+                }
+                if core.output.close_requested() {
+                    // "The end" includes the end of our side.
+                    ready!(sent);
+                }
+                return Poll::Ready(None);
+            }
+            let ended = core.input.state == InputState::Ended;
+            let buffer = &mut core.input.buffer;
+            let frame = match (take, ended) {
+                (Take::AsSet, false) => core.codec.decode(buffer),
+                (Take::AsSet, true) => core.codec.decode_eof(buffer),
+                (Take::Whole, _) => core.codec.decode_whole(buffer, ended),
+            };
+            match frame {
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Err(error) => return Poll::Ready(Some(Err(error))),
+                Ok(None) if ended => core.input.state = InputState::Done,
+                Ok(None) => {
+                    if let Some(error) = ready!(self.poll_more(cx)) {
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads once. Ready when the buffer or the state of input has changed; an
+    /// error is the one that ends everything.
+    pub(crate) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Error>> {
+        let Core { input, output, .. } = &mut self.core;
+        match input.poll_fill(cx, &mut self.io) {
+            Poll::Ready(Ok(0)) => {
+                tracing::debug!(target: "asynchat", "input ended");
+                input.state = InputState::Ended;
+            }
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(e)) => {
+                tracing::debug!(target: "asynchat", error = %e, "reading failed");
+                input.state = InputState::Done;
+                // If writing failed too, that came first; one is enough.
+                return Poll::Ready(Some(output.take_failure().unwrap_or(Error::Io(e))));
+            }
+            Poll::Pending if output.has_failed() => {
+                // Everything received was handed out: now the failure's turn.
+                input.state = InputState::Done;
+                return Poll::Ready(output.take_failure());
+            }
+            Poll::Pending => {
+                output.release();
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(None)
+    }
+}
+
+impl<T> Channel<T> {
+    /// Changes what ends a frame, from the first byte not yet handed out on.
+    pub fn set_terminator(&mut self, terminator: impl Into<Terminator>) {
+        self.core.codec.set_terminator(terminator);
+    }
+
+    /// The terminator in force; of a running count, what remains.
+    #[must_use]
+    pub fn terminator(&self) -> &Terminator {
+        self.core.codec.terminator()
+    }
+
+    /// The byte string that ended the last frame; empty if none did.
+    #[must_use]
+    pub fn ended_by(&self) -> &[u8] {
+        self.core.codec.ended_by()
+    }
+
+    /// Sets the most bytes a frame may have in whole mode.
+    pub fn set_max_length(&mut self, max_length: usize) {
+        self.core.codec.set_max_length(max_length);
+    }
+
+    /// Sets whether frames come in parts, as they arrive.
+    pub fn set_streaming(&mut self, streaming: bool) {
+        self.core.codec.set_streaming(streaming);
+    }
+
+    /// Sets whether the terminator stays at the end of a complete frame.
+    pub fn set_keep_terminator(&mut self, keep: bool) {
+        self.core.codec.set_keep_terminator(keep);
+    }
+
+    /// Sets what `Sink` appends to each item.
+    pub fn set_encode_terminator(&mut self, terminator: impl Into<Terminator>) {
+        self.core.codec.set_encode_terminator(terminator);
+    }
+
+    /// Queues raw bytes. Never waits; see [`queued_bytes`](Self::queued_bytes).
+    ///
+    /// They are sent by whatever is awaited next on this channel. After a
+    /// close they are dropped, with a `warn` event.
+    pub fn push(&mut self, data: impl Into<Bytes>) {
+        if self.core.output.accepts() {
+            self.core.output.queue.push(data.into());
+        }
+    }
+
+    /// Queues a copy of raw bytes. The cheapest way for small ones.
+    pub fn push_slice(&mut self, data: &[u8]) {
+        if self.core.output.accepts() {
+            self.core.output.queue.push_slice(data);
+        }
+    }
+
+    /// Queues a producer: a stream of chunks, sent raw, in its turn.
+    ///
+    /// It is polled only when it is first in the queue and there is room, and
+    /// dropped once: exhausted, failed, discarded or with the channel. If it
+    /// fails, the queue is cleared, the writing side is closed, and the error
+    /// surfaces once as [`Error::Producer`].
+    pub fn push_with_producer<S, B, E>(&mut self, producer: S)
+    where
+        S: Stream<Item = Result<B, E>> + Send + 'static,
+        B: Into<Bytes>,
+        E: Into<io::Error>,
+    {
+        if self.core.output.accepts() {
+            self.core.output.queue.push_producer(boxed(producer));
+        }
+    }
+
+    /// Closes the writing side once everything queued so far is sent.
+    ///
+    /// Input goes on until it ends. From now on `Sink` answers
+    /// [`Error::Closed`] and a [`Pusher`] gives data back.
+    pub fn close_when_done(&mut self) {
+        self.core.close_when_done();
+    }
+
+    /// Drops everything buffered, in both directions. Emergencies only.
+    ///
+    /// That is the input not yet handed out, whole frames included, and the
+    /// output not yet sent, which may cut one of your messages in two. Of an
+    /// unfinished frame the rest is skipped when it comes, through the
+    /// terminator in force, so that its tail does not become a frame. A close
+    /// that was asked for stays.
+    pub fn discard_buffers(&mut self) -> Discarded {
+        let buffer = std::mem::take(&mut self.core.input.buffer);
+        let dropped = self.core.codec.discard(&buffer);
+        // What is left is the beginning of the terminator to skip to.
+        self.core.input.buffer = buffer.as_ref().get(dropped..).unwrap_or_default().into();
+        self.core.discard_output(dropped)
+    }
+
+    /// The bytes received and not yet handed out.
+    #[must_use]
+    pub fn unread(&self) -> &[u8] {
+        &self.core.input.buffer
+    }
+
+    /// What is queued and not sent, as counted against the high-water mark:
+    /// each chunk its length plus 64 bytes, a producer 1 KiB.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.core.output.queued()
+    }
+
+    /// A handle that pushes into this channel from other tasks.
+    pub fn pusher(&mut self) -> Pusher {
+        let output = &self.core.output;
+        self.core
+            .inbox
+            .get_or_insert_with(|| Inbox::new(output.room, output.queued(), !output.is_open()))
+            .pusher()
+    }
+
+    /// The codec, to look at its settings.
+    #[must_use]
+    pub fn codec(&self) -> &TerminatorCodec {
+        &self.core.codec
+    }
+
+    /// The transport.
+    #[must_use]
+    pub fn get_ref(&self) -> &T {
+        &self.io
+    }
+
+    /// The transport. Do not read or write it: the channel would not know.
+    pub fn get_mut(&mut self) -> &mut T {
+        &mut self.io
+    }
+}
+
+impl Core {
+    pub(crate) fn close_when_done(&mut self) {
+        if let Some(inbox) = &self.inbox {
+            let pushed = inbox.close();
+            self.queue_pushed(pushed);
+        }
+        self.output.close_when_done();
+    }
+
+    pub(crate) fn discard_output(&mut self, input_bytes: usize) -> Discarded {
+        let (output_bytes, producers) = self.output.discard();
+        let discarded = Discarded { input_bytes, output_bytes, producers };
+        tracing::debug!(target: "asynchat", ?discarded, "buffers discarded");
+        discarded
+    }
+
+    /// Drops the input of a channel that is being closed.
+    pub(crate) fn drop_input(&mut self) {
+        self.input.buffer.clear();
+        if self.input.state == InputState::Ended {
+            self.input.state = InputState::Done;
+        }
+    }
+
+    /// Moves what was pushed from other tasks into the queue.
+    pub(crate) fn absorb(&mut self, task: &Waker) {
+        let Some(inbox) = &self.inbox else { return };
+        let (pushed, close) = inbox.take(task);
+        self.queue_pushed(pushed);
+        if close {
+            self.output.close_when_done();
+        }
+    }
+
+    fn queue_pushed(&mut self, pushed: Vec<Pushed>) {
+        for item in pushed {
+            match item {
+                _ if !self.output.is_open() => {}
+                Pushed::Chunk(chunk) => self.output.queue.push(chunk),
+                Pushed::Producer(producer) => self.output.queue.push_producer(producer),
+            }
+        }
+    }
+
+    /// Tells the pushers how things stand.
+    fn publish(&self) {
+        match &self.inbox {
+            Some(inbox) if self.output.is_open() => inbox.publish(self.output.queued()),
+            Some(inbox) => drop(inbox.close()),
+            None => {}
+        }
+    }
+
+    /// What to answer when `poll_send` has nothing left to do.
+    fn send_result(&mut self) -> Result<(), Error> {
+        match self.output.take_failure() {
+            Some(error) => Err(error),
+            None if self.output.has_failed() => Err(Error::Closed),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for Channel<T> {
+    type Item = Result<Frame, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_frame(cx, Take::AsSet)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> futures::stream::FusedStream for Channel<T> {
+    fn is_terminated(&self) -> bool {
+        let Core { input, output, .. } = &self.core;
+        input.state == InputState::Done
+            && !output.has_unseen_failure()
+            && (!output.close_requested() || output.is_shut())
+    }
+}
+
+/// One item is one frame, encoded with `encode_terminator`.
+impl<T: AsyncRead + AsyncWrite + Unpin> Sink<Bytes> for Channel<T> {
+    type Error = Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.core.output.is_open() && !self.core.output.has_room() {
+            // What does not fit goes out; whatever stops that wakes us.
+            let sent = self.poll_send(cx);
+            if sent.is_pending() && !self.core.output.has_room() {
+                return Poll::Pending;
+            }
+        }
+        self.core.send_result()?;
+        Poll::Ready(if self.core.output.is_open() { Ok(()) } else { Err(Error::Closed) })
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, item: Bytes) -> Result<(), Error> {
+        let Core { codec, output, .. } = &mut self.core;
+        if !output.is_open() {
+            return Err(Error::Closed);
+        }
+        let ending = codec.ending_for(&item)?;
+        output.queue.push(item);
+        output.queue.push_slice(ending);
+        Ok(())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_flush_all(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.close_when_done();
+        self.poll_flush_all(cx)
+    }
+}
+
+impl<T> fmt::Debug for Channel<T> {
+    /// Shows lengths, never content.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel")
+            .field("terminator", self.terminator())
+            .field("unread", &self.unread().len())
+            .field("queued_bytes", &self.queued_bytes())
+            .field("input", &self.core.input.state)
+            .field("open", &self.core.output.is_open())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What [`discard_buffers`](Channel::discard_buffers) dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Discarded {
+    /// Bytes received and not yet handed out.
+    pub input_bytes: usize,
+    /// Bytes queued or buffered and not yet sent.
+    pub output_bytes: usize,
+    /// Producers in the queue.
+    pub producers: usize,
+}

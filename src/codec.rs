@@ -1,0 +1,583 @@
+use crate::terminator::Progress;
+use crate::{Error, Frame, FrameRef, Terminator};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio_util::codec::{Decoder, Encoder};
+
+/// Cuts a byte stream into frames at a terminator that can change at any time.
+///
+/// It does no I/O. Use it in tokio-util's [`Framed`], [`FramedRead`] and
+/// [`FramedWrite`], call [`decode_slice`] yourself on bytes you own, or use a
+/// [`Channel`](crate::Channel), which has none of `Framed`'s limits (below).
+///
+/// ```
+/// use asynchat::{Frame, Terminator, TerminatorCodec};
+/// use bytes::BytesMut;
+/// use tokio_util::codec::Decoder;
+///
+/// let mut codec = TerminatorCodec::new("\r\n");
+/// let mut input = BytesMut::from("DATA 5\r\nhello");
+/// let line = codec.decode(&mut input)?.and_then(Frame::into_complete);
+/// assert_eq!(line.as_deref(), Some(&b"DATA 5"[..]));
+/// codec.set_terminator(5);
+/// let body = codec.decode(&mut input)?.and_then(Frame::into_complete);
+/// assert_eq!(body.as_deref(), Some(&b"hello"[..]));
+/// # Ok::<(), asynchat::Error>(())
+/// ```
+///
+/// # Two modes
+///
+/// In *whole* mode, the default, a frame comes once, [`Complete`], when its
+/// end is there; without a terminator, what has arrived comes as [`Partial`].
+/// In [*streaming*](Self::set_streaming) mode what has arrived comes at once
+/// as `Partial`, except the longest suffix that could begin a terminator, and
+/// the rest as `Complete`. How the input was cut into reads never changes the
+/// frames (the `Partial`s joined with their `Complete`) or the errors.
+///
+/// The terminator is stripped unless [kept](Self::set_keep_terminator). At the
+/// end of input what is left comes as one `Partial`.
+///
+/// # Limits
+///
+/// A frame of more than [`max_length`](Self::set_max_length) bytes in whole
+/// mode is [`Error::FrameTooLong`], once, as soon as that is certain, and a
+/// count above it before any of its bytes is awaited. The frame is then
+/// skipped through its terminator, whatever is set meanwhile, and the next one
+/// comes normally. Streaming mode and `Terminator::None` hold nothing back and
+/// have no limit.
+///
+/// Time is linear in the input however slowly it drips: a byte is looked at
+/// again at most for the length of a terminator.
+///
+/// # In `Framed`
+///
+/// `Framed` decides when to call the codec, and that has limits you should
+/// know (tokio-util 0.7.20):
+///
+/// - After [`decode`](Decoder::decode) had no frame, it is not called again
+///   until new bytes arrive. A terminator changed through `codec_mut()` at
+///   that point does not see what is buffered until then, and never if input
+///   has ended. Change it right after a frame.
+/// - After an error it gives `None` once and then waits for new bytes, though
+///   good frames may be buffered.
+///
+/// [`Framed`]: tokio_util::codec::Framed
+/// [`FramedRead`]: tokio_util::codec::FramedRead
+/// [`FramedWrite`]: tokio_util::codec::FramedWrite
+/// [`decode_slice`]: Self::decode_slice
+/// [`Complete`]: Frame::Complete
+/// [`Partial`]: Frame::Partial
+#[derive(Clone, Debug)]
+pub struct TerminatorCodec {
+    terminator: Terminator,
+    max_length: usize,
+    streaming: bool,
+    keep_terminator: bool,
+    encode_terminator: Terminator,
+    /// How far `skip`, if any, or else `terminator` was searched for.
+    progress: Progress,
+    /// What the rest of an over-long or discarded frame goes up to.
+    skip: Option<Terminator>,
+    /// Whether part of the current frame has been delivered.
+    mid_frame: bool,
+    ended_by: EndedBy,
+}
+
+#[derive(Clone, Debug)]
+enum EndedBy {
+    Nothing,
+    /// This member of the terminator that is still set.
+    Current(usize),
+    /// This member of one that was set before.
+    Earlier(Terminator, usize),
+}
+
+/// What to do with the undelivered bytes.
+enum Cut {
+    /// Drop this many and look again.
+    Skip(usize),
+    /// Drop this many and report `FrameTooLong`.
+    TooLong(usize),
+    /// The first `consume` bytes go; the first `len` of them are the frame.
+    Complete { len: usize, consume: usize },
+    /// The first bytes are part of a frame.
+    Partial(usize),
+    /// Nothing can be said without more input.
+    Wait,
+}
+
+impl TerminatorCodec {
+    /// The default `max_length`: 64 KiB.
+    pub const DEFAULT_MAX_LENGTH: usize = 64 * 1024;
+
+    /// A codec for frames that end at `terminator`.
+    pub fn new(terminator: impl Into<Terminator>) -> Self {
+        TerminatorCodec {
+            terminator: terminator.into(),
+            max_length: Self::DEFAULT_MAX_LENGTH,
+            streaming: false,
+            keep_terminator: false,
+            encode_terminator: Terminator::None,
+            progress: Progress::default(),
+            skip: None,
+            mid_frame: false,
+            ended_by: EndedBy::Nothing,
+        }
+    }
+
+    /// Sets the terminator, builder-style.
+    #[must_use]
+    pub fn with_terminator(mut self, terminator: impl Into<Terminator>) -> Self {
+        self.set_terminator(terminator);
+        self
+    }
+
+    /// Sets the limit in bytes, builder-style.
+    #[must_use]
+    pub fn with_max_length(mut self, max_length: usize) -> Self {
+        self.set_max_length(max_length);
+        self
+    }
+
+    /// Sets streaming mode, builder-style.
+    #[must_use]
+    pub fn with_streaming(mut self, streaming: bool) -> Self {
+        self.set_streaming(streaming);
+        self
+    }
+
+    /// Sets whether terminators are kept, builder-style.
+    #[must_use]
+    pub fn with_keep_terminator(mut self, keep: bool) -> Self {
+        self.set_keep_terminator(keep);
+        self
+    }
+
+    /// Sets what is appended when encoding, builder-style.
+    #[must_use]
+    pub fn with_encode_terminator(mut self, terminator: impl Into<Terminator>) -> Self {
+        self.set_encode_terminator(terminator);
+        self
+    }
+
+    /// Changes the terminator, from the first byte not yet delivered on.
+    ///
+    /// What an over-long frame still has to skip is skipped under the old one
+    /// first. Setting the same byte string again costs nothing.
+    #[inline]
+    pub fn set_terminator(&mut self, terminator: impl Into<Terminator>) {
+        let terminator = terminator.into();
+        tracing::trace!(target: "asynchat", ?terminator, "terminator set");
+        if terminator == self.terminator {
+            return;
+        }
+        if self.skip.is_none() {
+            self.progress = Progress::default();
+        }
+        self.replace_terminator(terminator);
+    }
+
+    /// Sets the most bytes of content a frame may have in whole mode, the
+    /// terminator not counted; `usize::MAX` for no limit.
+    pub fn set_max_length(&mut self, max_length: usize) {
+        self.max_length = max_length;
+    }
+
+    /// Sets whether frames come in parts, as they arrive.
+    pub fn set_streaming(&mut self, streaming: bool) {
+        self.streaming = streaming;
+    }
+
+    /// Sets whether the terminator stays at the end of a complete frame.
+    pub fn set_keep_terminator(&mut self, keep: bool) {
+        self.keep_terminator = keep;
+    }
+
+    /// Sets what is appended to each encoded item: a byte string, or of a set
+    /// the first. A count and `None` (the default) append nothing.
+    pub fn set_encode_terminator(&mut self, terminator: impl Into<Terminator>) {
+        self.encode_terminator = terminator.into();
+    }
+
+    /// The terminator in force; of a running count, what remains.
+    #[must_use]
+    pub fn terminator(&self) -> &Terminator {
+        &self.terminator
+    }
+
+    /// The most bytes of content a frame may have in whole mode.
+    #[must_use]
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// Whether frames come in parts, as they arrive.
+    #[must_use]
+    pub fn streaming(&self) -> bool {
+        self.streaming
+    }
+
+    /// Whether the terminator stays at the end of a complete frame.
+    #[must_use]
+    pub fn keep_terminator(&self) -> bool {
+        self.keep_terminator
+    }
+
+    /// What is appended to each encoded item.
+    #[must_use]
+    pub fn encode_terminator(&self) -> &Terminator {
+        &self.encode_terminator
+    }
+
+    /// The byte string that ended the last frame handed out: empty if that
+    /// was ended by a count, or was a `Partial`.
+    #[must_use]
+    pub fn ended_by(&self) -> &[u8] {
+        match &self.ended_by {
+            EndedBy::Nothing => b"",
+            EndedBy::Current(member) => self.terminator.member(*member),
+            EndedBy::Earlier(terminator, member) => terminator.member(*member),
+        }
+    }
+
+    /// Whether the rest of an over-long or discarded frame is being skipped.
+    #[must_use]
+    pub fn is_skipping(&self) -> bool {
+        self.skip.is_some()
+    }
+
+    /// Takes the next frame off the front of `src`, without copying.
+    ///
+    /// The frame borrows `src`, not the codec: change the terminator between
+    /// frames as you like. `None` means that `src` holds no further frame.
+    /// What is then left in it must come again, in front of the bytes that
+    /// arrive next; do not put other bytes in its place.
+    ///
+    /// ```
+    /// use asynchat::{FrameRef, TerminatorCodec};
+    ///
+    /// let mut codec = TerminatorCodec::new("\n");
+    /// let mut src = &b"one\ntwo\nthr"[..];
+    /// assert_eq!(codec.decode_slice(&mut src)?, Some(FrameRef::Complete(b"one")));
+    /// assert_eq!(codec.decode_slice(&mut src)?, Some(FrameRef::Complete(b"two")));
+    /// assert_eq!(codec.decode_slice(&mut src)?, None);
+    /// assert_eq!(src, b"thr");
+    /// # Ok::<(), asynchat::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::FrameTooLong`]; call again to go on behind that frame.
+    #[inline]
+    pub fn decode_slice<'b>(&mut self, src: &mut &'b [u8]) -> Result<Option<FrameRef<'b>>, Error> {
+        loop {
+            match self.cut(src) {
+                Cut::Skip(n) => *src = src.get(n..).unwrap_or_default(),
+                Cut::TooLong(n) => {
+                    *src = src.get(n..).unwrap_or_default();
+                    return Err(self.too_long());
+                }
+                Cut::Complete { len, consume } => {
+                    let (frame, rest) = src.split_at_checked(consume).unwrap_or((src, b""));
+                    *src = rest;
+                    return Ok(Some(FrameRef::Complete(frame.get(..len).unwrap_or(frame))));
+                }
+                Cut::Partial(n) => {
+                    let (frame, rest) = src.split_at_checked(n).unwrap_or((src, b""));
+                    *src = rest;
+                    return Ok(Some(FrameRef::Partial(frame)));
+                }
+                Cut::Wait => return Ok(None),
+            }
+        }
+    }
+
+    /// The same when no more input will come: what is left at the end is
+    /// handed out as one `Partial`, or dropped if it was being skipped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::FrameTooLong`]; call again to go on behind that frame.
+    pub fn decode_slice_eof<'b>(
+        &mut self,
+        src: &mut &'b [u8],
+    ) -> Result<Option<FrameRef<'b>>, Error> {
+        if let Some(frame) = self.decode_slice(src)? {
+            return Ok(Some(frame));
+        }
+        let rest = std::mem::take(src);
+        Ok(self.end(rest.len()).then_some(FrameRef::Partial(rest)))
+    }
+
+    /// Like `decode`, but always whole: without a terminator, everything up to
+    /// the end of input is one frame.
+    pub(crate) fn decode_whole(
+        &mut self,
+        src: &mut BytesMut,
+        eof: bool,
+    ) -> Result<Option<Frame>, Error> {
+        while let Cut::Skip(n) = self.cut_skip(src) {
+            src.advance(n.min(src.len()));
+        }
+        if self.skip.is_some() || self.terminator != Terminator::None {
+            let streaming = std::mem::take(&mut self.streaming);
+            let frame = if eof { self.decode_eof(src) } else { self.decode(src) };
+            self.streaming = streaming;
+            return frame;
+        }
+        if src.len() > self.max_length {
+            src.clear();
+            self.begin_skip(Terminator::None);
+            return Err(self.too_long());
+        }
+        Ok(eof.then(|| {
+            self.ended_by = EndedBy::Nothing;
+            Frame::Complete(src.split().freeze())
+        }))
+    }
+
+    /// Drops the whole frames at the front of `src`, and goes on to skip the
+    /// unfinished one, if any: gives how many bytes to drop.
+    pub(crate) fn discard(&mut self, src: &[u8]) -> usize {
+        let mut rest = src;
+        // An over-long frame is dropped like the others.
+        while !matches!(self.decode_slice(&mut rest), Ok(None)) {}
+        let unfinished = self.mid_frame || !rest.is_empty();
+        if unfinished && self.skip.is_none() && self.terminator != Terminator::None {
+            let progress = self.progress;
+            let terminator = self.terminator.clone();
+            if let Terminator::Count(_) = terminator {
+                self.replace_terminator(Terminator::None);
+            }
+            self.begin_skip(terminator);
+            self.progress = progress;
+            while let Cut::Skip(n) = self.cut_skip(rest) {
+                rest = rest.get(n..).unwrap_or_default();
+            }
+        }
+        src.len() - rest.len()
+    }
+
+    /// Decides about the undelivered bytes, all of which are in `src`.
+    #[inline]
+    fn cut(&mut self, src: &[u8]) -> Cut {
+        if self.skip.is_some() {
+            return self.cut_skip(src);
+        }
+        if let Terminator::Count(n) = self.terminator {
+            return self.cut_count(src, n);
+        }
+        let Some((len, member)) = self.terminator.find(src, &mut self.progress) else {
+            return self.cut_unfinished();
+        };
+        self.progress = Progress::default();
+        let consume = len + self.terminator.member(member).len();
+        if len > self.max_length && !self.streaming {
+            return Cut::TooLong(consume);
+        }
+        self.mid_frame = false;
+        self.ended_by = EndedBy::Current(member);
+        Cut::Complete { len: if self.keep_terminator { consume } else { len }, consume }
+    }
+
+    /// The terminator is not there yet.
+    fn cut_unfinished(&mut self) -> Cut {
+        let Progress { from, held } = self.progress;
+        if self.streaming || self.terminator == Terminator::None {
+            self.progress = Progress { from: 0, held };
+            return self.partial(from);
+        }
+        if from > self.max_length {
+            self.begin_skip(self.terminator.clone());
+            self.progress = Progress { from: 0, held };
+            return Cut::TooLong(from);
+        }
+        Cut::Wait
+    }
+
+    fn cut_count(&mut self, src: &[u8], n: u64) -> Cut {
+        let len = usize::try_from(n).unwrap_or(usize::MAX);
+        if !self.streaming && (len > self.max_length || len as u64 != n) {
+            self.replace_terminator(Terminator::None);
+            self.begin_skip(Terminator::Count(n));
+            return Cut::TooLong(0);
+        }
+        if src.len() as u64 >= n {
+            self.replace_terminator(Terminator::None);
+            self.mid_frame = false;
+            self.ended_by = EndedBy::Nothing;
+            return Cut::Complete { len, consume: len };
+        }
+        if !self.streaming {
+            return Cut::Wait;
+        }
+        self.terminator = Terminator::Count(n - src.len() as u64);
+        self.partial(src.len())
+    }
+
+    /// The rest of a skipped frame.
+    #[cold]
+    fn cut_skip(&mut self, src: &[u8]) -> Cut {
+        let Some(skip) = self.skip.take() else { return Cut::Wait };
+        let dropped = match skip {
+            Terminator::Count(n) if n <= src.len() as u64 => n as usize,
+            Terminator::Count(n) => {
+                self.skip = Some(Terminator::Count(n - src.len() as u64));
+                src.len()
+            }
+            skip => match skip.find(src, &mut self.progress) {
+                Some((start, member)) => start + skip.member(member).len(),
+                None => {
+                    let Progress { from, held } = self.progress;
+                    self.progress = Progress { from: 0, held };
+                    self.skip = Some(skip);
+                    return if from == 0 { Cut::Wait } else { Cut::Skip(from) };
+                }
+            },
+        };
+        match self.skip {
+            Some(_) if dropped == 0 => return Cut::Wait,
+            Some(_) => {}
+            None => self.progress = Progress::default(),
+        }
+        Cut::Skip(dropped)
+    }
+
+    fn partial(&mut self, len: usize) -> Cut {
+        if len == 0 {
+            return Cut::Wait;
+        }
+        self.mid_frame = self.terminator != Terminator::None;
+        self.ended_by = EndedBy::Nothing;
+        Cut::Partial(len)
+    }
+
+    /// Input has ended with `left` bytes undelivered: whether they are handed
+    /// out.
+    fn end(&mut self, left: usize) -> bool {
+        self.progress = Progress::default();
+        self.mid_frame = false;
+        let skipped = self.skip.take().is_some();
+        if left == 0 || skipped {
+            return false;
+        }
+        if let Terminator::Count(n) = self.terminator {
+            self.terminator = Terminator::Count(n.saturating_sub(left as u64));
+        }
+        self.ended_by = EndedBy::Nothing;
+        true
+    }
+
+    fn begin_skip(&mut self, terminator: Terminator) {
+        self.skip = Some(terminator);
+        self.mid_frame = false;
+        self.progress = Progress::default();
+    }
+
+    /// Replaces the terminator, but not what `ended_by` says.
+    #[inline]
+    fn replace_terminator(&mut self, terminator: Terminator) {
+        let old = std::mem::replace(&mut self.terminator, terminator);
+        if let EndedBy::Current(member) = self.ended_by {
+            self.ended_by = EndedBy::Earlier(old, member);
+        }
+    }
+
+    #[cold]
+    fn too_long(&self) -> Error {
+        tracing::debug!(target: "asynchat", limit = self.max_length, "frame too long");
+        Error::FrameTooLong { limit: self.max_length }
+    }
+
+    /// What to append to `content` so that it reads back as one frame.
+    pub(crate) fn ending_for(&self, content: &[u8]) -> Result<&[u8], Error> {
+        let terminator = &self.encode_terminator;
+        let ending = terminator.member(0);
+        if ending.is_empty() {
+            return Ok(ending);
+        }
+        let mut progress = Progress::default();
+        if terminator.find(content, &mut progress).is_some() {
+            return Err(Error::TerminatorInContent);
+        }
+        // None lies in the content; one could still lie across its end.
+        let held = content.get(progress.from..).unwrap_or_default();
+        let owned;
+        let edge = if held.is_empty() {
+            ending
+        } else {
+            owned = [held, ending].concat();
+            owned.as_slice()
+        };
+        match terminator.find(edge, &mut Progress::default()) {
+            // Of those that start there the whole ending, not a shorter one.
+            Some((start, member))
+                if start == held.len() && start + terminator.member(member).len() == edge.len() =>
+            {
+                Ok(ending)
+            }
+            _ => Err(Error::TerminatorInContent),
+        }
+    }
+}
+
+impl Default for TerminatorCodec {
+    /// No terminator: everything is handed out as it arrives.
+    fn default() -> Self {
+        Self::new(Terminator::None)
+    }
+}
+
+impl Decoder for TerminatorCodec {
+    type Item = Frame;
+    type Error = Error;
+
+    /// Takes the next frame off `src`, without copying.
+    #[inline]
+    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, Error> {
+        loop {
+            match self.cut(src) {
+                Cut::Skip(n) => src.advance(n.min(src.len())),
+                Cut::TooLong(n) => {
+                    src.advance(n.min(src.len()));
+                    return Err(self.too_long());
+                }
+                Cut::Complete { len, consume } => {
+                    let mut frame = src.split_to(consume.min(src.len())).freeze();
+                    frame.truncate(len);
+                    return Ok(Some(Frame::Complete(frame)));
+                }
+                Cut::Partial(n) => {
+                    return Ok(Some(Frame::Partial(src.split_to(n.min(src.len())).freeze())));
+                }
+                Cut::Wait => return Ok(None),
+            }
+        }
+    }
+
+    fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, Error> {
+        if let Some(frame) = self.decode(src)? {
+            return Ok(Some(frame));
+        }
+        let rest = src.split().freeze();
+        Ok(self.end(rest.len()).then_some(Frame::Partial(rest)))
+    }
+}
+
+impl Encoder<Bytes> for TerminatorCodec {
+    type Error = Error;
+
+    /// Writes `item` as it is, and behind it the `encode_terminator`, if set.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TerminatorInContent`] if a reader with that terminator would
+    /// not read back exactly `item`, be it that the terminator lies in it or
+    /// across its end. Nothing is written then.
+    fn encode(&mut self, item: Bytes, dst: &mut BytesMut) -> Result<(), Error> {
+        let ending = self.ending_for(&item)?;
+        dst.reserve(item.len() + ending.len());
+        dst.put(item);
+        dst.put_slice(ending);
+        Ok(())
+    }
+}

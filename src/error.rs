@@ -1,0 +1,100 @@
+use bytes::Bytes;
+use std::{fmt, io};
+
+/// What can go wrong on a channel or in the codec.
+///
+/// [`FrameTooLong`] is the only one after which input simply goes on: the
+/// over-long frame is skipped and the next one comes normally.
+///
+/// [`FrameTooLong`]: Error::FrameTooLong
+#[non_exhaustive]
+pub enum Error {
+    /// The transport failed.
+    Io(io::Error),
+    /// The peer sent a frame whose content is longer than `limit` bytes.
+    FrameTooLong {
+        /// The `max_length` in force, in bytes of content.
+        limit: usize,
+    },
+    /// The caller's content would not have been read back as one frame,
+    /// because the terminator occurs in it or across its end.
+    TerminatorInContent,
+    /// Input ended before the frame [`receive`](crate::Channel::receive)
+    /// waited for was complete.
+    UnexpectedEof {
+        /// What had arrived of it; empty if input ended between two frames.
+        partial: Bytes,
+    },
+    /// A producer in the output queue failed; nothing behind it was sent.
+    Producer(io::Error),
+    /// The writing side has been closed or has failed before.
+    Closed,
+    /// An upgrade was refused because input was left unread: it was sent
+    /// before the new transport began and must not be taken for part of it.
+    UnreadInput,
+}
+
+impl fmt::Debug for Error {
+    /// Shows lengths, never content.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io(e) => f.debug_tuple("Io").field(e).finish(),
+            Error::FrameTooLong { limit } => {
+                f.debug_struct("FrameTooLong").field("limit", limit).finish()
+            }
+            Error::TerminatorInContent => f.write_str("TerminatorInContent"),
+            Error::UnexpectedEof { partial } => {
+                f.debug_struct("UnexpectedEof").field("partial_len", &partial.len()).finish()
+            }
+            Error::Producer(e) => f.debug_tuple("Producer").field(e).finish(),
+            Error::Closed => f.write_str("Closed"),
+            Error::UnreadInput => f.write_str("UnreadInput"),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io(_) => f.write_str("i/o error"),
+            Error::FrameTooLong { limit } => write!(f, "frame longer than {limit} bytes"),
+            Error::TerminatorInContent => f.write_str("terminator inside the content"),
+            Error::UnexpectedEof { partial } => {
+                write!(f, "input ended after {} bytes of a frame", partial.len())
+            }
+            Error::Producer(_) => f.write_str("producer failed"),
+            Error::Closed => f.write_str("channel closed for writing"),
+            Error::UnreadInput => f.write_str("unread input before the upgrade"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io(e) | Error::Producer(e) => Some(e),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(e: io::Error) -> Self {
+        Error::Io(e)
+    }
+}
+
+impl From<Error> for io::Error {
+    /// For callers that speak `io::Result`; the kind says what it was.
+    fn from(e: Error) -> Self {
+        let kind = match e {
+            Error::Io(e) => return e,
+            Error::FrameTooLong { .. } | Error::UnreadInput => io::ErrorKind::InvalidData,
+            Error::TerminatorInContent => io::ErrorKind::InvalidInput,
+            Error::UnexpectedEof { .. } => io::ErrorKind::UnexpectedEof,
+            Error::Producer(ref e) => e.kind(),
+            Error::Closed => io::ErrorKind::BrokenPipe,
+        };
+        io::Error::new(kind, e)
+    }
+}

@@ -1,0 +1,464 @@
+use crate::channel::{Core, Discarded, InputState, Life};
+use crate::producer::boxed;
+use crate::{Channel, Error, FrameRef, Terminator};
+use bytes::{Buf, Bytes};
+use futures::Stream;
+use std::future::{Future, poll_fn};
+use std::task::{Context, Poll, ready};
+use std::{fmt, io};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// asynchat's callbacks: what [`Channel::run`] calls as input arrives.
+///
+/// They are synchronous and get borrowed data, so that a small frame costs no
+/// allocation. What needs to wait is pushed as a producer, which keeps answers
+/// in order, or written against the channel's `Stream` instead.
+///
+/// In whole mode a frame is one `collect_incoming_data` (none if it is empty)
+/// and one `found_terminator`. In streaming mode data is collected as it
+/// arrives, as in asynchat. Without a terminator, and for what is left at the
+/// end of input, only `collect_incoming_data` is called. What a callback sets
+/// counts from the next byte on. After `close_when_done` no further frame is
+/// handed out.
+///
+/// An `Err` from any of them ends `run` with it; the channel stays as it is.
+///
+/// ```
+/// use asynchat::{Control, Error, Handler};
+///
+/// /// "5\n" and then five bytes, which are sent back.
+/// #[derive(Default)]
+/// struct Echo {
+///     data: Vec<u8>,
+///     in_body: bool,
+/// }
+///
+/// impl Handler for Echo {
+///     type Error = Error;
+///
+///     fn collect_incoming_data(&mut self, _: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+///         self.data.extend_from_slice(data);
+///         Ok(())
+///     }
+///
+///     fn found_terminator(&mut self, channel: &mut Control<'_>) -> Result<(), Error> {
+///         let data = std::mem::take(&mut self.data);
+///         self.in_body = !self.in_body;
+///         if self.in_body {
+///             let length = std::str::from_utf8(&data).ok().and_then(|s| s.parse::<u64>().ok());
+///             channel.set_terminator(length.unwrap_or(0));
+///         } else {
+///             channel.push(data);
+///             channel.set_terminator("\n");
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait Handler {
+    /// What ends `run` early.
+    type Error: From<Error>;
+
+    /// Some bytes have arrived: a whole frame, or in streaming mode, without a
+    /// terminator and at the end of input, a part of one. Never empty.
+    fn collect_incoming_data(
+        &mut self,
+        channel: &mut Control<'_>,
+        data: &[u8],
+    ) -> Result<(), Self::Error>;
+
+    /// The terminator was found, or the count reached: what was collected
+    /// since the last time is a frame.
+    fn found_terminator(&mut self, channel: &mut Control<'_>) -> Result<(), Self::Error>;
+
+    /// A whole frame, in whole mode. By default `collect_incoming_data`, if it
+    /// is not empty, and `found_terminator`; override it if you use no other
+    /// mode and need not collect.
+    #[inline]
+    fn frame(&mut self, channel: &mut Control<'_>, data: &[u8]) -> Result<(), Self::Error> {
+        if !data.is_empty() {
+            self.collect_incoming_data(channel, data)?;
+        }
+        self.found_terminator(channel)
+    }
+
+    /// Once, before anything else: `run` has begun. The place for a greeting.
+    fn connected(&mut self, channel: &mut Control<'_>) -> Result<(), Self::Error> {
+        let _ = channel;
+        Ok(())
+    }
+
+    /// A frame is longer than `max_length`. With `Ok` its rest is skipped and
+    /// the next frame comes normally; by default it is an error.
+    fn frame_too_long(
+        &mut self,
+        channel: &mut Control<'_>,
+        limit: usize,
+    ) -> Result<(), Self::Error> {
+        let _ = channel;
+        Err(Error::FrameTooLong { limit }.into())
+    }
+
+    /// The peer has ended its side, and everything it sent was handed out. By
+    /// default the channel is closed once what is queued has been sent.
+    fn input_ended(&mut self, channel: &mut Control<'_>) -> Result<(), Self::Error> {
+        channel.close_when_done();
+        Ok(())
+    }
+
+    /// Once, at the end: the connection was closed, or lost by this error.
+    /// Not called when `run` ends by `stop` or by an error of a callback.
+    fn closed(&mut self, error: Option<&Error>) {
+        let _ = error;
+    }
+}
+
+/// How [`Channel::run`] came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// Everything was sent and the writing side is shut down.
+    Closed,
+    /// A callback called [`Control::stop`]; the channel is intact.
+    Stopped,
+}
+
+/// The channel, as a [`Handler`]'s callbacks may use it.
+pub struct Control<'a> {
+    core: &'a mut Core,
+    /// The input behind the current frame.
+    rest: &'a [u8],
+    stop: bool,
+}
+
+impl Control<'_> {
+    /// Queues raw bytes; see [`Channel::push`].
+    #[inline]
+    pub fn push(&mut self, data: impl Into<Bytes>) {
+        if self.core.output.accepts() {
+            self.core.output.queue.push(data.into());
+        }
+    }
+
+    /// Queues a copy of raw bytes; see [`Channel::push_slice`].
+    #[inline]
+    pub fn push_slice(&mut self, data: &[u8]) {
+        if self.core.output.accepts() {
+            self.core.output.queue.push_slice(data);
+        }
+    }
+
+    /// Queues a producer; see [`Channel::push_with_producer`].
+    pub fn push_with_producer<S, B, E>(&mut self, producer: S)
+    where
+        S: Stream<Item = Result<B, E>> + Send + 'static,
+        B: Into<Bytes>,
+        E: Into<io::Error>,
+    {
+        if self.core.output.accepts() {
+            self.core.output.queue.push_producer(boxed(producer));
+        }
+    }
+
+    /// Changes what ends a frame, from the next byte on.
+    #[inline]
+    pub fn set_terminator(&mut self, terminator: impl Into<Terminator>) {
+        self.core.codec.set_terminator(terminator);
+    }
+
+    /// The terminator in force; of a running count, what remains.
+    #[must_use]
+    pub fn terminator(&self) -> &Terminator {
+        self.core.codec.terminator()
+    }
+
+    /// The byte string that ended the last frame; empty if none did.
+    #[must_use]
+    pub fn ended_by(&self) -> &[u8] {
+        self.core.codec.ended_by()
+    }
+
+    /// Sets whether frames come in parts, as they arrive.
+    pub fn set_streaming(&mut self, streaming: bool) {
+        self.core.codec.set_streaming(streaming);
+    }
+
+    /// Sets the most bytes a frame may have in whole mode.
+    pub fn set_max_length(&mut self, max_length: usize) {
+        self.core.codec.set_max_length(max_length);
+    }
+
+    /// Closes once everything queued so far is sent. No further frame is
+    /// handed out.
+    pub fn close_when_done(&mut self) {
+        self.core.close_when_done();
+    }
+
+    /// Drops everything buffered; see [`Channel::discard_buffers`].
+    pub fn discard_buffers(&mut self) -> Discarded {
+        let dropped = self.core.codec.discard(self.rest);
+        self.rest = self.rest.get(dropped..).unwrap_or_default();
+        self.core.discard_output(dropped)
+    }
+
+    /// What is queued and not sent; see [`Channel::queued_bytes`].
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.core.output.queued()
+    }
+
+    /// Makes [`run`](Channel::run) return [`Run::Stopped`] after this callback,
+    /// with the channel intact and nothing sent or read in between.
+    pub fn stop(&mut self) {
+        self.stop = true;
+    }
+}
+
+impl fmt::Debug for Control<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control")
+            .field("terminator", self.terminator())
+            .field("queued_bytes", &self.queued_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why frames are not being handed out just now.
+enum Halt {
+    /// There is none.
+    Starved,
+    /// There is no room for answers.
+    Full,
+    /// The runtime gets its turn.
+    TurnOver,
+    Stopped,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
+    /// Runs the connection: calls `handler` as input arrives, sends what it
+    /// pushes, and ends when the channel is closed.
+    ///
+    /// Above the high-water mark nothing is read until output has sunk below
+    /// the low one. After the close it reads on for a while
+    /// ([`linger`](crate::Builder::linger)), so that the answer arrives. The
+    /// runtime gets its turn back after a bounded number of frames and bytes.
+    ///
+    /// # Errors
+    ///
+    /// What a callback returned, or a failure of the transport or of a
+    /// producer, after the frames that were received before.
+    ///
+    /// # Panics
+    ///
+    /// In a runtime without a timer, unless `linger` is zero.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: everything it knows is in the channel. Call it again, with
+    /// the same handler or another.
+    pub fn run<H: Handler + ?Sized>(
+        &mut self,
+        handler: &mut H,
+    ) -> impl Future<Output = Result<Run, H::Error>> {
+        poll_fn(move |cx| self.poll_run(cx, handler))
+    }
+
+    fn poll_run<H: Handler + ?Sized>(
+        &mut self,
+        cx: &mut Context<'_>,
+        handler: &mut H,
+    ) -> Poll<Result<Run, H::Error>> {
+        let mut turn = TURN;
+        if let Life::New = self.core.life {
+            self.core.life = Life::Connected;
+            if self.call(&[], |control| handler.connected(control))?.1 {
+                return Poll::Ready(Ok(Run::Stopped));
+            }
+        }
+        loop {
+            let halt = match self.core.life {
+                Life::Over => return Poll::Ready(Ok(Run::Closed)),
+                Life::Lingering(_) => Halt::Starved,
+                _ => self.dispatch(handler, &mut turn)?,
+            };
+            if let Halt::Stopped = halt {
+                return Poll::Ready(Ok(Run::Stopped));
+            }
+            let sent = self.poll_send(cx);
+            if self.core.output.close_requested() {
+                self.core.drop_input();
+            }
+            if let Halt::TurnOver = halt {
+                // Pending without waiting for anything: we wake ourselves.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if let Halt::Full = halt {
+                if !self.core.output.has_room() {
+                    // `poll_send` is pending: it has filled the queue's place
+                    // for a waker.
+                    ready!(sent);
+                }
+                continue;
+            }
+            if self.core.output.close_requested() && sent.is_ready() {
+                ready!(self.poll_linger(cx));
+                return Poll::Ready(self.end(handler));
+            }
+            if self.core.input.state == InputState::Done {
+                if self.core.output.has_failed() {
+                    return Poll::Ready(self.end(handler));
+                }
+                // Only output is left: it wakes us, or a `Pusher` does.
+                return Poll::Pending;
+            }
+            turn -= TURN_READ;
+            if let Some(error) = ready!(self.poll_more(cx)) {
+                return Poll::Ready(self.end_with(handler, error));
+            }
+        }
+    }
+
+    /// Hands out the frames that are buffered.
+    fn dispatch<H: Handler + ?Sized>(
+        &mut self,
+        handler: &mut H,
+        turn: &mut isize,
+    ) -> Result<Halt, H::Error> {
+        let buffer = std::mem::take(&mut self.core.input.buffer);
+        let mut src = buffer.as_ref();
+        let halt = self.dispatch_slice(handler, &mut src, turn);
+        let consumed = buffer.len() - src.len();
+        self.core.input.buffer = buffer;
+        self.core.input.buffer.advance(consumed);
+        halt
+    }
+
+    fn dispatch_slice<H: Handler + ?Sized>(
+        &mut self,
+        handler: &mut H,
+        src: &mut &[u8],
+        turn: &mut isize,
+    ) -> Result<Halt, H::Error> {
+        loop {
+            if self.core.output.close_requested() {
+                return Ok(Halt::Starved);
+            }
+            if !self.core.output.has_room() {
+                return Ok(Halt::Full);
+            }
+            if *turn < 0 {
+                return Ok(Halt::TurnOver);
+            }
+            let ended = match self.core.input.state {
+                InputState::Open => false,
+                InputState::Ended => true,
+                InputState::Done => return Ok(Halt::Starved),
+            };
+            let before = src.len();
+            let codec = &mut self.core.codec;
+            let streaming = codec.streaming();
+            let frame = if ended { codec.decode_slice_eof(src) } else { codec.decode_slice(src) };
+            *turn -= TURN_FRAME + (before - src.len()) as isize;
+            let rest = *src;
+            let (rest, stop) = match frame {
+                Ok(Some(FrameRef::Complete(data))) if !streaming => {
+                    self.call(rest, |control| handler.frame(control, data))
+                }
+                Ok(Some(FrameRef::Complete(data))) => self.call(rest, |control| {
+                    if !data.is_empty() {
+                        handler.collect_incoming_data(control, data)?;
+                    }
+                    handler.found_terminator(control)
+                }),
+                Ok(Some(FrameRef::Partial(data))) => {
+                    self.call(rest, |control| handler.collect_incoming_data(control, data))
+                }
+                Err(Error::FrameTooLong { limit }) => {
+                    self.call(rest, |control| handler.frame_too_long(control, limit))
+                }
+                // The codec has no other error.
+                Err(error) => return Err(error.into()),
+                Ok(None) if ended => {
+                    self.core.input.state = InputState::Done;
+                    self.call(rest, |control| handler.input_ended(control))
+                }
+                Ok(None) => return Ok(Halt::Starved),
+            }?;
+            *src = rest;
+            if stop {
+                return Ok(Halt::Stopped);
+            }
+        }
+    }
+
+    /// Calls back: gives the input it left, and whether to stop.
+    #[inline]
+    fn call<'r, E>(
+        &mut self,
+        rest: &'r [u8],
+        callback: impl FnOnce(&mut Control<'_>) -> Result<(), E>,
+    ) -> Result<(&'r [u8], bool), E> {
+        let mut control = Control { core: &mut self.core, rest, stop: false };
+        callback(&mut control)?;
+        let (left, stop) = (control.rest.len(), control.stop);
+        Ok((rest.get(rest.len() - left..).unwrap_or_default(), stop))
+    }
+
+    /// Reads on and drops what comes, until the peer has closed its side or
+    /// the time is over.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.core.linger.is_zero() || self.core.output.has_failed() {
+            return Poll::Ready(());
+        }
+        if !matches!(self.core.life, Life::Lingering(_)) {
+            self.core.life = Life::Lingering(Box::pin(tokio::time::sleep(self.core.linger)));
+        }
+        let mut turn = TURN;
+        while self.core.input.state == InputState::Open {
+            if let Life::Lingering(time) = &mut self.core.life {
+                if time.as_mut().poll(cx).is_ready() {
+                    break;
+                }
+            }
+            turn -= TURN_READ;
+            if turn < 0 {
+                // Pending without waiting for anything: we wake ourselves.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if ready!(self.poll_more(cx)).is_some() {
+                // The answer is sent; how the peer goes is its own affair.
+                break;
+            }
+            self.core.drop_input();
+        }
+        Poll::Ready(())
+    }
+
+    fn end<H: Handler + ?Sized>(&mut self, handler: &mut H) -> Result<Run, H::Error> {
+        match self.core.output.take_failure() {
+            Some(error) => self.end_with(handler, error),
+            None => {
+                tracing::debug!(target: "asynchat", "closed");
+                self.core.life = Life::Over;
+                handler.closed(None);
+                Ok(Run::Closed)
+            }
+        }
+    }
+
+    fn end_with<H: Handler + ?Sized>(
+        &mut self,
+        handler: &mut H,
+        error: Error,
+    ) -> Result<Run, H::Error> {
+        self.core.life = Life::Over;
+        handler.closed(Some(&error));
+        Err(error.into())
+    }
+}
+
+/// What one poll of `run` may do, in bytes, and what a frame and a read count.
+const TURN: isize = 512 * 1024;
+const TURN_FRAME: isize = 512;
+const TURN_READ: isize = 32 * 1024;

@@ -1,0 +1,75 @@
+//! Ready-made producers for
+//! [`push_with_producer`](crate::Channel::push_with_producer).
+//!
+//! A producer is any `Stream` of `Result<impl Into<Bytes>, impl Into<io::Error>>`,
+//! so most of what asynchat's successors needed classes for is in `futures`
+//! already: `stream::iter` and `once`, `chain`, `map`, `unfold`, channels. The
+//! three below are those it lacks.
+//!
+//! Where asynchat's `more()` had only the empty string, a stream has three
+//! answers: not ready (`Pending`), exhausted (`None`) and failed (`Err`). An
+//! empty chunk is skipped.
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, stream};
+use std::{io, pin::Pin};
+use tokio::io::AsyncRead;
+use tokio_util::io::ReaderStream;
+
+/// Any producer, as the queue holds it and [`Parts`](crate::Parts) gives it
+/// back.
+pub type BoxProducer = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// Calls `more` until it gives `None`: asynchat's `more()`.
+///
+/// It is called only when there is room for what it gives.
+///
+/// ```
+/// use asynchat::producer;
+///
+/// let mut countdown = 3;
+/// let producer = producer::from_fn(move || {
+///     countdown -= 1;
+///     (countdown >= 0).then(|| format!("{countdown}\r\n").into())
+/// });
+/// # let _ = producer;
+/// ```
+pub fn from_fn<F>(more: F) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static
+where
+    F: FnMut() -> Option<Bytes> + Send + 'static,
+{
+    from_iter(std::iter::from_fn(more))
+}
+
+/// Gives what the iterator gives, chunk by chunk, as room comes free.
+pub fn from_iter<I>(chunks: I) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static
+where
+    I: IntoIterator,
+    I::IntoIter: Send + 'static,
+    I::Item: Into<Bytes>,
+{
+    stream::iter(chunks.into_iter().map(|chunk| Ok(chunk.into())))
+}
+
+/// Reads `reader` to its end, in blocks of up to 16 KiB.
+///
+/// An error of the reader fails the producer.
+pub fn from_reader<R>(reader: R) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static
+where
+    R: AsyncRead + Send + 'static,
+{
+    ReaderStream::with_capacity(reader, READER_BLOCK)
+}
+
+/// Boxes any producer.
+pub(crate) fn boxed<S, B, E>(producer: S) -> BoxProducer
+where
+    S: Stream<Item = Result<B, E>> + Send + 'static,
+    B: Into<Bytes>,
+    E: Into<io::Error>,
+{
+    Box::pin(producer.map(|chunk| chunk.map(Into::into).map_err(Into::into)))
+}
+
+/// Large enough to be sent uncopied, small enough to have many open.
+const READER_BLOCK: usize = 16 * 1024;

@@ -1,0 +1,340 @@
+use crate::channel::Watermarks;
+use crate::producer::{BoxProducer, boxed};
+use crate::queue::{PRODUCER_COST, chunk_cost};
+use bytes::Bytes;
+use futures::Stream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::{fmt, io};
+use tokio::sync::{Notify, Semaphore};
+
+/// Pushes into a channel from other tasks.
+///
+/// Made by [`Channel::pusher`](crate::Channel::pusher). Cheap to clone. What
+/// is pushed joins the channel's queue when the channel is next polled, and
+/// wakes the task that polls it; from one `Pusher` it stays in order. It is
+/// raw bytes: no terminator is appended.
+///
+/// There is room until what is queued (each chunk counts its length plus 64
+/// bytes, a producer 1 KiB) reaches the channel's high-water mark, and then
+/// again when it has sunk to the low one.
+///
+/// For a broadcast use [`try_push`](Self::try_push): a slow reader then costs
+/// its own high-water mark and no more. **Never await [`push`](Self::push) in
+/// a task that owns a channel itself**: it does not send its own output
+/// meanwhile, and two such tasks that fill each other up wait for ever.
+#[derive(Clone)]
+pub struct Pusher {
+    shared: Arc<Shared>,
+}
+
+/// The channel is closed; the data comes back.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Closed<T = Bytes>(pub T);
+
+/// Why [`Pusher::try_push`] did not take the data, which comes back.
+#[derive(Clone, PartialEq, Eq)]
+pub enum TryPushError {
+    /// There is no room now.
+    Full(Bytes),
+    /// The channel is closed.
+    Closed(Bytes),
+}
+
+/// The channel's end of its pushers.
+pub(crate) struct Inbox {
+    shared: Arc<Shared>,
+}
+
+pub(crate) enum Pushed {
+    Chunk(Bytes),
+    Producer(BoxProducer),
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// One permit: whoever holds it is the first in line for room.
+    turn: Semaphore,
+    room: Notify,
+    closed: Notify,
+}
+
+struct State {
+    pushed: Vec<Pushed>,
+    /// What `pushed` counts against the high-water mark.
+    cost: usize,
+    /// What the channel had queued when it was last polled.
+    queued: usize,
+    room: Watermarks,
+    /// Of the task that polls the channel.
+    task: Option<Waker>,
+    closed: bool,
+    close_when_done: bool,
+}
+
+impl Pusher {
+    /// Queues `data`, waiting for room if there is none.
+    ///
+    /// Data of any size is taken when there is room at all. Those who wait are
+    /// served in turn.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`], with the data, if the channel is closed or gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the data was not queued.
+    pub async fn push(&self, data: impl Into<Bytes>) -> Result<(), Closed> {
+        let data = data.into();
+        let cost = chunk_cost(data.len());
+        self.put_in_turn(data, cost, Pushed::Chunk).await.map_err(Closed)
+    }
+
+    /// Queues `data` if there is room.
+    ///
+    /// # Errors
+    ///
+    /// [`TryPushError`], with the data.
+    pub fn try_push(&self, data: impl Into<Bytes>) -> Result<(), TryPushError> {
+        let data = data.into();
+        let cost = chunk_cost(data.len());
+        self.put(data, cost, Pushed::Chunk).map_err(|refused| match refused {
+            Refused::Full(data) => TryPushError::Full(data),
+            Refused::Closed(data) => TryPushError::Closed(data),
+        })
+    }
+
+    /// Queues a producer, waiting for room if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`], with the producer, if the channel is closed or gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the producer is dropped without being polled.
+    pub async fn push_with_producer<S, B, E>(&self, producer: S) -> Result<(), Closed<S>>
+    where
+        S: Stream<Item = Result<B, E>> + Send + 'static,
+        B: Into<Bytes>,
+        E: Into<io::Error>,
+    {
+        let wrap = |producer| Pushed::Producer(boxed(producer));
+        self.put_in_turn(producer, PRODUCER_COST, wrap).await.map_err(Closed)
+    }
+
+    /// Closes the channel's writing side once everything queued so far is
+    /// sent. What is pushed afterwards is given back.
+    pub fn close_when_done(&self) {
+        let mut state = self.shared.lock();
+        state.close_when_done = true;
+        self.shared.close(state);
+    }
+
+    /// Whether the channel takes no more data.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.lock().closed
+    }
+
+    /// Waits until the channel takes no more data.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it changes nothing.
+    pub async fn closed(&self) {
+        let mut closed = std::pin::pin!(self.shared.closed.notified());
+        closed.as_mut().enable();
+        if !self.is_closed() {
+            closed.await;
+        }
+    }
+
+    async fn put_in_turn<D>(
+        &self,
+        mut data: D,
+        cost: usize,
+        wrap: impl Fn(D) -> Pushed,
+    ) -> Result<(), D> {
+        // The semaphore is never closed; without a turn one only waits unfairly.
+        let _turn = self.shared.turn.acquire().await;
+        loop {
+            let mut room = std::pin::pin!(self.shared.room.notified());
+            room.as_mut().enable();
+            data = match self.put(data, cost, &wrap) {
+                Ok(()) => return Ok(()),
+                Err(Refused::Closed(data)) => return Err(data),
+                Err(Refused::Full(data)) => data,
+            };
+            room.await;
+        }
+    }
+
+    fn put<D>(&self, data: D, cost: usize, wrap: impl Fn(D) -> Pushed) -> Result<(), Refused<D>> {
+        let mut state = self.shared.lock();
+        if state.closed {
+            return Err(Refused::Closed(data));
+        }
+        let waiting = state.queued + state.cost;
+        if !state.room.has_room(waiting) {
+            return Err(Refused::Full(data));
+        }
+        match wrap(data) {
+            Pushed::Chunk(data) if data.is_empty() => return Ok(()),
+            pushed => state.pushed.push(pushed),
+        }
+        state.cost += cost;
+        let task = state.task.take();
+        drop(state);
+        if let Some(task) = task {
+            task.wake();
+        }
+        Ok(())
+    }
+}
+
+enum Refused<D> {
+    Full(D),
+    Closed(D),
+}
+
+impl Shared {
+    /// No code of others runs under the lock.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, mut state: MutexGuard<'_, State>) {
+        state.closed = true;
+        let task = state.task.take();
+        drop(state);
+        self.closed.notify_waiters();
+        self.room.notify_one();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}
+
+impl Inbox {
+    pub(crate) fn new(room: Watermarks, queued: usize, closed: bool) -> Self {
+        let state = State {
+            pushed: Vec::new(),
+            cost: 0,
+            queued,
+            room,
+            task: None,
+            closed,
+            close_when_done: false,
+        };
+        Inbox {
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+                turn: Semaphore::new(1),
+                room: Notify::new(),
+                closed: Notify::new(),
+            }),
+        }
+    }
+
+    pub(crate) fn pusher(&self) -> Pusher {
+        Pusher { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Takes what was pushed, and whether to close behind it. From then on a
+    /// push wakes `task`.
+    pub(crate) fn take(&self, task: &Waker) -> (Vec<Pushed>, bool) {
+        let mut state = self.shared.lock();
+        if !state.task.as_ref().is_some_and(|known| known.will_wake(task)) {
+            state.task = Some(task.clone());
+        }
+        state.queued += std::mem::take(&mut state.cost);
+        (std::mem::take(&mut state.pushed), std::mem::take(&mut state.close_when_done))
+    }
+
+    /// Takes no more, and gives what was pushed until now.
+    pub(crate) fn close(&self) -> Vec<Pushed> {
+        let mut state = self.shared.lock();
+        let pushed = std::mem::take(&mut state.pushed);
+        state.cost = 0;
+        if state.closed {
+            return pushed;
+        }
+        self.shared.close(state);
+        pushed
+    }
+
+    /// Says how much the channel has queued now.
+    pub(crate) fn publish(&self, queued: usize) {
+        let mut state = self.shared.lock();
+        state.queued = queued;
+        let waiting = state.queued + state.cost;
+        if state.room.has_room(waiting) {
+            drop(state);
+            self.shared.room.notify_one();
+        }
+    }
+}
+
+impl Drop for Inbox {
+    /// Producers go with the channel, not with the last pusher.
+    fn drop(&mut self) {
+        drop(self.close());
+    }
+}
+
+impl fmt::Debug for Pusher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.shared.lock();
+        f.debug_struct("Pusher")
+            .field("queued", &(state.queued + state.cost))
+            .field("closed", &state.closed)
+            .finish()
+    }
+}
+
+impl TryPushError {
+    /// The data that was not queued.
+    #[must_use]
+    pub fn into_data(self) -> Bytes {
+        match self {
+            TryPushError::Full(data) | TryPushError::Closed(data) => data,
+        }
+    }
+}
+
+impl fmt::Debug for TryPushError {
+    /// Shows the length, never content.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TryPushError::Full(data) => write!(f, "Full({} bytes)", data.len()),
+            TryPushError::Closed(data) => write!(f, "Closed({} bytes)", data.len()),
+        }
+    }
+}
+
+impl fmt::Display for TryPushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TryPushError::Full(_) => "no room in the channel's queue",
+            TryPushError::Closed(_) => "channel closed for writing",
+        })
+    }
+}
+
+impl std::error::Error for TryPushError {}
+
+impl<T> fmt::Debug for Closed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Closed(..)")
+    }
+}
+
+impl<T> fmt::Display for Closed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("channel closed for writing")
+    }
+}
+
+impl<T> std::error::Error for Closed<T> {}

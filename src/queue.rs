@@ -1,0 +1,214 @@
+use crate::producer::BoxProducer;
+use bytes::{Bytes, BytesMut};
+use futures::Sink;
+use std::collections::VecDeque;
+use std::task::{Context, Poll, ready};
+use std::{io, pin::Pin};
+
+/// Output in call order: bytes, and producers of bytes.
+#[derive(Default)]
+pub(crate) struct Queue {
+    entries: VecDeque<Entry>,
+    /// The sum of the entries' costs.
+    cost: usize,
+}
+
+enum Entry {
+    /// Never empty.
+    Chunk(Bytes),
+    /// Small chunks, copied together. Never empty.
+    Gathered(BytesMut),
+    Producer(BoxProducer),
+}
+
+/// Why a queue cannot be drained further.
+#[derive(Debug)]
+pub(crate) enum DrainError {
+    Sink(io::Error),
+    /// The queue has been cleared.
+    Producer(io::Error),
+}
+
+impl Queue {
+    pub(crate) fn push(&mut self, chunk: Bytes) {
+        if chunk.is_empty() {
+            return;
+        }
+        if chunk.len() < LARGE && !self.entries.is_empty() {
+            return self.push_slice(&chunk);
+        }
+        self.append(Entry::Chunk(chunk));
+    }
+
+    pub(crate) fn push_slice(&mut self, chunk: &[u8]) {
+        if chunk.is_empty() {
+            return;
+        }
+        if chunk.len() >= LARGE {
+            return self.append(Entry::Chunk(Bytes::copy_from_slice(chunk)));
+        }
+        if let Some(Entry::Gathered(gathered)) = self.entries.back_mut() {
+            if gathered.len() + chunk.len() <= GATHERED_MAX {
+                gathered.extend_from_slice(chunk);
+                self.cost += chunk.len();
+                return;
+            }
+        }
+        let mut gathered = BytesMut::with_capacity(chunk.len().max(GATHERED_MIN));
+        gathered.extend_from_slice(chunk);
+        self.append(Entry::Gathered(gathered));
+    }
+
+    pub(crate) fn push_producer(&mut self, producer: BoxProducer) {
+        self.append(Entry::Producer(producer));
+    }
+
+    fn append(&mut self, entry: Entry) {
+        self.cost += entry.cost();
+        self.entries.push_back(entry);
+    }
+
+    /// What the entries count against the high-water mark.
+    pub(crate) fn cost(&self) -> usize {
+        self.cost
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Gives the memory of an empty queue back.
+    pub(crate) fn release(&mut self) {
+        if self.entries.is_empty() {
+            self.entries = VecDeque::new();
+        }
+    }
+
+    /// Drops everything: gives the bytes and the number of producers dropped.
+    pub(crate) fn clear(&mut self) -> (usize, usize) {
+        self.cost = 0;
+        // Taken first: a producer's `Drop` is not our code.
+        let entries = std::mem::take(&mut self.entries);
+        entries.iter().fold((0, 0), |(bytes, producers), entry| match entry {
+            Entry::Chunk(chunk) => (bytes + chunk.len(), producers),
+            Entry::Gathered(chunk) => (bytes + chunk.len(), producers),
+            Entry::Producer(_) => (bytes, producers + 1),
+        })
+    }
+
+    /// Takes everything: the chunks up to the first producer, and from there
+    /// on producers (bytes between two of them become one each).
+    pub(crate) fn take(&mut self) -> (Vec<Bytes>, Vec<BoxProducer>) {
+        self.cost = 0;
+        let (mut chunks, mut producers) = (Vec::new(), Vec::new());
+        for entry in std::mem::take(&mut self.entries) {
+            let chunk = match entry {
+                Entry::Producer(producer) => {
+                    producers.push(producer);
+                    continue;
+                }
+                Entry::Chunk(chunk) => chunk,
+                Entry::Gathered(chunk) => chunk.freeze(),
+            };
+            if producers.is_empty() {
+                chunks.push(chunk);
+            } else {
+                producers.push(crate::producer::boxed(crate::producer::from_iter([chunk])));
+            }
+        }
+        (chunks, producers)
+    }
+
+    /// Moves what can be moved into `sink`, in order, and flushes it when the
+    /// queue is empty or its first producer has nothing ready. Ready when
+    /// everything has been sent.
+    ///
+    /// A producer is polled only when the sink is ready to take what it gives.
+    pub(crate) fn poll_drain<S>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut sink: Pin<&mut S>,
+    ) -> Poll<Result<(), DrainError>>
+    where
+        S: Sink<Bytes, Error = io::Error>,
+    {
+        let mut turn = TURN;
+        while let Some(entry) = self.entries.front_mut() {
+            ready!(sink.as_mut().poll_ready(cx)).map_err(DrainError::Sink)?;
+            let Entry::Producer(producer) = entry else {
+                if let Some(chunk) = self.pop() {
+                    sink.as_mut().start_send(chunk).map_err(DrainError::Sink)?;
+                }
+                continue;
+            };
+            match producer.as_mut().poll_next(cx) {
+                Poll::Ready(Some(Ok(chunk))) => {
+                    // An endless producer must not keep the task to itself.
+                    turn -= TURN_CHUNK + chunk.len().min(TURN as usize) as isize;
+                    if !chunk.is_empty() {
+                        sink.as_mut().start_send(chunk).map_err(DrainError::Sink)?;
+                    }
+                    if turn < 0 {
+                        // Pending without waiting for anything: we wake ourselves.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+                Poll::Ready(None) => {
+                    self.pop();
+                }
+                Poll::Ready(Some(Err(e))) => {
+                    self.clear();
+                    return Poll::Ready(Err(DrainError::Producer(e)));
+                }
+                Poll::Pending => {
+                    // What there is goes out; then the producer wakes us.
+                    ready!(sink.as_mut().poll_flush(cx)).map_err(DrainError::Sink)?;
+                    return Poll::Pending;
+                }
+            }
+        }
+        sink.poll_flush(cx).map_err(DrainError::Sink)
+    }
+
+    /// Removes the first entry: its bytes, if it holds any.
+    fn pop(&mut self) -> Option<Bytes> {
+        let entry = self.entries.pop_front()?;
+        self.cost -= entry.cost();
+        match entry {
+            Entry::Chunk(chunk) => Some(chunk),
+            Entry::Gathered(chunk) => Some(chunk.freeze()),
+            Entry::Producer(_) => None,
+        }
+    }
+}
+
+impl Entry {
+    fn cost(&self) -> usize {
+        match self {
+            Entry::Chunk(chunk) => chunk_cost(chunk.len()),
+            Entry::Gathered(chunk) => chunk_cost(chunk.len()),
+            Entry::Producer(_) => PRODUCER_COST,
+        }
+    }
+}
+
+/// What `len` queued bytes count against the high-water mark: so floods of
+/// tiny chunks are bounded too.
+pub(crate) fn chunk_cost(len: usize) -> usize {
+    len.saturating_add(64)
+}
+
+/// What a queued producer counts against the high-water mark.
+pub(crate) const PRODUCER_COST: usize = 1024;
+
+/// From here on a chunk is sent from where it lies instead of being copied.
+pub(crate) const LARGE: usize = 4 * 1024;
+
+/// The first and the largest size of a block of gathered chunks.
+const GATHERED_MIN: usize = 512;
+const GATHERED_MAX: usize = 64 * 1024;
+
+/// What producers may give in one poll, in bytes, and what a chunk counts.
+const TURN: isize = 1024 * 1024;
+const TURN_CHUNK: isize = 1024;
