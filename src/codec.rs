@@ -1,4 +1,4 @@
-use crate::terminator::Progress;
+use crate::terminator::{Found, Progress};
 use crate::{Error, Frame, FrameRef, Terminator};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
@@ -80,15 +80,17 @@ pub struct TerminatorCodec {
     /// Whether part of the current frame has been delivered.
     mid_frame: bool,
     ended_by: EndedBy,
+    /// What `EndedBy::Earlier` speaks of.
+    earlier: Terminator,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum EndedBy {
     Nothing,
     /// This member of the terminator that is still set.
     Current(usize),
     /// This member of one that was set before.
-    Earlier(Terminator, usize),
+    Earlier(usize),
 }
 
 /// What to do with the undelivered bytes.
@@ -121,6 +123,7 @@ impl TerminatorCodec {
             skip: None,
             mid_frame: false,
             ended_by: EndedBy::Nothing,
+            earlier: Terminator::None,
         }
     }
 
@@ -171,7 +174,7 @@ impl TerminatorCodec {
             return;
         }
         if self.skip.is_none() {
-            self.progress = Progress::default();
+            self.progress.reset();
         }
         self.replace_terminator(terminator);
     }
@@ -232,10 +235,10 @@ impl TerminatorCodec {
     /// was ended by a count, or was a `Partial`.
     #[must_use]
     pub fn ended_by(&self) -> &[u8] {
-        match &self.ended_by {
+        match self.ended_by {
             EndedBy::Nothing => b"",
-            EndedBy::Current(member) => self.terminator.member(*member),
-            EndedBy::Earlier(terminator, member) => terminator.member(*member),
+            EndedBy::Current(member) => self.terminator.member(member),
+            EndedBy::Earlier(member) => self.earlier.member(member),
         }
     }
 
@@ -274,7 +277,8 @@ impl TerminatorCodec {
                 Cut::Skip(n) => *src = src.get(n..).unwrap_or_default(),
                 Cut::TooLong(n) => {
                     *src = src.get(n..).unwrap_or_default();
-                    return Err(self.too_long());
+                    self.note_too_long();
+                    return Err(Error::FrameTooLong { limit: self.max_length });
                 }
                 Cut::Complete { len, consume } => {
                     let (frame, rest) = src.split_at_checked(consume).unwrap_or((src, b""));
@@ -326,8 +330,10 @@ impl TerminatorCodec {
         }
         if src.len() > self.max_length {
             src.clear();
+            self.progress.reset();
             self.begin_skip(Terminator::None);
-            return Err(self.too_long());
+            self.note_too_long();
+            return Err(Error::FrameTooLong { limit: self.max_length });
         }
         Ok(eof.then(|| {
             self.ended_by = EndedBy::Nothing;
@@ -343,13 +349,11 @@ impl TerminatorCodec {
         while !matches!(self.decode_slice(&mut rest), Ok(None)) {}
         let unfinished = self.mid_frame || !rest.is_empty();
         if unfinished && self.skip.is_none() && self.terminator != Terminator::None {
-            let progress = self.progress;
             let terminator = self.terminator.clone();
             if let Terminator::Count(_) = terminator {
                 self.replace_terminator(Terminator::None);
             }
             self.begin_skip(terminator);
-            self.progress = progress;
             while let Cut::Skip(n) = self.cut_skip(rest) {
                 rest = rest.get(n..).unwrap_or_default();
             }
@@ -358,7 +362,7 @@ impl TerminatorCodec {
     }
 
     /// Decides about the undelivered bytes, all of which are in `src`.
-    #[inline]
+    #[inline(always)]
     fn cut(&mut self, src: &[u8]) -> Cut {
         if self.skip.is_some() {
             return self.cut_skip(src);
@@ -366,11 +370,13 @@ impl TerminatorCodec {
         if let Terminator::Count(n) = self.terminator {
             return self.cut_count(src, n);
         }
-        let Some((len, member)) = self.terminator.find(src, &mut self.progress) else {
+        let Some(found) = self.terminator.find(src, &mut self.progress) else {
             return self.cut_unfinished();
         };
-        self.progress = Progress::default();
-        let consume = len + self.terminator.member(member).len();
+        let Found { start: len, end: consume, member } = found;
+        if self.progress.from + self.progress.held > 0 {
+            self.progress.reset();
+        }
         if len > self.max_length && !self.streaming {
             return Cut::TooLong(consume);
         }
@@ -380,20 +386,22 @@ impl TerminatorCodec {
     }
 
     /// The terminator is not there yet.
+    #[inline(never)]
     fn cut_unfinished(&mut self) -> Cut {
-        let Progress { from, held } = self.progress;
+        let from = self.progress.from;
         if self.streaming || self.terminator == Terminator::None {
-            self.progress = Progress { from: 0, held };
+            self.progress.from = 0;
             return self.partial(from);
         }
         if from > self.max_length {
             self.begin_skip(self.terminator.clone());
-            self.progress = Progress { from: 0, held };
+            self.progress.from = 0;
             return Cut::TooLong(from);
         }
         Cut::Wait
     }
 
+    #[inline(never)]
     fn cut_count(&mut self, src: &[u8], n: u64) -> Cut {
         let len = usize::try_from(n).unwrap_or(usize::MAX);
         if !self.streaming && (len > self.max_length || len as u64 != n) {
@@ -425,10 +433,10 @@ impl TerminatorCodec {
                 src.len()
             }
             skip => match skip.find(src, &mut self.progress) {
-                Some((start, member)) => start + skip.member(member).len(),
+                Some(found) => found.end,
                 None => {
-                    let Progress { from, held } = self.progress;
-                    self.progress = Progress { from: 0, held };
+                    let from = self.progress.from;
+                    self.progress.from = 0;
                     self.skip = Some(skip);
                     return if from == 0 { Cut::Wait } else { Cut::Skip(from) };
                 }
@@ -437,7 +445,7 @@ impl TerminatorCodec {
         match self.skip {
             Some(_) if dropped == 0 => return Cut::Wait,
             Some(_) => {}
-            None => self.progress = Progress::default(),
+            None => self.progress.reset(),
         }
         Cut::Skip(dropped)
     }
@@ -454,7 +462,7 @@ impl TerminatorCodec {
     /// Input has ended with `left` bytes undelivered: whether they are handed
     /// out.
     fn end(&mut self, left: usize) -> bool {
-        self.progress = Progress::default();
+        self.progress.reset();
         self.mid_frame = false;
         let skipped = self.skip.take().is_some();
         if left == 0 || skipped {
@@ -470,7 +478,6 @@ impl TerminatorCodec {
     fn begin_skip(&mut self, terminator: Terminator) {
         self.skip = Some(terminator);
         self.mid_frame = false;
-        self.progress = Progress::default();
     }
 
     /// Replaces the terminator, but not what `ended_by` says.
@@ -478,14 +485,14 @@ impl TerminatorCodec {
     fn replace_terminator(&mut self, terminator: Terminator) {
         let old = std::mem::replace(&mut self.terminator, terminator);
         if let EndedBy::Current(member) = self.ended_by {
-            self.ended_by = EndedBy::Earlier(old, member);
+            self.earlier = old;
+            self.ended_by = EndedBy::Earlier(member);
         }
     }
 
     #[cold]
-    fn too_long(&self) -> Error {
+    fn note_too_long(&self) {
         tracing::debug!(target: "asynchat", limit = self.max_length, "frame too long");
-        Error::FrameTooLong { limit: self.max_length }
     }
 
     /// What to append to `content` so that it reads back as one frame.
@@ -510,11 +517,7 @@ impl TerminatorCodec {
         };
         match terminator.find(edge, &mut Progress::default()) {
             // Of those that start there the whole ending, not a shorter one.
-            Some((start, member))
-                if start == held.len() && start + terminator.member(member).len() == edge.len() =>
-            {
-                Ok(ending)
-            }
+            Some(found) if found.start == held.len() && found.end == edge.len() => Ok(ending),
             _ => Err(Error::TerminatorInContent),
         }
     }
@@ -539,12 +542,13 @@ impl Decoder for TerminatorCodec {
                 Cut::Skip(n) => src.advance(n.min(src.len())),
                 Cut::TooLong(n) => {
                     src.advance(n.min(src.len()));
-                    return Err(self.too_long());
+                    self.note_too_long();
+                    return Err(Error::FrameTooLong { limit: self.max_length });
                 }
                 Cut::Complete { len, consume } => {
-                    let mut frame = src.split_to(consume.min(src.len())).freeze();
+                    let mut frame = src.split_to(consume.min(src.len()));
                     frame.truncate(len);
-                    return Ok(Some(Frame::Complete(frame)));
+                    return Ok(Some(Frame::Complete(frame.freeze())));
                 }
                 Cut::Partial(n) => {
                     return Ok(Some(Frame::Partial(src.split_to(n.min(src.len())).freeze())));

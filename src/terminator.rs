@@ -163,29 +163,22 @@ impl Pattern {
         }
     }
 
-    /// Where the first occurrence in `src` starts.
+    /// Where the first occurrence in `src` starts, and how long it is.
     #[inline]
-    fn find(&self, src: &[u8], progress: &mut Progress) -> Option<usize> {
+    fn find(&self, src: &[u8], progress: &mut Progress) -> Option<(usize, usize)> {
         match &self.0 {
-            Repr::Inline { word, len: 1 } => {
-                // A single byte has no prefix: all that was seen is done with.
-                let fresh = src.get(progress.from..)?;
-                match memchr(word[7], fresh) {
-                    Some(at) => Some(progress.from + at),
-                    None => {
-                        progress.set(src, 0);
-                        None
-                    }
-                }
-            }
             Repr::Inline { word, len } => {
-                let found = find_inline(*word, usize::from(*len), src, progress.from);
+                let len = usize::from(*len);
+                let found = find_inline(*word, len, src, progress.from, progress.long);
+                if let Some(start) = found {
+                    progress.note(start - progress.from);
+                }
                 if found.is_none() {
                     progress.set(src, self.held(src));
                 }
-                found
+                Some((found?, len))
             }
-            Repr::Long(long) => long.find(src, progress),
+            Repr::Long(long) => Some((long.find(src, progress)?, long.borders.len())),
         }
     }
 
@@ -207,11 +200,38 @@ impl Pattern {
     }
 }
 
+/// `memchr`, with the first bytes looked at here unless frames are `long`: for
+/// a short one the call costs more than the search.
+#[inline(always)]
+fn find_byte(byte: u8, src: &[u8], long: bool) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let Some((first, rest)) = src.split_first_chunk::<PROBE>() else {
+        return memchr(byte, src);
+    };
+    if long {
+        return memchr(byte, src);
+    }
+    let all = ONES * u64::from(byte);
+    let both = u128::from_le_bytes(*first);
+    let mut at = 0;
+    for word in [both as u64, (both >> 64) as u64] {
+        let word = word ^ all;
+        // The lowest high bit set marks the first byte that is now zero.
+        let zeros = word.wrapping_sub(ONES) & !word & HIGHS;
+        if zeros != 0 {
+            return Some(at + zeros.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    Some(memchr(byte, rest)? + at)
+}
+
 /// `memchr` for the last byte and a compare: the fastest on ordinary input.
 /// Where that byte turns up without the rest too often (somebody sends floods
 /// of it), a searcher whose speed does not depend on the input takes over.
 #[inline]
-fn find_inline(word: [u8; 8], len: usize, src: &[u8], from: usize) -> Option<usize> {
+fn find_inline(word: [u8; 8], len: usize, src: &[u8], from: usize, long: bool) -> Option<usize> {
     let [.., last] = word;
     let pattern = u64::from_le_bytes(word);
     let shift = 64 - 8 * len as u32;
@@ -219,7 +239,7 @@ fn find_inline(word: [u8; 8], len: usize, src: &[u8], from: usize) -> Option<usi
     let mut end = first_end;
     let mut credit = 64;
     loop {
-        end += memchr(last, src.get(end - 1..)?)?;
+        end += find_byte(last, src.get(end - 1..)?, long)?;
         let matched = match end.checked_sub(8).and_then(|s| src.get(s..end)?.first_chunk::<8>()) {
             // The bytes before the pattern are shifted out.
             Some(window) => (u64::from_le_bytes(*window) ^ pattern) >> shift == 0,
@@ -340,21 +360,22 @@ impl AnyOf {
         }
     }
 
-    /// Where the terminator starts, and which one it is.
     #[inline]
-    fn find(&self, src: &[u8], progress: &mut Progress) -> Option<(usize, usize)> {
+    fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
         match &self.0 {
             Set::Line => {
                 let fresh = src.get(progress.from..)?;
-                let Some(at) = memchr(b'\n', fresh) else {
+                let Some(at) = find_byte(b'\n', fresh, progress.long) else {
                     progress.set(src, usize::from(src.ends_with(b"\r")));
                     return None;
                 };
+                progress.note(at);
                 let lf = progress.from + at;
-                Some(match lf.checked_sub(1) {
+                let (start, member) = match lf.checked_sub(1) {
                     Some(cr) if src.get(cr) == Some(&b'\r') => (cr, 0),
                     _ => (lf, 1),
-                })
+                };
+                Some(Found { start, end: lf + 1, member })
             }
             Set::Shared(shared) => shared.find(src, progress),
         }
@@ -379,41 +400,55 @@ impl Shared {
         Shared { patterns, searcher }
     }
 
-    fn find(&self, src: &[u8], progress: &mut Progress) -> Option<(usize, usize)> {
+    fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
         let fresh = src.get(progress.from..)?;
         let found = match &self.searcher {
-            Some(searcher) => searcher.find(fresh).map(|m| (m.start(), m.pattern().as_usize())),
+            Some(searcher) => searcher.find(fresh).map(|m| Found {
+                start: m.start(),
+                end: m.end(),
+                member: m.pattern().as_usize(),
+            }),
             None => self.find_each(fresh),
         };
-        if let Some((start, member)) = found {
-            return Some((progress.from + start, member));
+        if let Some(Found { start, end, member }) = found {
+            let from = progress.from;
+            return Some(Found { start: from + start, end: from + end, member });
         }
         let held = self.patterns.iter().map(|p| p.held(src)).max().unwrap_or(0);
-        // Set in one go: `from` must not lie behind any member's prefix.
         progress.set(src, held);
         None
     }
 
     /// The slow way, for sets too large for a searcher.
-    fn find_each(&self, src: &[u8]) -> Option<(usize, usize)> {
-        let mut best: Option<(usize, usize)> = None;
-        let mut src = src;
+    fn find_each(&self, mut src: &[u8]) -> Option<Found> {
+        let mut best: Option<Found> = None;
         for (member, pattern) in self.patterns.iter().enumerate() {
-            let len = pattern.as_bytes().len();
-            let Some(start) = pattern.find(src, &mut Progress::default()) else { continue };
-            // Ends no later than the best so far, because `src` is cut there.
-            let sooner = start + len < src.len();
-            if best.is_none_or(|(best_start, _)| sooner || start < best_start) {
-                best = Some((start, member));
+            let Some((start, len)) = pattern.find(src, &mut Progress::default()) else { continue };
+            let end = start + len;
+            // It ends no later than the best so far, because `src` is cut there.
+            if best.is_none_or(|best| end < best.end || start < best.start) {
+                best = Some(Found { start, end, member });
             }
-            src = src.get(..start + len)?;
+            src = src.get(..end)?;
         }
         best
     }
 }
 
+/// How many bytes `find_byte` looks at itself: two words.
+const PROBE: usize = 16;
+
 /// Bytes of all members together above which no automaton is built.
 const SEARCHER_MAX: usize = 1 << 20;
+
+/// A terminator that was found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// Which one of the set.
+    pub(crate) member: usize,
+}
 
 /// How far the search has come in the bytes not yet delivered.
 ///
@@ -423,27 +458,66 @@ const SEARCHER_MAX: usize = 1 << 20;
 pub(crate) struct Progress {
     pub(crate) from: usize,
     pub(crate) held: usize,
+    /// Whether the last frame was so long that it is not worth looking at the
+    /// first bytes before calling `memchr`.
+    long: bool,
 }
 
 impl Progress {
+    /// Forgets what was seen: other bytes follow.
+    #[inline(always)]
+    pub(crate) fn reset(&mut self) {
+        self.from = 0;
+        self.held = 0;
+    }
+
+    #[inline(always)]
+    fn note(&mut self, found_after: usize) {
+        self.long = found_after >= PROBE;
+    }
     fn set(&mut self, src: &[u8], held: usize) {
-        *self = Progress { from: src.len().saturating_sub(held), held };
+        self.from = src.len().saturating_sub(held);
+        self.held = held;
     }
 }
 
 impl Terminator {
-    /// Looks for the terminator: where it starts, and which member it is.
+    /// Looks for the terminator.
     ///
     /// If it is not there, `progress` says where to go on. It must have been
     /// made by this terminator, or be the default.
+    #[inline(always)]
+    pub(crate) fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
+        // One byte, the most frequent terminator, with the least to decide.
+        if let Terminator::Pattern(Pattern(Repr::Inline { word: [.., byte], len: 1 })) = self {
+            if let Some(fresh) = src.get(progress.from..) {
+                return match find_byte(*byte, fresh, progress.long) {
+                    Some(at) => {
+                        progress.note(at);
+                        let start = progress.from + at;
+                        Some(Found { start, end: start + 1, member: 0 })
+                    }
+                    None => {
+                        progress.set(src, 0);
+                        None
+                    }
+                };
+            }
+        }
+        self.find_other(src, progress)
+    }
+
     #[inline]
-    pub(crate) fn find(&self, src: &[u8], progress: &mut Progress) -> Option<(usize, usize)> {
+    fn find_other(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
         if progress.from + progress.held > src.len() {
             // Somebody shortened the buffer.
             *progress = Progress::default();
         }
         match self {
-            Terminator::Pattern(pattern) => Some((pattern.find(src, progress)?, 0)),
+            Terminator::Pattern(pattern) => {
+                let (start, len) = pattern.find(src, progress)?;
+                Some(Found { start, end: start + len, member: 0 })
+            }
             Terminator::AnyOf(set) => set.find(src, progress),
             Terminator::Count(_) | Terminator::None => {
                 progress.set(src, 0);
