@@ -270,7 +270,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         let mut turn = TURN;
         if let Life::New = self.core.life {
             self.core.life = Life::Connected;
-            if self.call(&[], |control| handler.connected(control))?.1 {
+            if self.call(&mut &[][..], |control| handler.connected(control))? {
                 return Poll::Ready(Ok(Run::Stopped));
             }
         }
@@ -359,49 +359,49 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             let streaming = codec.streaming();
             let frame = if ended { codec.decode_slice_eof(src) } else { codec.decode_slice(src) };
             *turn -= TURN_FRAME + (before - src.len()) as isize;
-            let rest = *src;
-            let (rest, stop) = match frame {
+            let stop = match frame {
                 Ok(Some(FrameRef::Complete(data))) if !streaming => {
-                    self.call(rest, |control| handler.frame(control, data))
+                    self.call(src, |control| handler.frame(control, data))
                 }
-                Ok(Some(FrameRef::Complete(data))) => self.call(rest, |control| {
+                Ok(Some(FrameRef::Complete(data))) => self.call(src, |control| {
                     if !data.is_empty() {
                         handler.collect_incoming_data(control, data)?;
                     }
                     handler.found_terminator(control)
                 }),
                 Ok(Some(FrameRef::Partial(data))) => {
-                    self.call(rest, |control| handler.collect_incoming_data(control, data))
+                    self.call(src, |control| handler.collect_incoming_data(control, data))
                 }
                 Err(Error::FrameTooLong { limit }) => {
-                    self.call(rest, |control| handler.frame_too_long(control, limit))
+                    self.call(src, |control| handler.frame_too_long(control, limit))
                 }
                 // The codec has no other error.
                 Err(error) => return Err(error.into()),
                 Ok(None) if ended => {
                     self.core.input.state = InputState::Done;
-                    self.call(rest, |control| handler.input_ended(control))
+                    self.call(src, |control| handler.input_ended(control))
                 }
                 Ok(None) => return Ok(Halt::Starved),
             }?;
-            *src = rest;
             if stop {
                 return Ok(Halt::Stopped);
             }
         }
     }
 
-    /// Calls back: gives the input it left, and whether to stop.
+    /// Calls back, with the input behind the frame, of which the callback may
+    /// drop some. Gives whether to stop.
     #[inline]
-    fn call<'r, E>(
+    fn call<E>(
         &mut self,
-        rest: &'r [u8],
+        rest: &mut &[u8],
         callback: impl FnOnce(&mut Control<'_>) -> Result<(), E>,
-    ) -> Result<(&'r [u8], bool), E> {
+    ) -> Result<bool, E> {
         let mut control = Control { core: &mut self.core, rest, stop: false };
-        callback(&mut control)?;
+        let result = callback(&mut control);
         let (left, stop) = (control.rest.len(), control.stop);
-        Ok((rest.get(rest.len() - left..).unwrap_or_default(), stop))
+        *rest = rest.get(rest.len() - left..).unwrap_or_default();
+        result.map(|()| stop)
     }
 
     /// Reads on and drops what comes, until the peer has closed its side or

@@ -242,13 +242,17 @@ impl Inbox {
         Pusher { shared: Arc::clone(&self.shared) }
     }
 
-    /// Takes what was pushed, and whether to close behind it. From then on a
-    /// push wakes `task`.
-    pub(crate) fn take(&self, task: &Waker) -> (Vec<Pushed>, bool) {
+    /// From now on a push wakes `task`.
+    pub(crate) fn register(&self, task: &Waker) {
         let mut state = self.shared.lock();
         if !state.task.as_ref().is_some_and(|known| known.will_wake(task)) {
             state.task = Some(task.clone());
         }
+    }
+
+    /// Takes what was pushed, and whether to close behind it.
+    pub(crate) fn take(&self) -> (Vec<Pushed>, bool) {
+        let mut state = self.shared.lock();
         state.queued += std::mem::take(&mut state.cost);
         (std::mem::take(&mut state.pushed), std::mem::take(&mut state.close_when_done))
     }

@@ -4,7 +4,6 @@ use super::{Channel, InputState};
 use crate::{BoxProducer, Error, TerminatorCodec};
 use bytes::BytesMut;
 use std::future::Future;
-use std::task::Waker;
 use std::{fmt, io};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::codec::{Framed, FramedParts};
@@ -84,7 +83,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     // The channel is what the caller had; it is not boxed to please a lint.
     #[allow(clippy::result_large_err)]
     pub fn into_framed(mut self) -> Result<Framed<T, TerminatorCodec>, Channel<T>> {
-        self.core.absorb(Waker::noop());
+        self.core.absorb();
         if self.core.output.queued() > 0 {
             return Err(self);
         }
@@ -157,7 +156,7 @@ impl<T> Channel<T> {
     /// Takes the channel apart, with everything that is buffered and queued.
     #[must_use]
     pub fn into_parts(mut self) -> Parts<T> {
-        self.core.absorb(Waker::noop());
+        self.core.absorb();
         let (unsent, producers) = self.core.output.take();
         Parts {
             io: self.io,

@@ -63,26 +63,44 @@ impl Input {
         T: AsyncRead + Unpin,
     {
         // A frame far larger than a read has blown the buffer up: give it back.
-        let reclaimable = self.max_read_size.saturating_mul(4);
-        if self.buffer.len() <= self.max_read_size && self.buffer.try_reclaim(reclaimable) {
+        let blown_up = self.max_read_size.saturating_mul(4).max(16 * STACK_READ);
+        if self.buffer.len() <= self.max_read_size && self.buffer.try_reclaim(blown_up) {
             self.buffer = BytesMut::from(self.buffer.as_ref());
         }
-        if self.buffer.is_empty() && self.read_size <= STACK_READ {
-            // Waiting must not cost a buffer: read into the stack, and allocate
-            // only for what came.
-            let mut stack = [const { MaybeUninit::<u8>::uninit() }; STACK_READ];
-            let mut block = ReadBuf::uninit(&mut stack);
-            let mut part = block.take(self.read_size);
-            ready!(Pin::new(io).poll_read(cx, &mut part))?;
-            self.buffer.extend_from_slice(part.filled());
-            return Poll::Ready(Ok(part.filled().len()));
-        }
-        self.buffer.reserve(self.read_size);
-        let read = poll_read_buf(Pin::new(io), cx, &mut self.buffer);
+        let read = if self.buffer.is_empty() && self.read_size <= STACK_READ {
+            self.poll_fill_from_stack(cx, io)
+        } else {
+            self.buffer.reserve(self.read_size);
+            poll_read_buf(Pin::new(io), cx, &mut self.buffer)
+        };
         if read.is_pending() && self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }
         read
+    }
+
+    /// Waiting must not cost a buffer: reads into the stack, and allocates only
+    /// for what came.
+    fn poll_fill_from_stack<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut T,
+    ) -> Poll<io::Result<usize>>
+    where
+        T: AsyncRead + Unpin,
+    {
+        let mut stack = [const { MaybeUninit::<u8>::uninit() }; STACK_READ];
+        let size = self.read_size.min(STACK_READ);
+        let mut block = ReadBuf::uninit(stack.get_mut(..size).unwrap_or_default());
+        ready!(Pin::new(io).poll_read(cx, &mut block))?;
+        let read = block.filled();
+        if self.buffer.try_reclaim(read.len()) {
+            self.buffer.extend_from_slice(read);
+        } else {
+            // Of its exact size: a frame that is kept keeps no more than this.
+            self.buffer = BytesMut::from(read);
+        }
+        Poll::Ready(Ok(read.len()))
     }
 
     /// Reads grow while they come back full, and shrink when they do not.

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures::{Sink, Stream};
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::{fmt, io};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -200,7 +200,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Sends what can be sent without waiting. Ready when nothing is left to
     /// do, or sending has failed.
     pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.core.absorb(cx.waker());
+        if let Some(inbox) = &self.core.inbox {
+            inbox.register(cx.waker());
+            self.core.absorb();
+        }
         let sent = self.core.output.poll_send(cx, &mut self.io);
         self.core.publish();
         sent
@@ -425,6 +428,7 @@ impl Core {
     }
 
     pub(crate) fn discard_output(&mut self, input_bytes: usize) -> Discarded {
+        self.absorb();
         let (output_bytes, producers) = self.output.discard();
         let discarded = Discarded { input_bytes, output_bytes, producers };
         tracing::debug!(target: "asynchat", ?discarded, "buffers discarded");
@@ -440,9 +444,9 @@ impl Core {
     }
 
     /// Moves what was pushed from other tasks into the queue.
-    pub(crate) fn absorb(&mut self, task: &Waker) {
+    pub(crate) fn absorb(&mut self) {
         let Some(inbox) = &self.inbox else { return };
-        let (pushed, close) = inbox.take(task);
+        let (pushed, close) = inbox.take();
         self.queue_pushed(pushed);
         if close {
             self.output.close_when_done();
