@@ -197,6 +197,10 @@ impl TerminatorCodec {
 
     /// Sets what is appended to each encoded item: a byte string, or of a set
     /// the first. A count and `None` (the default) append nothing.
+    ///
+    /// Content is refused unless it reads back as exactly one frame, so do not
+    /// put a member first that another member ends before its own end (`"\n\n"`
+    /// before `"\n"`): nothing can be encoded then.
     pub fn set_encode_terminator(&mut self, terminator: impl Into<Terminator>) {
         self.encode_terminator = terminator.into();
     }

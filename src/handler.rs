@@ -72,8 +72,9 @@ pub trait Handler {
     fn found_terminator(&mut self, channel: &mut Control<'_>) -> Result<(), Self::Error>;
 
     /// A whole frame, in whole mode. By default `collect_incoming_data`, if it
-    /// is not empty, and `found_terminator`; override it if you use no other
-    /// mode and need not collect.
+    /// is not empty, and `found_terminator`; override it if you need not
+    /// collect. What is left at the end of input still comes to
+    /// `collect_incoming_data`: it is no frame.
     #[inline]
     fn frame(&mut self, channel: &mut Control<'_>, data: &[u8]) -> Result<(), Self::Error> {
         if !data.is_empty() {
@@ -159,7 +160,8 @@ impl Control<'_> {
         }
     }
 
-    /// Changes what ends a frame, from the next byte on.
+    /// Changes what ends a frame, from the next byte on. Mode and limit stay as
+    /// they are.
     #[inline]
     pub fn set_terminator(&mut self, terminator: impl Into<Terminator>) {
         self.core.codec.set_terminator(terminator);
@@ -185,6 +187,11 @@ impl Control<'_> {
     /// Sets the most bytes a frame may have in whole mode.
     pub fn set_max_length(&mut self, max_length: usize) {
         self.core.codec.set_max_length(max_length);
+    }
+
+    /// Sets whether the terminator stays at the end of a complete frame.
+    pub fn set_keep_terminator(&mut self, keep: bool) {
+        self.core.codec.set_keep_terminator(keep);
     }
 
     /// Closes once everything queued so far is sent. No further frame is

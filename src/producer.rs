@@ -4,14 +4,14 @@
 //! A producer is any `Stream` of `Result<impl Into<Bytes>, impl Into<io::Error>>`,
 //! so most of what asynchat's successors needed classes for is in `futures`
 //! already: `stream::iter` and `once`, `chain`, `map`, `unfold`, channels. The
-//! three below are those it lacks.
+//! ones below are those it lacks.
 //!
 //! Where asynchat's `more()` had only the empty string, a stream has three
 //! answers: not ready (`Pending`), exhausted (`None`) and failed (`Err`). An
 //! empty chunk is skipped.
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use std::{io, pin::Pin};
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
@@ -59,6 +59,32 @@ where
     R: AsyncRead + Send + 'static,
 {
     ReaderStream::with_capacity(reader, READER_BLOCK)
+}
+
+/// Reads exactly `len` bytes of `reader`: for a length that was announced.
+///
+/// A reader that ends before fails the producer with
+/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), so that what is queued
+/// behind it cannot pass for its end. What it has beyond is not sent.
+pub fn from_reader_exact<R>(
+    reader: R,
+    len: u64,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static
+where
+    R: AsyncRead + Send + 'static,
+{
+    let blocks = Box::pin(from_reader(reader));
+    stream::try_unfold((blocks, len), |(mut blocks, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let Some(mut block) = blocks.try_next().await? else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        block.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        let left = left - block.len() as u64;
+        Ok(Some((block, (blocks, left))))
+    })
 }
 
 /// Boxes any producer.

@@ -1,7 +1,7 @@
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use bytes::Bytes;
 use memchr::{memchr, memmem};
-use std::{fmt, sync::Arc};
+use std::{cmp::Reverse, fmt, sync::Arc};
 
 /// What ends a frame.
 ///
@@ -333,6 +333,10 @@ enum Set {
 
 struct Shared {
     patterns: Vec<Pattern>,
+    /// The longest first.
+    by_length: Vec<usize>,
+    /// Of all members, if they have it in common.
+    last_byte: Option<u8>,
     /// `None` if the set is too large for it: then each is searched for.
     searcher: Option<AhoCorasick>,
 }
@@ -397,26 +401,60 @@ impl Shared {
                     .ok()
             })
             .flatten();
-        Shared { patterns, searcher }
+        let mut by_length: Vec<usize> = (0..patterns.len()).collect();
+        by_length.sort_by_key(|&i| Reverse(patterns.get(i).map(|p| p.as_bytes().len())));
+        let mut last_bytes = patterns.iter().map(|p| p.as_bytes().last().copied());
+        let first = last_bytes.next().flatten();
+        let last_byte = first.filter(|_| patterns.len() <= FEW && last_bytes.all(|b| b == first));
+        Shared { patterns, by_length, last_byte, searcher }
     }
 
     fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
         let fresh = src.get(progress.from..)?;
-        let found = match &self.searcher {
-            Some(searcher) => searcher.find(fresh).map(|m| Found {
-                start: m.start(),
-                end: m.end(),
-                member: m.pattern().as_usize(),
-            }),
-            None => self.find_each(fresh),
+        let found = match self.last_byte {
+            Some(byte) => self.find_by_last_byte(byte, fresh),
+            None => self.find_any(fresh),
         };
         if let Some(Found { start, end, member }) = found {
             let from = progress.from;
             return Some(Found { start: from + start, end: from + end, member });
         }
-        let held = self.patterns.iter().map(|p| p.held(src)).max().unwrap_or(0);
+        // What could begin a member lies no further back than where we began.
+        let held = self.patterns.iter().map(|p| p.held(fresh)).max().unwrap_or(0);
         progress.set(src, held);
         None
+    }
+
+    /// `memchr` for the byte they all end in, and a compare with each there:
+    /// the fastest on ordinary input, as `find_inline` is for one.
+    fn find_by_last_byte(&self, byte: u8, src: &[u8]) -> Option<Found> {
+        let mut end = 0;
+        let mut credit = 64;
+        loop {
+            end += memchr(byte, src.get(end..)?)? + 1;
+            let seen = src.get(..end)?;
+            for &member in &self.by_length {
+                let bytes = self.patterns.get(member)?.as_bytes();
+                if seen.ends_with(bytes) {
+                    return Some(Found { start: end - bytes.len(), end, member });
+                }
+            }
+            credit -= 16 * self.patterns.len() as isize;
+            if credit + (end as isize) < 0 {
+                // A flood of that byte: no member has ended up to here.
+                let longest = self.by_length.first().and_then(|&i| self.patterns.get(i))?;
+                let start = end.saturating_sub(longest.as_bytes().len() - 1);
+                let found = self.find_any(src.get(start..)?)?;
+                let Found { start: s, end: e, member } = found;
+                return Some(Found { start: start + s, end: start + e, member });
+            }
+        }
+    }
+
+    fn find_any(&self, src: &[u8]) -> Option<Found> {
+        let Some(searcher) = &self.searcher else { return self.find_each(src) };
+        let found = searcher.find(src)?;
+        Some(Found { start: found.start(), end: found.end(), member: found.pattern().as_usize() })
     }
 
     /// The slow way, for sets too large for a searcher.
@@ -437,6 +475,9 @@ impl Shared {
 
 /// How many bytes `find_byte` looks at itself: two words.
 const PROBE: usize = 16;
+
+/// Up to how many members are compared one by one.
+const FEW: usize = 4;
 
 /// Bytes of all members together above which no automaton is built.
 const SEARCHER_MAX: usize = 1 << 20;

@@ -1,0 +1,741 @@
+//! What the codec tests share: sessions, an oracle too simple to be wrong, and
+//! every way to play a session.
+//!
+//! A session is the settings to start with and what to change after each frame
+//! or error. The oracle takes the input byte by byte and says what must have
+//! come out after each of them; `play_codec` and `play_channel` compare that
+//! with the crate after every piece of the input, and at its end.
+
+#![allow(dead_code)] // Each test file uses its part of this.
+
+use asynchat::{Channel, Error, Frame, Terminator, TerminatorCodec};
+use bytes::BytesMut;
+use futures::StreamExt;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::{fmt, io};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::codec::{Decoder, FramedRead};
+
+/// What ends a frame, in the oracle's words.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Ending {
+    Bytes(Vec<u8>),
+    Any(Vec<Vec<u8>>),
+    Line,
+    Count(u64),
+    Never,
+}
+
+impl Ending {
+    pub(crate) fn build(&self) -> Terminator {
+        match self {
+            Ending::Bytes(bytes) => Terminator::from(bytes.as_slice()),
+            Ending::Any(members) => Terminator::any(members),
+            Ending::Line => Terminator::line(),
+            Ending::Count(n) => Terminator::Count(*n),
+            Ending::Never => Terminator::None,
+        }
+    }
+
+    /// The byte strings to look for, in the order given.
+    pub(crate) fn members(&self) -> Vec<&[u8]> {
+        let mut members: Vec<&[u8]> = match self {
+            Ending::Bytes(bytes) => vec![bytes],
+            Ending::Any(members) => members.iter().map(Vec::as_slice).collect(),
+            Ending::Line => vec![b"\r\n", b"\n"],
+            Ending::Count(_) | Ending::Never => vec![],
+        };
+        members.retain(|member| !member.is_empty());
+        members
+    }
+
+    /// The longest member that `content` ends with.
+    fn at_end_of(&self, content: &[u8]) -> Option<Vec<u8>> {
+        let ends = self.members().into_iter().filter(|member| content.ends_with(member));
+        ends.max_by_key(|member| member.len()).map(<[u8]>::to_vec)
+    }
+
+    /// Length of the longest suffix of `content` that could begin a member.
+    fn held(&self, content: &[u8]) -> usize {
+        let members = self.members();
+        let longest = members.iter().map(|member| member.len()).max().unwrap_or(0);
+        (content.len().saturating_sub(longest)..content.len())
+            .map(|at| &content[at..])
+            .find(|tail| members.iter().any(|m| m.len() > tail.len() && m.starts_with(tail)))
+            .map_or(0, <[u8]>::len)
+    }
+}
+
+impl From<&str> for Ending {
+    fn from(text: &str) -> Self {
+        Ending::Bytes(text.into())
+    }
+}
+
+impl From<Vec<u8>> for Ending {
+    fn from(bytes: Vec<u8>) -> Self {
+        Ending::Bytes(bytes)
+    }
+}
+
+impl<const N: usize> From<[&str; N]> for Ending {
+    fn from(members: [&str; N]) -> Self {
+        Ending::Any(members.iter().map(|member| member.as_bytes().to_vec()).collect())
+    }
+}
+
+impl From<u64> for Ending {
+    fn from(n: u64) -> Self {
+        Ending::Count(n)
+    }
+}
+
+/// An ending together with what the crate makes of it.
+#[derive(Clone)]
+pub(crate) struct Term {
+    pub(crate) ending: Ending,
+    pub(crate) built: Terminator,
+}
+
+impl<E: Into<Ending>> From<E> for Term {
+    fn from(ending: E) -> Self {
+        let ending = ending.into();
+        Term { built: ending.build(), ending }
+    }
+}
+
+impl fmt::Debug for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.built.fmt(f)
+    }
+}
+
+/// What to change after a frame or an error.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Change {
+    pub(crate) term: Option<Term>,
+    pub(crate) streaming: Option<bool>,
+    pub(crate) max_length: Option<usize>,
+    pub(crate) keep: Option<bool>,
+}
+
+/// The settings to start with, and the changes after the first, second, …
+/// frame or error.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) term: Term,
+    pub(crate) streaming: bool,
+    pub(crate) max_length: usize,
+    pub(crate) keep: bool,
+    pub(crate) script: Vec<Change>,
+}
+
+impl Session {
+    pub(crate) fn codec(&self) -> TerminatorCodec {
+        TerminatorCodec::new(self.term.built.clone())
+            .with_streaming(self.streaming)
+            .with_max_length(self.max_length)
+            .with_keep_terminator(self.keep)
+    }
+
+    /// No correct run has more items than this.
+    fn most_items(&self, input: &[u8]) -> usize {
+        2 * input.len() + self.script.len() + 4
+    }
+}
+
+/// One thing that came out, the parts of a frame joined.
+#[derive(Clone, PartialEq)]
+pub(crate) enum Event {
+    Frame {
+        data: Vec<u8>,
+        ended_by: Vec<u8>,
+    },
+    TooLong(usize),
+    /// What was left at the end of input.
+    Rest(Vec<u8>),
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Frame { data, ended_by } => {
+                write!(f, "\"{}\" by \"{}\"", data.escape_ascii(), ended_by.escape_ascii())
+            }
+            Event::TooLong(limit) => write!(f, "too long ({limit})"),
+            Event::Rest(data) => write!(f, "rest \"{}\"", data.escape_ascii()),
+        }
+    }
+}
+
+/// The framing rules, one byte at a time.
+struct Oracle {
+    session: Session,
+    terminator: Ending,
+    built: Terminator,
+    /// What has arrived of the current frame.
+    content: Vec<u8>,
+    /// How an over-long frame ends, and what has arrived of it.
+    skip: Option<(Ending, Vec<u8>)>,
+    events: Vec<Event>,
+}
+
+impl Oracle {
+    fn new(session: &Session) -> Self {
+        let mut oracle = Oracle {
+            session: session.clone(),
+            terminator: session.term.ending.clone(),
+            built: session.term.built.clone(),
+            content: vec![],
+            skip: None,
+            events: vec![],
+        };
+        oracle.without_input();
+        oracle
+    }
+
+    fn byte(&mut self, byte: u8) {
+        if let Some((ending, skipped)) = &mut self.skip {
+            skipped.push(byte);
+            let over = match ending {
+                Ending::Count(n) => skipped.len() as u64 == *n,
+                ending => ending.at_end_of(skipped).is_some(),
+            };
+            if over {
+                self.skip = None;
+            }
+        } else {
+            self.content.push(byte);
+            if let Some(found) = self.terminator.at_end_of(&self.content) {
+                self.found(found);
+            } else if self.terminator == Ending::Count(self.content.len() as u64) {
+                self.spend_count();
+            } else if !self.terminator.members().is_empty() && self.over(self.undelivered_from()) {
+                let content = std::mem::take(&mut self.content);
+                self.skip = Some((self.terminator.clone(), content));
+                self.close(Event::TooLong(self.session.max_length));
+            }
+        }
+        self.without_input();
+    }
+
+    /// Whether that many bytes of content are too many.
+    fn over(&self, len: usize) -> bool {
+        !self.session.streaming && len > self.session.max_length
+    }
+
+    fn found(&mut self, ended_by: Vec<u8>) {
+        let mut data = std::mem::take(&mut self.content);
+        let len = data.len() - ended_by.len();
+        if self.over(len) {
+            return self.close(Event::TooLong(self.session.max_length));
+        }
+        if !self.session.keep {
+            data.truncate(len);
+        }
+        self.close(Event::Frame { data, ended_by });
+    }
+
+    fn spend_count(&mut self) {
+        (self.terminator, self.built) = (Ending::Never, Terminator::None);
+        let data = std::mem::take(&mut self.content);
+        self.close(Event::Frame { data, ended_by: vec![] });
+    }
+
+    /// Counts that are over before any byte of them has come.
+    fn without_input(&mut self) {
+        while let (None, Ending::Count(n)) = (&self.skip, &self.terminator) {
+            let n = *n;
+            if n == 0 {
+                self.spend_count();
+            } else if self.content.is_empty() && self.over(n as usize) {
+                self.skip = Some((Ending::Count(n), vec![]));
+                (self.terminator, self.built) = (Ending::Never, Terminator::None);
+                self.close(Event::TooLong(self.session.max_length));
+            } else {
+                break;
+            }
+        }
+    }
+
+    fn close(&mut self, event: Event) {
+        self.events.push(event);
+        if self.session.script.is_empty() {
+            return;
+        }
+        let change = self.session.script.remove(0);
+        if let Some(term) = change.term {
+            (self.terminator, self.built) = (term.ending, term.built);
+        }
+        self.session.streaming = change.streaming.unwrap_or(self.session.streaming);
+        self.session.max_length = change.max_length.unwrap_or(self.session.max_length);
+        self.session.keep = change.keep.unwrap_or(self.session.keep);
+    }
+
+    fn undelivered_from(&self) -> usize {
+        self.content.len() - self.terminator.held(&self.content)
+    }
+
+    fn state(&self) -> State {
+        let at_once = self.session.streaming || self.terminator.members().is_empty();
+        let waits = matches!(self.terminator, Ending::Count(_)) && !self.session.streaming;
+        let delivered = if at_once && !waits { self.undelivered_from() } else { 0 };
+        let (open, left) = self.content.split_at(delivered);
+        let terminator = match self.terminator {
+            Ending::Count(n) => Terminator::Count(n - open.len() as u64),
+            _ => self.built.clone(),
+        };
+        let left = match &self.skip {
+            None => left,
+            Some((ending, skipped)) => &skipped[skipped.len() - ending.held(skipped)..],
+        };
+        let (open, left) = (open.to_vec(), left.to_vec());
+        State { events: self.events.len(), open, left, terminator, skips: self.skip.is_some() }
+    }
+
+    fn end(mut self) -> Vec<Event> {
+        if self.skip.is_none() && !self.content.is_empty() {
+            self.events.push(Event::Rest(self.content));
+        }
+        self.events
+    }
+}
+
+/// How things stand when some first part of the input has arrived.
+#[derive(Debug)]
+struct State {
+    /// How many events there are.
+    events: usize,
+    /// What was handed out of a frame whose end has not come.
+    open: Vec<u8>,
+    /// What is held back.
+    left: Vec<u8>,
+    terminator: Terminator,
+    skips: bool,
+}
+
+/// What must come out.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    /// After no byte, after the first, …
+    states: Vec<State>,
+    pub(crate) events: Vec<Event>,
+}
+
+pub(crate) fn oracle(session: &Session, input: &[u8]) -> Expected {
+    let mut oracle = Oracle::new(session);
+    let mut states = vec![oracle.state()];
+    for &byte in input {
+        oracle.byte(byte);
+        states.push(oracle.state());
+    }
+    Expected { states, events: oracle.end() }
+}
+
+/// What has come out so far.
+#[derive(Default)]
+struct Trace {
+    events: Vec<Event>,
+    open: Vec<u8>,
+    items: usize,
+}
+
+impl Trace {
+    /// Notes an item; gives whether it ended a frame.
+    fn note(&mut self, item: Result<Frame, Error>, ended_by: &[u8]) -> Result<bool, String> {
+        self.items += 1;
+        match item {
+            Ok(Frame::Partial(data)) if data.is_empty() => Err("an empty Partial".into()),
+            Ok(Frame::Partial(data)) => {
+                if !ended_by.is_empty() {
+                    return Err("ended_by() is set for a Partial".into());
+                }
+                self.open.extend_from_slice(&data);
+                Ok(false)
+            }
+            Ok(Frame::Complete(rest)) => {
+                let mut data = std::mem::take(&mut self.open);
+                data.extend_from_slice(&rest);
+                self.events.push(Event::Frame { data, ended_by: ended_by.to_vec() });
+                Ok(true)
+            }
+            Err(Error::FrameTooLong { limit }) if self.open.is_empty() => {
+                self.events.push(Event::TooLong(limit));
+                Ok(true)
+            }
+            Err(e) => Err(format!("unexpected error {e:?}, open: {:?}", self.open)),
+        }
+    }
+
+    /// Compares with what must have come out of the first `arrived` bytes.
+    fn check(&self, expected: &Expected, arrived: usize) -> Result<(), String> {
+        let state = &expected.states[arrived];
+        let events = &expected.events[..state.events];
+        if self.events == events && self.open == state.open {
+            return Ok(());
+        }
+        Err(format!(
+            "after {arrived} bytes\n  got  {:?} open \"{}\"\n  want {:?} open \"{}\"",
+            self.events,
+            self.open.escape_ascii(),
+            events,
+            state.open.escape_ascii()
+        ))
+    }
+
+    fn check_end(mut self, expected: &Expected) -> Result<(), String> {
+        if !self.open.is_empty() {
+            self.events.push(Event::Rest(self.open));
+        }
+        if self.events == expected.events {
+            return Ok(());
+        }
+        Err(format!("at the end\n  got  {:?}\n  want {:?}", self.events, expected.events))
+    }
+}
+
+/// Whatever has the codec's knobs.
+pub(crate) trait Knobs {
+    fn apply(&mut self, change: &Change);
+}
+
+impl Knobs for TerminatorCodec {
+    fn apply(&mut self, change: &Change) {
+        if let Some(term) = &change.term {
+            self.set_terminator(term.built.clone());
+        }
+        if let Some(streaming) = change.streaming {
+            self.set_streaming(streaming);
+        }
+        if let Some(max_length) = change.max_length {
+            self.set_max_length(max_length);
+        }
+        if let Some(keep) = change.keep {
+            self.set_keep_terminator(keep);
+        }
+    }
+}
+
+impl<T> Knobs for Channel<T> {
+    fn apply(&mut self, change: &Change) {
+        if let Some(term) = &change.term {
+            self.set_terminator(term.built.clone());
+        }
+        if let Some(streaming) = change.streaming {
+            self.set_streaming(streaming);
+        }
+        if let Some(max_length) = change.max_length {
+            self.set_max_length(max_length);
+        }
+        if let Some(keep) = change.keep {
+            self.set_keep_terminator(keep);
+        }
+    }
+}
+
+/// The two ways to call the codec.
+pub(crate) trait Source: Default {
+    fn push(&mut self, bytes: &[u8]);
+    fn left(&self) -> &[u8];
+    fn take(&mut self, codec: &mut TerminatorCodec, eof: bool) -> Result<Option<Frame>, Error>;
+}
+
+/// `decode` and `decode_eof`.
+#[derive(Default)]
+pub(crate) struct Owned(BytesMut);
+
+impl Source for Owned {
+    fn push(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn left(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn take(&mut self, codec: &mut TerminatorCodec, eof: bool) -> Result<Option<Frame>, Error> {
+        if eof { codec.decode_eof(&mut self.0) } else { codec.decode(&mut self.0) }
+    }
+}
+
+/// `decode_slice` and `decode_slice_eof`.
+#[derive(Default)]
+pub(crate) struct Borrowed(Vec<u8>);
+
+impl Source for Borrowed {
+    fn push(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn left(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn take(&mut self, codec: &mut TerminatorCodec, eof: bool) -> Result<Option<Frame>, Error> {
+        let mut src = self.0.as_slice();
+        let frame =
+            if eof { codec.decode_slice_eof(&mut src) } else { codec.decode_slice(&mut src) };
+        let frame = frame.map(|frame| frame.map(|frame| frame.into_owned()));
+        let left = src.to_vec();
+        self.0 = left;
+        frame
+    }
+}
+
+/// `input` cut before each of the `cuts`, which ascend.
+fn pieces<'i>(input: &'i [u8], cuts: &[usize]) -> Vec<&'i [u8]> {
+    let mut from = 0;
+    let mut pieces = vec![];
+    for &cut in cuts.iter().chain([&input.len()]) {
+        if cut > from {
+            pieces.push(&input[from..cut]);
+            from = cut;
+        }
+    }
+    pieces
+}
+
+/// Plays a session on the bare codec. `before` is done before each call.
+pub(crate) fn play_codec<S: Source>(
+    session: &Session,
+    input: &[u8],
+    cuts: &[usize],
+    expected: &Expected,
+    before: fn(&mut TerminatorCodec),
+) -> Result<(), String> {
+    let mut codec = session.codec();
+    let mut source = S::default();
+    let mut trace = Trace::default();
+    let mut script = session.script.iter();
+    let mut drain = |codec: &mut TerminatorCodec, source: &mut S, trace: &mut Trace, eof| {
+        loop {
+            before(codec);
+            let Some(item) = source.take(codec, eof).transpose() else { return Ok(()) };
+            if trace.note(item, codec.ended_by())? {
+                script.next().inspect(|change| codec.apply(change));
+            }
+            if trace.items > session.most_items(input) {
+                return Err("endless items".to_string());
+            }
+        }
+    };
+    drain(&mut codec, &mut source, &mut trace, false)?;
+    trace.check(expected, 0)?;
+    let mut arrived = 0;
+    for piece in pieces(input, cuts) {
+        source.push(piece);
+        arrived += piece.len();
+        drain(&mut codec, &mut source, &mut trace, false)?;
+        trace.check(expected, arrived)?;
+        let state = &expected.states[arrived];
+        let seen = (source.left(), codec.terminator(), codec.is_skipping());
+        if seen != (state.left.as_slice(), &state.terminator, state.skips) {
+            return Err(format!("after {arrived} bytes: {seen:?} for {state:?}"));
+        }
+    }
+    let items = trace.items;
+    drain(&mut codec, &mut source, &mut trace, true)?;
+    if trace.items > items + 1 {
+        return Err("the end came in more than one part".into());
+    }
+    if !source.left().is_empty() {
+        return Err("bytes left behind the end".into());
+    }
+    trace.check_end(expected)
+}
+
+/// Hands out its pieces, not ready before each and before the end.
+pub(crate) struct Scripted {
+    pieces: VecDeque<Vec<u8>>,
+    ready: bool,
+    handed_out: usize,
+}
+
+impl Scripted {
+    pub(crate) fn new(input: &[u8], cuts: &[usize]) -> Self {
+        let pieces = pieces(input, cuts).into_iter().map(<[u8]>::to_vec).collect();
+        Scripted { pieces, ready: false, handed_out: 0 }
+    }
+}
+
+impl AsyncRead for Scripted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !std::mem::replace(&mut self.ready, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if let Some(mut piece) = self.pieces.pop_front() {
+            let rest = piece.split_off(piece.len().min(buf.remaining()));
+            buf.put_slice(&piece);
+            self.handed_out += piece.len();
+            self.ready = !rest.is_empty();
+            if self.ready {
+                self.pieces.push_front(rest);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Scripted {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Plays a session on a `Channel`, polled by hand.
+pub(crate) fn play_channel(
+    session: &Session,
+    input: &[u8],
+    cuts: &[usize],
+    expected: &Expected,
+) -> Result<(), String> {
+    let channel = Channel::builder()
+        .terminator(session.term.built.clone())
+        .streaming(session.streaming)
+        .max_length(session.max_length)
+        .keep_terminator(session.keep)
+        .build(Scripted::new(input, cuts));
+    let mut task = tokio_test::task::spawn(channel);
+    let mut trace = Trace::default();
+    let mut script = session.script.iter();
+    loop {
+        match task.poll_next() {
+            Poll::Ready(Some(item)) => {
+                if trace.note(item, task.ended_by())? {
+                    script.next().inspect(|change| task.apply(change));
+                }
+            }
+            Poll::Ready(None) => break,
+            Poll::Pending if !task.is_woken() => return Err("a lost wake".into()),
+            Poll::Pending => {
+                let arrived = task.get_ref().handed_out;
+                trace.check(expected, arrived)?;
+                let state = &expected.states[arrived];
+                let seen = (task.unread(), task.terminator());
+                if seen != (state.left.as_slice(), &state.terminator) {
+                    return Err(format!("after {arrived} bytes: {seen:?} for {state:?}"));
+                }
+            }
+        }
+        if trace.items > session.most_items(input) {
+            return Err("endless items".into());
+        }
+    }
+    if !matches!(task.poll_next(), Poll::Ready(None)) {
+        return Err("not fused".into());
+    }
+    trace.check_end(expected)
+}
+
+/// Plays a session on tokio-util's `FramedRead`, which stops after an error.
+pub(crate) fn play_framed(
+    session: &Session,
+    input: &[u8],
+    cuts: &[usize],
+    expected: &Expected,
+) -> Result<(), String> {
+    let mut framed = FramedRead::new(Scripted::new(input, cuts), session.codec());
+    let mut trace = Trace::default();
+    let mut script = session.script.iter();
+    while let Some(item) = futures::executor::block_on(framed.next()) {
+        if trace.note(item, framed.decoder().ended_by())? {
+            script.next().inspect(|change| framed.decoder_mut().apply(change));
+        }
+        if trace.items > session.most_items(input) {
+            return Err("endless items".into());
+        }
+    }
+    trace.check_end(expected)
+}
+
+/// Plays a session with `receive`, which is always in whole mode.
+pub(crate) fn play_receive(
+    session: &Session,
+    input: &[u8],
+    cuts: &[usize],
+    expected: &Expected,
+) -> Result<(), String> {
+    let mut channel = Channel::builder()
+        .terminator(session.term.built.clone())
+        .max_length(session.max_length)
+        .keep_terminator(session.keep)
+        .build(Scripted::new(input, cuts));
+    let mut trace = Trace::default();
+    let mut script = session.script.iter();
+    loop {
+        let terminator = channel.terminator().clone();
+        let to_the_end = terminator == Terminator::None;
+        let item = match futures::executor::block_on(channel.receive(terminator)) {
+            Ok(rest) if to_the_end => {
+                trace.open.extend_from_slice(&rest);
+                break;
+            }
+            Err(Error::UnexpectedEof { partial }) => {
+                trace.open.extend_from_slice(&partial);
+                break;
+            }
+            // Unlike elsewhere there is a limit to this, too.
+            Err(Error::FrameTooLong { .. }) if to_the_end => {
+                let Some((Event::Rest(_), before)) = expected.events.split_last() else {
+                    return Err(format!("too long for {:?}", expected.events));
+                };
+                return if trace.events == before { Ok(()) } else { trace.check_end(expected) };
+            }
+            item => item.map(Frame::Complete),
+        };
+        trace.note(item, channel.ended_by())?;
+        script.next().inspect(|change| channel.apply(change));
+        if trace.items > session.most_items(input) {
+            return Err("endless items".into());
+        }
+    }
+    trace.check_end(expected)
+}
+
+/// Plays a session in every way at these cuts.
+pub(crate) fn play_all(
+    session: &Session,
+    input: &[u8],
+    cuts: &[usize],
+    expected: &Expected,
+) -> Result<(), String> {
+    let with = |path: &'static str| move |e| format!("{path}: {e}");
+    play_codec::<Owned>(session, input, cuts, expected, |_| ()).map_err(with("decode"))?;
+    play_codec::<Borrowed>(session, input, cuts, expected, |_| ()).map_err(with("decode_slice"))?;
+    play_channel(session, input, cuts, expected).map_err(with("Channel"))?;
+    if !expected.events.iter().any(|event| matches!(event, Event::TooLong(_))) {
+        play_framed(session, input, cuts, expected).map_err(with("FramedRead"))?;
+    }
+    let streams = session.script.iter().any(|change| change.streaming == Some(true));
+    if !session.streaming && !streams {
+        play_receive(session, input, cuts, expected).map_err(with("receive"))?;
+    }
+    Ok(())
+}
+
+/// Whole, every split into two, and pieces of 1, 2, 3, 5 and 7 bytes.
+pub(crate) fn all_cuts(len: usize) -> Vec<Vec<usize>> {
+    let mut all = vec![vec![]];
+    all.extend((1..len).map(|cut| vec![cut]));
+    all.extend([1, 2, 3, 5, 7].map(|size| (size..len).step_by(size).collect()));
+    all
+}
