@@ -102,6 +102,9 @@ pub trait Handler {
 
     /// The peer has ended its side, and everything it sent was handed out. By
     /// default the channel is closed once what is queued has been sent.
+    ///
+    /// If you do not close it, `run` goes on for the output alone, until a
+    /// [`Pusher`](crate::Pusher) closes it or you drop the future.
     fn input_ended(&mut self, channel: &mut Control<'_>) -> Result<(), Self::Error> {
         channel.close_when_done();
         Ok(())
@@ -277,10 +280,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         let mut turn = TURN;
         if let Life::New = self.core.life {
             self.core.life = Life::Connected;
-            if self.call(&mut &[][..], |control| handler.connected(control))? {
+            let connected = |channel: &mut Self, src: &mut &[u8]| {
+                channel.call(src, |control| handler.connected(control))
+            };
+            if self.with_input(connected)? {
                 return Poll::Ready(Ok(Run::Stopped));
             }
         }
+        // A `Pusher` may have closed: then no further frame is handed out.
+        self.core.absorb();
         loop {
             let halt = match self.core.life {
                 Life::Over => return Poll::Ready(Ok(Run::Closed)),
@@ -312,10 +320,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 return Poll::Ready(self.end(handler));
             }
             if self.core.input.state == InputState::Done {
-                if self.core.output.has_failed() {
+                if self.core.output.has_failed() && self.core.output.is_shut() {
                     return Poll::Ready(self.end(handler));
                 }
+                self.core.input.release();
+                self.core.output.release();
                 // Only output is left: it wakes us, or a `Pusher` does.
+                return Poll::Pending;
+            }
+            if turn < 0 {
+                // Input that is only dropped takes turns as well.
+                cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             turn -= TURN_READ;
@@ -331,13 +346,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         handler: &mut H,
         turn: &mut isize,
     ) -> Result<Halt, H::Error> {
+        self.with_input(|channel, src| channel.dispatch_slice(handler, src, turn))
+    }
+
+    /// Lends the buffered input out; what was taken off its front is consumed.
+    fn with_input<R>(&mut self, f: impl FnOnce(&mut Self, &mut &[u8]) -> R) -> R {
         let buffer = std::mem::take(&mut self.core.input.buffer);
         let mut src = buffer.as_ref();
-        let halt = self.dispatch_slice(handler, &mut src, turn);
+        let result = f(self, &mut src);
         let consumed = buffer.len() - src.len();
         self.core.input.buffer = buffer;
         self.core.input.buffer.advance(consumed);
-        halt
+        result
     }
 
     fn dispatch_slice<H: Handler + ?Sized>(
@@ -358,7 +378,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             }
             let ended = match self.core.input.state {
                 InputState::Open => false,
-                InputState::Ended => true,
+                InputState::Ended | InputState::Over => true,
                 InputState::Done => return Ok(Halt::Starved),
             };
             let before = src.len();

@@ -180,11 +180,13 @@ impl Pusher {
         if !state.room.has_room(waiting) {
             return Err(Refused::Full(data));
         }
-        match wrap(data) {
-            Pushed::Chunk(data) if data.is_empty() => return Ok(()),
-            pushed => state.pushed.push(pushed),
+        let pushed = wrap(data);
+        if matches!(&pushed, Pushed::Chunk(data) if data.is_empty()) {
+            drop(state);
+            return Ok(());
         }
         state.cost += cost;
+        state.pushed.push(pushed);
         let task = state.task.take();
         drop(state);
         if let Some(task) = task {
@@ -200,7 +202,7 @@ enum Refused<D> {
 }
 
 impl Shared {
-    /// No code of others runs under the lock.
+    /// Nothing of others is dropped or called under the lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -246,7 +248,9 @@ impl Inbox {
     pub(crate) fn register(&self, task: &Waker) {
         let mut state = self.shared.lock();
         if !state.task.as_ref().is_some_and(|known| known.will_wake(task)) {
-            state.task = Some(task.clone());
+            let old = state.task.replace(task.clone());
+            drop(state);
+            drop(old);
         }
     }
 

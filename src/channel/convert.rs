@@ -1,6 +1,6 @@
 //! Into a channel, out of one, and from one transport to another.
 
-use super::{Channel, InputState};
+use super::{Channel, Core, InputState};
 use crate::{BoxProducer, Error, TerminatorCodec};
 use bytes::BytesMut;
 use std::future::Future;
@@ -78,13 +78,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// The channel comes back if output is still queued: a `Framed` has no
-    /// queue. [`flush`](Self::flush) it first.
+    /// The channel comes back if output or a close is still queued: a `Framed`
+    /// has no queue. [`flush`](Self::flush) it first.
     // The channel is what the caller had; it is not boxed to please a lint.
     #[allow(clippy::result_large_err)]
     pub fn into_framed(mut self) -> Result<Framed<T, TerminatorCodec>, Channel<T>> {
+        let is_busy = |core: &Core| core.output.queued() > 0 || core.output.close_requested();
         self.core.absorb();
-        if self.core.output.queued() > 0 {
+        if is_busy(&self.core) {
+            return Err(self);
+        }
+        // What is pushed in this very moment is not lost either.
+        self.core.dismiss_pushers();
+        if is_busy(&self.core) {
             return Err(self);
         }
         let parts = self.into_parts();
@@ -156,7 +162,7 @@ impl<T> Channel<T> {
     /// Takes the channel apart, with everything that is buffered and queued.
     #[must_use]
     pub fn into_parts(mut self) -> Parts<T> {
-        self.core.absorb();
+        self.core.dismiss_pushers();
         let (unsent, producers) = self.core.output.take();
         Parts {
             io: self.io,

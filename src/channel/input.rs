@@ -1,7 +1,7 @@
 //! The reading side: the buffer, how much to read at a time, and where input
 //! ends.
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -22,8 +22,10 @@ pub(crate) enum InputState {
     Open,
     /// The peer has ended it; what is buffered is still to be handed out.
     Ended,
-    /// Everything was handed out, or an error was. It stays so.
+    /// Everything was handed out.
     Done,
+    /// And the end was told: an error or `None`. It stays so.
+    Over,
 }
 
 impl Input {
@@ -34,6 +36,13 @@ impl Input {
             state: InputState::Open,
             read_size: STACK_READ.min(max_read_size),
             max_read_size,
+        }
+    }
+
+    /// Gives the memory of an empty buffer back.
+    pub(crate) fn release(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
         }
     }
 
@@ -71,7 +80,7 @@ impl Input {
             self.poll_fill_from_stack(cx, io)
         } else {
             self.buffer.reserve(self.read_size);
-            poll_read_buf(Pin::new(io), cx, &mut self.buffer)
+            poll_read_buf(Pin::new(io), cx, &mut (&mut self.buffer).limit(self.read_size))
         };
         if read.is_pending() && self.buffer.is_empty() {
             self.buffer = BytesMut::new();

@@ -221,15 +221,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         take: Take,
     ) -> Poll<Option<Result<Frame, Error>>> {
         let sent = self.poll_send(cx);
+        let mut reads = 0;
         loop {
             let core = &mut self.core;
-            if core.input.state == InputState::Done {
-                if let Some(error) = core.output.take_failure() {
-                    return Poll::Ready(Some(Err(error)));
-                }
-                if core.output.close_requested() {
+            if let InputState::Done | InputState::Over = core.input.state {
+                if !core.output.is_open() {
                     // "The end" includes the end of our side.
                     ready!(sent);
+                }
+                let told = std::mem::replace(&mut core.input.state, InputState::Over);
+                if told == InputState::Done {
+                    return Poll::Ready(core.output.take_failure().map(Err));
                 }
                 return Poll::Ready(None);
             }
@@ -244,7 +246,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Err(error) => return Poll::Ready(Some(Err(error))),
                 Ok(None) if ended => core.input.state = InputState::Done,
+                Ok(None) if reads == READS => {
+                    // A long frame over an I/O that is always ready must not
+                    // keep the task to itself: we wake ourselves.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Ok(None) => {
+                    reads += 1;
                     if let Some(error) = ready!(self.poll_more(cx)) {
                         return Poll::Ready(Some(Err(error)));
                     }
@@ -265,14 +274,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             Poll::Ready(Ok(_)) => {}
             Poll::Ready(Err(e)) => {
                 tracing::debug!(target: "asynchat", error = %e, "reading failed");
-                input.state = InputState::Done;
+                input.state = InputState::Over;
                 // If writing failed too, that came first; one is enough.
                 return Poll::Ready(Some(output.take_failure().unwrap_or(Error::Io(e))));
             }
-            Poll::Pending if output.has_failed() => {
+            Poll::Pending if output.has_failed() && output.is_shut() => {
                 // Everything received was handed out: now the failure's turn.
                 input.state = InputState::Done;
-                return Poll::Ready(output.take_failure());
             }
             Poll::Pending => {
                 output.release();
@@ -443,6 +451,15 @@ impl Core {
         }
     }
 
+    /// Lets go of the pushers: what they have pushed is queued, and from now on
+    /// they find the channel closed.
+    pub(crate) fn dismiss_pushers(&mut self) {
+        if let Some(inbox) = self.inbox.take() {
+            let pushed = inbox.close();
+            self.queue_pushed(pushed);
+        }
+    }
+
     /// Moves what was pushed from other tasks into the queue.
     pub(crate) fn absorb(&mut self) {
         let Some(inbox) = &self.inbox else { return };
@@ -493,9 +510,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream for Channel<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin> futures::stream::FusedStream for Channel<T> {
     fn is_terminated(&self) -> bool {
         let Core { input, output, .. } = &self.core;
-        input.state == InputState::Done
-            && !output.has_unseen_failure()
-            && (!output.close_requested() || output.is_shut())
+        input.state == InputState::Over && (!output.close_requested() || output.is_shut())
     }
 }
 
@@ -548,6 +563,9 @@ impl<T> fmt::Debug for Channel<T> {
             .finish_non_exhaustive()
     }
 }
+
+/// Reads in one poll for a frame.
+const READS: usize = 32;
 
 /// What [`discard_buffers`](Channel::discard_buffers) dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -81,10 +81,6 @@ impl Output {
         self.close_requested
     }
 
-    pub(crate) fn has_unseen_failure(&self) -> bool {
-        matches!(self.failure, Failure::Unseen(_))
-    }
-
     pub(crate) fn has_failed(&self) -> bool {
         !matches!(self.failure, Failure::None)
     }
@@ -241,9 +237,12 @@ impl WriteBuffer {
         self.len == 0 && !self.needs_flush
     }
 
-    fn put(&mut self, chunk: Bytes, large: usize) {
+    /// A chunk alone is written from where it lies, if one call can then take
+    /// what comes behind it as well.
+    fn put(&mut self, chunk: Bytes, large: usize, vectored: bool) {
+        let is_alone = self.len == 0 && vectored;
         self.len += chunk.len();
-        if chunk.len() < large && (self.len > chunk.len() || !self.tail.is_empty()) {
+        if chunk.len() < large && !is_alone {
             return self.tail.extend_from_slice(&chunk);
         }
         if !self.tail.is_empty() {
@@ -348,8 +347,9 @@ impl<T: AsyncWrite + Unpin> Sink<Bytes> for Writer<'_, T> {
         let this = &mut *self;
         // Where several pieces cannot go in one call, copying is cheaper than
         // a call for each, up to the size of a whole buffer.
-        let large = if this.io.is_write_vectored() { LARGE } else { this.buffer.capacity };
-        this.buffer.put(chunk, large);
+        let vectored = this.io.is_write_vectored();
+        let large = if vectored { LARGE } else { this.buffer.capacity };
+        this.buffer.put(chunk, large, vectored);
         Ok(())
     }
 

@@ -1,0 +1,159 @@
+//! `tracing` events: target `asynchat`, for life-cycle, switches, over-long
+//! frames and errors; never content.
+
+mod mock;
+
+use asynchat::Channel;
+use mock::{Give, Read, Write, mock, poll, producer, show};
+use std::fmt::Write as _;
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+/// Keeps each event as one line.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<(Level, String)>>>);
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        write!(self.0, "{field}={value:?} ").unwrap();
+    }
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("asynchat")
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        assert_eq!(event.metadata().target(), "asynchat");
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        self.0.lock().unwrap().push((*event.metadata().level(), line.0));
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// The events of a scenario, as lines.
+fn events(scenario: impl FnOnce()) -> Vec<(Level, String)> {
+    let log = Log::default();
+    tracing::subscriber::with_default(log.clone(), scenario);
+    let events = std::mem::take(&mut *log.0.lock().unwrap());
+    for (_, line) in &events {
+        assert!(!line.contains("SECRET"), "content in an event: {line}");
+    }
+    events
+}
+
+#[track_caller]
+fn assert_has(events: &[(Level, String)], words: &str) {
+    assert!(events.iter().any(|(_, line)| line.contains(words)), "no {words:?} in {events:#?}");
+}
+
+#[test]
+fn life_cycle_switches_overlong_frames_and_discards_have_events_without_content() {
+    let events = events(|| {
+        let (io, peer) = mock();
+        let mut channel = Channel::builder().max_length(10).terminator("\n").build(io);
+        peer.sends("SECRET\nSECRETSECRETSECRET\nSECRET");
+        assert_eq!(show(poll!(channel.next())), "complete(SECRET)");
+        assert_eq!(show(poll!(channel.next())), "too long(10)");
+        channel.set_terminator("\r\n");
+        channel.push("SECRET");
+        channel.discard_buffers();
+        channel.push("SECRET");
+        peer.ends();
+        channel.close_when_done();
+        assert_eq!(show(poll!(channel.next())), "none");
+    });
+    for words in
+        ["terminator set", "frame too long", "buffers discarded", "close when done", "input ended"]
+    {
+        assert_has(&events, words);
+    }
+    assert_has(&events, "writing side shut down");
+}
+
+#[test]
+fn errors_have_events_without_content() {
+    let events = events(|| {
+        let (io, peer) = mock();
+        let mut channel = Channel::new(io, "\n");
+        peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+        assert_eq!(show(poll!(channel.next())), "io(ConnectionReset)");
+
+        let (io, peer) = mock();
+        let mut channel = Channel::new(io, "\n");
+        peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+        channel.push("SECRET");
+        assert_eq!(show(poll!(channel.flush())), "io(BrokenPipe)");
+
+        let (io, _peer) = mock();
+        let mut channel = Channel::new(io, "\n");
+        channel.push("SECRET");
+        channel.push_with_producer(producer([Give::Err(ErrorKind::NotFound)]).0);
+        assert_eq!(show(poll!(channel.flush())), "producer(NotFound)");
+    });
+    for words in ["reading failed", "writing failed", "producer failed"] {
+        assert_has(&events, words);
+    }
+}
+
+#[test]
+fn an_upgrade_and_its_refusal_have_events_without_content() {
+    let events = events(|| {
+        let (io, _peer) = mock();
+        assert!(poll!(Channel::new(io, "\n").upgrade(|io| async { Ok(io) })).is_ready());
+        let (io, peer) = mock();
+        let mut channel = Channel::new(io, "\n");
+        peer.sends("SECRET");
+        assert!(poll!(channel.next()).is_pending());
+        assert!(poll!(channel.upgrade(|io| async { Ok(io) })).is_ready());
+    });
+    assert_has(&events, "upgrade ");
+    assert_has(&events, "upgrade refused");
+}
+
+#[test]
+fn push_after_close_when_done_drops_the_data_with_a_warn_event() {
+    let events = events(|| {
+        let (io, _peer) = mock();
+        let mut channel = Channel::new(io, "\n");
+        channel.close_when_done();
+        channel.push("SECRET");
+        channel.push_slice(b"SECRET");
+        channel.push_with_producer(producer([]).0);
+    });
+    let warned = events.iter().filter(|(level, _)| *level == Level::WARN).count();
+    assert_eq!(warned, 3, "{events:#?}");
+}
+
+#[test]
+fn frames_that_come_and_go_in_the_ordinary_way_have_no_events() {
+    let (io, peer) = mock();
+    let mut channel = Channel::new(io, "\n");
+    let events = events(|| {
+        for _ in 0..10 {
+            peer.sends("SECRET\n");
+            assert_eq!(show(poll!(channel.next())), "complete(SECRET)");
+            channel.push("SECRET\n");
+            assert_eq!(show(poll!(channel.flush())), "done");
+        }
+    });
+    assert_eq!(events, []);
+}

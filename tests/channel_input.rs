@@ -1,0 +1,794 @@
+//! What a channel promises about its input: `next`, `receive`, the `Stream`.
+
+mod mock;
+
+use asynchat::{Channel, Terminator};
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FusedStream;
+use mock::{Call, Mock, Peer, Read, Step, Write, anew, assert_waits, mock, poll, show};
+use std::io::ErrorKind;
+
+fn channel(terminator: impl Into<Terminator>) -> (Channel<Mock>, Peer) {
+    let (io, peer) = mock();
+    (Channel::new(io, terminator), peer)
+}
+
+fn data(data: &str) -> Read {
+    Read::Data(Bytes::copy_from_slice(data.as_bytes()))
+}
+
+// Switching works at any moment.
+
+#[test]
+fn switching_works_while_pending_with_bytes_buffered() {
+    let (mut channel, peer) = channel("\r\n");
+    peer.sends("abc|def|");
+    assert_waits!(peer, channel.next());
+    assert_eq!(channel.unread(), b"abc|def|");
+    channel.set_terminator("|");
+    peer.asked();
+    assert_eq!(show(poll!(channel.next())), "complete(abc)");
+    assert_eq!(show(poll!(channel.next())), "complete(def)");
+    assert_eq!(peer.asked(), [], "whole frames in the buffer come without new bytes");
+    assert_waits!(peer, channel.next());
+}
+
+#[test]
+fn switching_works_after_a_frame() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("5\nhelloGET|rest");
+    assert_eq!(show(poll!(channel.next())), "complete(5)");
+    channel.set_terminator(5);
+    assert_eq!(show(poll!(channel.next())), "complete(hello)");
+    assert_eq!(*channel.terminator(), Terminator::None, "a count is spent when reached");
+    channel.set_terminator("|");
+    assert_eq!(show(poll!(channel.next())), "complete(GET)");
+    channel.set_terminator(Terminator::None);
+    assert_eq!(show(poll!(channel.next())), "partial(rest)");
+}
+
+#[test]
+fn switching_works_after_frame_too_long() {
+    let (mut channel, peer) = channel("\n");
+    channel.set_max_length(3);
+    peer.sends("overlong");
+    assert_eq!(show(poll!(channel.next())), "too long(3)");
+    channel.set_terminator(2);
+    peer.sends("tail\nabcd");
+    assert_eq!(show(poll!(channel.next())), "complete(ab)", "skipped under the old terminator");
+    channel.set_terminator("\n");
+    assert_waits!(peer, channel.next());
+}
+
+#[test]
+fn switching_works_between_frames_after_the_end_of_input() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("one\ntwo|three|4");
+    peer.ends();
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    channel.set_terminator("!");
+    channel.set_max_length(100);
+    // Reads the end of input.
+    assert_eq!(show(poll!(channel.receive("|"))), "two");
+    channel.set_terminator("|");
+    assert_eq!(show(poll!(channel.next())), "complete(three)");
+    channel.set_terminator(0);
+    assert_eq!(show(poll!(channel.next())), "complete()");
+    channel.set_terminator("|");
+    assert_eq!(show(poll!(channel.next())), "partial(4)");
+    assert_eq!(show(poll!(channel.next())), "none");
+}
+
+#[test]
+fn switching_works_when_the_end_of_input_is_known_and_whole_frames_are_buffered() {
+    let (mut channel, peer) = channel("!");
+    channel.set_max_length(4);
+    peer.sends("a|b|");
+    assert_waits!(peer, channel.next());
+    peer.sends("c|!d|e|");
+    peer.ends();
+    // Over-long under "!", exactly at the read that was the last one.
+    assert_eq!(show(poll!(channel.next())), "too long(4)");
+    channel.set_terminator("|");
+    assert_eq!(show(poll!(channel.next())), "complete(d)");
+    assert_eq!(show(poll!(channel.next())), "complete(e)");
+    assert_eq!(show(poll!(channel.next())), "none");
+}
+
+#[test]
+fn a_change_wakes_nobody_and_needs_no_wake() {
+    // `Framed` hangs here: it does not decode again before new bytes arrive.
+    let (mut channel, peer) = channel("\r\n");
+    peer.sends("a\nb\n");
+    assert_waits!(peer, channel.next());
+    channel.set_terminator("\n");
+    let mut task = tokio_test::task::spawn(channel.next());
+    assert_eq!(show(task.poll()), "complete(a)");
+}
+
+// Polling for input also sends output.
+
+#[test]
+fn push_followed_by_next_just_works() {
+    let (mut channel, peer) = channel("\n");
+    channel.push("hello\n");
+    assert_waits!(peer, channel.next());
+    assert_eq!(peer.written(), "hello\n");
+    assert_eq!(peer.output_calls().last(), Some(&Call::Flush));
+}
+
+#[test]
+fn push_followed_by_receive_just_works() {
+    let (mut channel, peer) = channel("\n");
+    channel.push_slice(b"hello\n");
+    assert_waits!(peer, channel.receive("\n"));
+    assert_eq!(peer.written(), "hello\n");
+}
+
+#[test]
+fn output_is_sent_also_when_a_frame_is_already_buffered() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("a\nb\n");
+    assert_eq!(show(poll!(channel.next())), "complete(a)");
+    channel.push("answer");
+    assert_eq!(show(poll!(channel.next())), "complete(b)");
+    assert_eq!(peer.written(), "answer");
+}
+
+#[test]
+fn a_write_that_is_blocked_never_stops_reading_in_next() {
+    let (mut channel, peer) = channel("\n");
+    peer.blocks_writes();
+    channel.push(vec![b'x'; 300_000]);
+    for _ in 0..100 {
+        peer.sends("line\n");
+        assert_eq!(show(poll!(channel.next())), "complete(line)");
+    }
+    peer.forget_wakers();
+    assert_waits!(peer, channel.next());
+    assert!(peer.has_reader() && peer.has_writer(), "it waits for both");
+    let mut task = tokio_test::task::spawn(channel.next());
+    tokio_test::assert_pending!(task.poll());
+    peer.wake_write();
+    assert!(task.is_woken());
+    tokio_test::assert_pending!(task.poll());
+    assert_eq!(peer.written_bytes().len(), 300_000);
+}
+
+#[test]
+fn a_write_that_is_blocked_never_stops_reading_in_receive() {
+    let (mut channel, peer) = channel("\n");
+    peer.blocks_writes();
+    channel.push(vec![b'x'; 300_000]);
+    for _ in 0..100 {
+        peer.sends("line\nbody");
+        assert_eq!(show(poll!(channel.receive("\n"))), "line");
+        assert_eq!(show(poll!(channel.receive(4))), "body");
+    }
+}
+
+#[test]
+fn flush_send_and_close_do_not_read() {
+    use futures::SinkExt;
+    let (mut channel, peer) = channel("\n");
+    peer.sends("line\n");
+    channel.push("a");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(show(poll!(channel.send(Bytes::from("b")))), "done");
+    peer.blocks_writes();
+    channel.push("c");
+    assert_waits!(peer, channel.flush());
+    assert!(!peer.has_reader());
+    assert_waits!(peer, channel.send(Bytes::from("d")));
+    assert_waits!(peer, Channel::close(&mut channel));
+    assert!(!peer.has_reader());
+    peer.wake_write();
+    assert_eq!(show(poll!(Channel::close(&mut channel))), "done");
+    assert_eq!(peer.asked(), [], "not one read");
+    assert_eq!(show(poll!(channel.next())), "complete(line)", "and input goes on");
+}
+
+// Order at a failure.
+
+#[test]
+fn frames_already_received_then_the_error_of_the_writing_side_then_none() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("one\ntwo\n");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    // Arrived, but not read yet.
+    peer.sends("three\nfour\nfi");
+    channel.push("x");
+    assert_eq!(show(poll!(channel.next())), "complete(two)");
+    assert_eq!(show(poll!(channel.next())), "complete(three)");
+    assert_eq!(show(poll!(channel.next())), "complete(four)");
+    assert_eq!(show(poll!(channel.next())), "io(BrokenPipe)", "never Pending instead");
+    for _ in 0..20 {
+        assert_eq!(show(poll!(channel.next())), "none", "fused");
+        peer.sends("more\n");
+    }
+}
+
+#[test]
+fn the_error_of_the_writing_side_comes_from_a_pending_next_when_it_happens() {
+    let (mut channel, peer) = channel("\n");
+    peer.writes([Write::Pending, Write::Err(ErrorKind::ConnectionReset)]);
+    channel.push("x");
+    let mut task = tokio_test::task::spawn(channel.next());
+    tokio_test::assert_pending!(task.poll());
+    peer.wake_write();
+    assert!(task.is_woken());
+    assert_eq!(show(task.poll()), "io(ConnectionReset)");
+    drop(task);
+    assert_eq!(show(poll!(channel.next())), "none");
+}
+
+#[test]
+fn a_failed_write_ends_receive_too() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("one\n");
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    channel.push("x");
+    assert_eq!(show(poll!(channel.receive("\n"))), "one");
+    assert_eq!(show(poll!(channel.receive("\n"))), "io(BrokenPipe)");
+    assert_eq!(show(poll!(channel.receive("\n"))), "eof()");
+}
+
+#[test]
+fn a_failed_flush_and_a_failed_shutdown_surface_as_well() {
+    let (mut one, peer) = channel("\n");
+    peer.flushes([Step::Err(ErrorKind::TimedOut)]);
+    one.push("x");
+    assert_eq!(show(poll!(one.next())), "io(TimedOut)");
+    assert_eq!(show(poll!(one.next())), "none");
+
+    let (mut two, peer) = channel("\n");
+    peer.shutdowns([Step::Err(ErrorKind::TimedOut)]);
+    two.close_when_done();
+    assert_eq!(show(poll!(two.next())), "io(TimedOut)");
+    assert_eq!(show(poll!(two.next())), "none");
+}
+
+#[test]
+fn a_failing_read_is_given_once_and_then_none() {
+    let (mut channel, peer) = channel("\n");
+    peer.reads([data("one\ntwo\nthr"), Read::Err(ErrorKind::ConnectionReset), data("ee\n")]);
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert_eq!(show(poll!(channel.next())), "complete(two)");
+    assert_eq!(show(poll!(channel.next())), "io(ConnectionReset)");
+    for _ in 0..20 {
+        assert_eq!(show(poll!(channel.next())), "none", "fused");
+    }
+}
+
+#[test]
+fn both_failing_gives_one_error() {
+    let (mut channel, peer) = channel("\n");
+    peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    channel.push("x");
+    assert_eq!(show(poll!(channel.next())), "io(BrokenPipe)");
+    for _ in 0..5 {
+        assert_eq!(show(poll!(channel.next())), "none");
+    }
+}
+
+#[test]
+fn both_failing_gives_one_error_also_when_writing_fails_later() {
+    let (mut channel, peer) = channel("\n");
+    peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+    peer.writes([Write::Pending, Write::Err(ErrorKind::BrokenPipe)]);
+    channel.push("x");
+    assert_eq!(show(poll!(channel.next())), "io(ConnectionReset)");
+    peer.wake_write();
+    for _ in 0..5 {
+        assert_eq!(show(poll!(channel.next())), "none");
+    }
+}
+
+#[test]
+fn fused_none_is_for_ever_also_when_writing_fails_later() {
+    let (mut channel, peer) = channel("\n");
+    peer.ends();
+    peer.writes([Write::Pending, Write::Err(ErrorKind::BrokenPipe)]);
+    channel.push("x");
+    assert_eq!(show(poll!(channel.next())), "none");
+    assert!(channel.is_terminated());
+    peer.wake_write();
+    for _ in 0..5 {
+        assert_eq!(show(poll!(channel.next())), "none");
+        assert!(channel.is_terminated());
+    }
+    assert_eq!(show(poll!(channel.flush())), "io(BrokenPipe)", "flush still tells");
+}
+
+#[test]
+fn the_stream_is_fused_and_says_so() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("one\ntwo");
+    peer.ends();
+    for expected in ["complete(one)", "partial(two)"] {
+        assert!(!channel.is_terminated());
+        assert_eq!(show(poll!(StreamExt::next(&mut channel))), expected);
+    }
+    assert_eq!(show(poll!(StreamExt::next(&mut channel))), "none");
+    for _ in 0..20 {
+        assert!(channel.is_terminated());
+        assert_eq!(show(poll!(StreamExt::next(&mut channel))), "none");
+    }
+}
+
+#[test]
+fn at_a_failure_switching_and_pushing_still_do_not_panic_or_hang() {
+    let (mut channel, peer) = channel("\n");
+    peer.reads([data("abc"), Read::Err(ErrorKind::ConnectionReset)]);
+    assert_eq!(show(poll!(channel.next())), "io(ConnectionReset)");
+    channel.set_terminator(1);
+    channel.push("bye");
+    assert_eq!(show(poll!(channel.next())), "none");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "bye");
+}
+
+#[test]
+fn an_interrupted_read_is_tried_again() {
+    let (mut channel, peer) = channel("\n");
+    peer.reads([Read::Err(ErrorKind::Interrupted), data("one\n")]);
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+}
+
+// After FrameTooLong the stream goes on.
+
+#[test]
+fn after_frame_too_long_the_stream_goes_on_in_the_bytes_already_buffered() {
+    let (mut channel, peer) = channel("\n");
+    channel.set_max_length(5);
+    peer.sends("good\nmuch too long\nfine\n");
+    assert_eq!(show(poll!(channel.next())), "complete(good)");
+    peer.asked();
+    assert_eq!(show(poll!(channel.next())), "too long(5)");
+    assert_eq!(show(poll!(channel.next())), "complete(fine)");
+    assert_eq!(peer.asked(), []);
+}
+
+#[test]
+fn an_overlong_frame_that_drips_in_is_exactly_one_error() {
+    let (mut channel, peer) = channel("\r\n");
+    channel.set_max_length(5);
+    peer.reads("much too long\r\nfine\r\n".chars().map(|c| data(&c.to_string())));
+    assert_eq!(show(poll!(channel.next())), "too long(5)");
+    assert_eq!(show(poll!(channel.next())), "complete(fine)");
+    assert_waits!(peer, channel.next());
+}
+
+#[test]
+fn an_overlong_frame_that_the_end_of_input_cuts_ends_cleanly() {
+    let (mut channel, peer) = channel("\n");
+    channel.set_max_length(5);
+    peer.sends("much too long");
+    peer.ends();
+    assert_eq!(show(poll!(channel.next())), "too long(5)");
+    assert_eq!(show(poll!(channel.next())), "none");
+}
+
+// receive
+
+#[test]
+fn receive_sets_the_terminator_and_gives_the_next_complete_frame() {
+    let rows: [(&str, Terminator, &str, &str); 9] = [
+        ("a byte string", "\r\n".into(), "one\r\ntwo", "one"),
+        ("a long byte string", "0123456789".into(), "one0123456789two", "one"),
+        ("the first of several", Terminator::any(["||", "\n", ";"]), "one;two\n", "one"),
+        ("a line ending in LF", Terminator::line(), "one\ntwo", "one"),
+        ("a line ending in CR LF", Terminator::line(), "one\r\ntwo", "one"),
+        ("a count", 3.into(), "onetwo", "one"),
+        ("a count of none", 0.into(), "", ""),
+        ("an empty frame", "\n".into(), "\ntwo", ""),
+        ("an empty line", Terminator::line(), "\r\ntwo", ""),
+    ];
+    for (name, terminator, input, expected) in rows {
+        // At once, and byte by byte, in both modes.
+        for streaming in [false, true] {
+            let (mut whole, peer) = channel("x");
+            whole.set_streaming(streaming);
+            peer.sends(input);
+            assert_eq!(show(poll!(whole.receive(terminator.clone()))), expected, "{name}");
+
+            let (mut drip, peer) = channel("x");
+            drip.set_streaming(streaming);
+            peer.reads(input.chars().flat_map(|c| [Read::Again, data(&c.to_string())]));
+            assert_eq!(show(anew!(drip.receive(terminator.clone()))), expected, "{name}, dripping");
+        }
+    }
+}
+
+#[test]
+fn receive_none_reads_to_the_end_of_input() {
+    for streaming in [false, true] {
+        let (mut channel, peer) = channel("\n");
+        channel.set_streaming(streaming);
+        peer.reads([data("one\n"), data("two"), Read::Again, data("three"), Read::Eof]);
+        assert_eq!(show(anew!(channel.receive(Terminator::None))), "one\ntwothree");
+        assert_eq!(show(poll!(channel.receive(Terminator::None))), "", "and the end is clean");
+    }
+}
+
+#[test]
+fn receive_none_stays_under_max_length() {
+    let (mut channel, peer) = channel("\n");
+    channel.set_max_length(5);
+    peer.sends("12345");
+    assert_waits!(peer, channel.receive(Terminator::None));
+    peer.sends("6");
+    assert_eq!(show(poll!(channel.receive(Terminator::None))), "too long(5)");
+    assert_eq!(channel.unread(), b"", "nothing is held");
+    peer.sends("789012345");
+    assert_waits!(peer, channel.receive(Terminator::None));
+    peer.ends();
+    assert_eq!(show(poll!(channel.receive(Terminator::None))), "");
+}
+
+#[test]
+fn receive_none_of_exactly_max_length_is_legal() {
+    let (mut channel, peer) = channel("\n");
+    channel.set_max_length(5);
+    peer.sends("12345");
+    peer.ends();
+    assert_eq!(show(poll!(channel.receive(Terminator::None))), "12345");
+}
+
+#[test]
+fn input_that_ends_first_is_unexpected_eof_with_the_partial_frame() {
+    for terminator in [Terminator::from("\r\n"), Terminator::line(), 10.into()] {
+        for streaming in [false, true] {
+            let (mut channel, peer) = channel("x");
+            channel.set_streaming(streaming);
+            peer.reads([data("ab"), Read::Again, data("c\r"), Read::Eof]);
+            assert_eq!(show(anew!(channel.receive(terminator.clone()))), "eof(abc\r)");
+            assert_eq!(show(anew!(channel.receive(terminator.clone()))), "eof()");
+        }
+    }
+}
+
+#[test]
+fn unexpected_eof_is_empty_when_input_ended_cleanly() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("one\n");
+    peer.ends();
+    assert_eq!(show(poll!(channel.receive("\n"))), "one");
+    assert_eq!(show(poll!(channel.receive("\n"))), "eof()");
+    assert_eq!(show(poll!(channel.receive("\n"))), "eof()");
+}
+
+#[test]
+fn receive_is_always_whole_in_streaming_mode_and_the_mode_stays() {
+    let (mut channel, peer) = channel("\n");
+    channel.set_streaming(true);
+    peer.sends("he");
+    assert_waits!(peer, channel.receive("\n"));
+    peer.sends("llo\nwor");
+    assert_eq!(show(poll!(channel.receive("\n"))), "hello");
+    assert_eq!(show(poll!(channel.next())), "partial(wor)");
+}
+
+#[test]
+fn receive_of_a_count_of_zero_does_not_wait() {
+    let (mut channel, peer) = channel("\n");
+    assert_eq!(show(poll!(channel.receive(0))), "");
+    assert_eq!(peer.asked(), [], "not one read");
+}
+
+#[test]
+fn a_count_over_the_limit_fails_before_any_byte_of_it_is_awaited() {
+    let (mut one, peer) = channel("\n");
+    one.set_max_length(10);
+    assert_eq!(show(poll!(one.receive(11))), "too long(10)");
+    assert_eq!(peer.asked(), [], "not one read");
+    peer.sends("12345678901next\n");
+    assert_eq!(show(poll!(one.receive("\n"))), "next", "its bytes are skipped");
+
+    let (mut two, peer) = channel(u64::MAX);
+    assert_eq!(show(poll!(two.next())), "too long(65536)");
+    assert_eq!(peer.asked(), [], "not one read");
+}
+
+#[test]
+fn after_frame_too_long_the_next_receive_first_finishes_the_skip() {
+    let (mut channel, peer) = channel("x");
+    channel.set_max_length(5);
+    peer.reads([data("too"), data("lo"), Read::Pending, data("ngtail\r"), data("\nok\n12")]);
+    assert_waits!(peer, channel.receive("\r\n"));
+    peer.wake_read();
+    assert_eq!(show(poll!(channel.receive("\r\n"))), "too long(5)");
+    assert_eq!(show(poll!(channel.receive("\n"))), "ok");
+    assert_eq!(show(poll!(channel.receive(2))), "12");
+}
+
+#[test]
+fn a_skip_is_not_finished_by_the_terminator_of_the_next_receive() {
+    let (mut channel, peer) = channel("x");
+    channel.set_max_length(5);
+    peer.sends("too long;");
+    assert_eq!(show(poll!(channel.receive("\n"))), "too long(5)");
+    peer.sends("tail;\nok;");
+    assert_eq!(show(poll!(channel.receive(";"))), "ok", "the tail never becomes a frame");
+}
+
+#[test]
+fn receive_consumes_nothing_until_the_frame_is_complete() {
+    let (mut channel, peer) = channel("x");
+    peer.reads("hello world\r\n".chars().flat_map(|c| [Read::Again, data(&c.to_string())]));
+    for n in 0..=12 {
+        assert!(poll!(channel.receive("\r\n")).is_pending());
+        assert_eq!(channel.unread(), &b"hello world\r\n"[..n]);
+    }
+    assert_eq!(show(poll!(channel.receive("\r\n"))), "hello world");
+}
+
+#[test]
+fn a_dropped_receive_may_be_followed_by_another_terminator() {
+    let (mut channel, peer) = channel("x");
+    peer.sends("a\nb|cd");
+    assert_waits!(peer, channel.receive("\r\n"));
+    assert_waits!(peer, channel.receive(100));
+    assert_eq!(show(poll!(channel.receive("\n"))), "a");
+    assert_eq!(show(poll!(channel.receive("|"))), "b");
+    assert_waits!(peer, channel.receive(3));
+    assert_eq!(show(poll!(channel.receive(2))), "cd");
+}
+
+// Cancel safety of input.
+
+/// Cuts `input` in many ways, each with a pending read before every piece.
+fn cuts(input: &str) -> impl Iterator<Item = Vec<Read>> + '_ {
+    [1, 2, 3, 5, 7, 64, 4095, 4096, 4097, 8192, 9000].into_iter().map(move |size| {
+        let pieces = input.as_bytes().chunks(size);
+        pieces.flat_map(|p| [Read::Again, Read::Data(Bytes::copy_from_slice(p))]).collect()
+    })
+}
+
+#[test]
+fn a_dropped_next_loses_nothing_in_either_direction() {
+    let long = "y".repeat(9_000);
+    let input = format!("one\ntwo\n\n{long}\nlast\nrest");
+    let expected = format!(
+        "complete(one) complete(two) complete() complete({long}) complete(last) partial(rest) none"
+    );
+    for out_buffer_size in [1, 65536] {
+        for script in cuts(&input) {
+            let (io, peer) = mock();
+            let builder = Channel::builder().terminator("\n").out_buffer_size(out_buffer_size);
+            let mut channel = builder.build(io);
+            peer.reads(script);
+            peer.ends();
+            peer.writes(std::iter::repeat_n([Write::Again, Write::Accept(1000)], 50).flatten());
+            channel.push(long.clone());
+            channel.push("tail");
+            let mut seen = vec![];
+            while seen.last().is_none_or(|last| last != "none") {
+                seen.push(show(anew!(channel.next())));
+            }
+            assert_eq!(seen.join(" "), expected);
+            anew!(channel.flush()).unwrap();
+            assert_eq!(peer.written(), format!("{long}tail"));
+        }
+    }
+}
+
+#[test]
+fn a_dropped_receive_loses_nothing_in_either_direction() {
+    let long = "y".repeat(9_000);
+    let input = format!("5\nhello{long}\r\nrest");
+    for script in cuts(&input) {
+        for streaming in [false, true] {
+            let (mut channel, peer) = channel("x");
+            channel.set_streaming(streaming);
+            peer.reads(script.clone());
+            peer.ends();
+            peer.writes(std::iter::repeat_n([Write::Again, Write::Accept(7)], 50).flatten());
+            channel.push("question");
+            assert_eq!(show(anew!(channel.receive("\n"))), "5");
+            assert_eq!(show(anew!(channel.receive(5))), "hello");
+            assert_eq!(show(anew!(channel.receive("\r\n"))), long);
+            assert_eq!(show(anew!(channel.receive(Terminator::None))), "rest");
+            anew!(channel.flush()).unwrap();
+            assert_eq!(peer.written(), "question");
+        }
+    }
+}
+
+#[test]
+fn a_dropped_receive_loses_nothing_while_an_overlong_frame_is_skipped() {
+    let input = "x".repeat(50) + "\r\nok\r\n";
+    for script in cuts(&input) {
+        let (mut channel, peer) = channel("x");
+        channel.set_max_length(10);
+        peer.reads(script);
+        assert_eq!(show(anew!(channel.receive("\r\n"))), "too long(10)");
+        assert_eq!(show(anew!(channel.receive("\r\n"))), "ok");
+    }
+}
+
+// Streaming, end of input.
+
+#[test]
+fn streaming_gives_what_has_arrived_and_holds_what_could_begin_a_terminator() {
+    let (mut channel, peer) = channel("\r\n");
+    channel.set_streaming(true);
+    peer.sends("ab\r");
+    assert_eq!(show(poll!(channel.next())), "partial(ab)");
+    assert_waits!(peer, channel.next());
+    peer.sends("\ncd");
+    assert_eq!(show(poll!(channel.next())), "complete()");
+    assert_eq!(channel.ended_by(), b"\r\n");
+    assert_eq!(show(poll!(channel.next())), "partial(cd)");
+    peer.ends();
+    assert_eq!(show(poll!(channel.next())), "none");
+}
+
+#[test]
+fn at_the_end_of_input_what_is_left_comes_as_one_partial_held_prefix_included() {
+    let (mut channel, peer) = channel("\r\n");
+    peer.sends("one\r\ntwo\r");
+    peer.ends();
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert_eq!(show(poll!(channel.next())), "partial(two\r)");
+    assert_eq!(show(poll!(channel.next())), "none");
+}
+
+#[test]
+fn keep_terminator_and_ended_by_work_at_run_time() {
+    let (mut channel, peer) = channel(Terminator::any([";", "\r\n"]));
+    peer.sends("a;b\r\nc;");
+    assert_eq!(show(poll!(channel.next())), "complete(a)");
+    assert_eq!(channel.ended_by(), b";");
+    channel.set_keep_terminator(true);
+    assert_eq!(show(poll!(channel.next())), "complete(b\r\n)");
+    assert_eq!(channel.ended_by(), b"\r\n");
+    channel.set_keep_terminator(false);
+    assert_eq!(show(poll!(channel.next())), "complete(c)");
+}
+
+// Read sizes.
+
+#[test]
+fn read_sizes_are_small_at_first_and_grow_while_reads_come_back_full() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().in_buffer_size(32 * 1024).streaming(true).build(io);
+    peer.sends(vec![b'x'; 400_000]);
+    let mut received = 0;
+    while received < 400_000 {
+        received += match anew!(channel.next()) {
+            Some(Ok(frame)) => frame.data().len(),
+            other => panic!("{other:?}"),
+        };
+    }
+    let asked = peer.asked();
+    assert!(asked[0] <= 4096, "small at first: {asked:?}");
+    assert!(asked.is_sorted(), "growing: {asked:?}");
+    assert_eq!(asked.last(), Some(&(32 * 1024)), "up to in_buffer_size: {asked:?}");
+}
+
+#[test]
+fn reads_ask_for_no_more_than_in_buffer_size() {
+    for in_buffer_size in [1, 100, 4096, 10_000, 65536] {
+        let (io, peer) = mock();
+        let builder = Channel::builder().in_buffer_size(in_buffer_size).terminator("\n");
+        let mut channel = builder.max_length(usize::MAX).build(io);
+        // One huge frame, so that the buffer grows far beyond a read.
+        peer.sends(vec![b'x'; 200_000]);
+        assert_waits!(peer, channel.next());
+        let most = peer.asked().into_iter().max();
+        assert!(most <= Some(in_buffer_size), "{most:?} asked, {in_buffer_size} allowed");
+    }
+}
+
+#[test]
+fn read_sizes_shrink_again_when_little_comes() {
+    let (mut channel, peer) = channel(Terminator::None);
+    peer.sends(vec![b'x'; 1_000_000]);
+    while !poll!(channel.next()).is_pending() {}
+    peer.asked();
+    for _ in 0..50 {
+        peer.sends("x");
+        assert_eq!(show(poll!(channel.next())), "partial(x)");
+    }
+    assert!(peer.asked().last() <= Some(&4096));
+}
+
+// discard_buffers, unread, Debug
+
+#[test]
+fn discard_buffers_drops_input_and_says_how_much() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("one\ntwo\nthr");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    let discarded = channel.discard_buffers();
+    assert_eq!(discarded.input_bytes, 7);
+    assert_eq!(channel.unread(), b"");
+    peer.sends("ee\nfour\n");
+    assert_eq!(show(poll!(channel.next())), "complete(four)", "no tail becomes a frame");
+}
+
+#[test]
+fn discard_buffers_skips_an_unfinished_frame_through_its_terminator_cut_in_two() {
+    let (mut channel, peer) = channel("\r\n");
+    peer.sends("unfinished\r");
+    assert_waits!(peer, channel.next());
+    channel.discard_buffers();
+    peer.sends("\nnext\r\n");
+    assert_eq!(show(poll!(channel.next())), "complete(next)");
+}
+
+#[test]
+fn discard_buffers_skips_the_rest_of_a_count() {
+    for streaming in [false, true] {
+        let (mut channel, peer) = channel(10);
+        channel.set_streaming(streaming);
+        peer.sends("1234");
+        let _ = poll!(channel.next());
+        channel.discard_buffers();
+        channel.set_terminator("\n");
+        peer.sends("567890next\n");
+        assert_eq!(show(poll!(channel.receive("\n"))), "next");
+    }
+}
+
+#[test]
+fn discard_buffers_keeps_what_is_being_skipped() {
+    let (mut channel, peer) = channel("\n");
+    channel.set_max_length(3);
+    peer.sends("too long");
+    assert_eq!(show(poll!(channel.next())), "too long(3)");
+    channel.discard_buffers();
+    peer.sends("tail\nok\n");
+    assert_eq!(show(poll!(channel.next())), "complete(ok)");
+}
+
+#[test]
+fn discard_buffers_between_frames_skips_nothing() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("one\ntwo\n");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert_eq!(channel.discard_buffers().input_bytes, 4);
+    peer.sends("three\n");
+    assert_eq!(show(poll!(channel.next())), "complete(three)");
+}
+
+#[test]
+fn a_huge_frame_comes_whole_and_the_next_one_too() {
+    let (mut channel, peer) = channel("\n");
+    channel.set_max_length(usize::MAX);
+    let huge = "x".repeat(3_000_000);
+    peer.sends(format!("{huge}\nsmall\n"));
+    // It has to give the runtime its turn in between.
+    assert_waits!(peer, channel.next());
+    let frame = anew!(channel.next()).unwrap().unwrap();
+    assert_eq!(frame.into_complete().unwrap(), huge);
+    assert_eq!(show(poll!(channel.next())), "complete(small)");
+}
+
+#[test]
+fn debug_of_a_channel_prints_lengths_not_content() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("SECRET");
+    assert_waits!(peer, channel.next());
+    channel.push("PASSWORD");
+    let shown = format!("{channel:?}");
+    assert!(!shown.contains("SECRET") && !shown.contains("PASSWORD"), "{shown}");
+    assert!(shown.contains("unread: 6") && shown.contains("queued_bytes: 72"), "{shown}");
+    peer.ends();
+    let frame = anew!(channel.next()).unwrap().unwrap();
+    assert_eq!(format!("{frame:?}"), "Partial(6 bytes)");
+}
+
+#[test]
+fn debug_of_an_error_prints_lengths_not_content() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("SECRET");
+    peer.ends();
+    let error = anew!(channel.receive("\n")).unwrap_err();
+    let shown = format!("{error:?} {error}");
+    assert!(!shown.contains("SECRET") && shown.contains('6'), "{shown}");
+}

@@ -1,0 +1,962 @@
+//! What a channel promises about its output: the queue, producers, `Sink`,
+//! `flush`, `close`.
+
+mod mock;
+
+use asynchat::{Channel, Error, Terminator, producer as ready_made};
+use bytes::Bytes;
+use futures::{Sink, SinkExt, StreamExt, stream};
+use mock::{
+    Call, Give, Mock, Peer, Read, Step, Write, anew, assert_waits, chunk, mock, poll, producer,
+    show,
+};
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::task::Poll;
+
+fn channel() -> (Channel<Mock>, Peer) {
+    let (io, peer) = mock();
+    (Channel::new(io, "\n"), peer)
+}
+
+/// With out_buffer_size 1 and with the default: small payloads never reach the
+/// default bound.
+fn both() -> [(Channel<Mock>, Peer); 2] {
+    [1, 65536].map(|size| {
+        let (io, peer) = mock();
+        (Channel::builder().terminator("\n").out_buffer_size(size).build(io), peer)
+    })
+}
+
+fn poll_ready(channel: &mut Channel<Mock>) -> Poll<Result<(), Error>> {
+    tokio_test::task::spawn(()).enter(|cx, _| Pin::new(channel).poll_ready(cx))
+}
+
+/// A repeatable source of sizes.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        ((self.0 >> 33) as usize) % below
+    }
+}
+
+// Gathering.
+
+#[test]
+fn many_small_chunks_go_out_in_one_write() {
+    for vectored in [true, false] {
+        let (mut channel, peer) = channel();
+        if !vectored {
+            peer.is_not_vectored();
+        }
+        let mut expected = String::new();
+        for i in 0..1000 {
+            channel.push(format!("{i},"));
+            channel.push_slice(b"x;");
+            expected += &format!("{i},x;");
+        }
+        assert_eq!(show(poll!(channel.flush())), "done");
+        assert_eq!(peer.written(), expected);
+        let calls = peer.calls();
+        assert_eq!(calls.len(), 2, "one write and one flush: {calls:?}");
+        assert_eq!(calls[1], Call::Flush);
+    }
+}
+
+#[test]
+fn where_the_io_is_not_vectored_small_chunks_are_gathered_too() {
+    let (mut channel, peer) = channel();
+    peer.is_not_vectored();
+    channel.push("a");
+    channel.push("b");
+    channel.push("c");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.calls(), [Call::Write(3), Call::Flush]);
+}
+
+#[test]
+fn where_the_io_is_not_vectored_a_large_chunk_is_gathered_with_what_stands_before_it() {
+    let (mut channel, peer) = channel();
+    peer.is_not_vectored();
+    channel.push("head");
+    channel.push(vec![b'x'; 8192]);
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.calls(), [Call::Write(8196), Call::Flush]);
+}
+
+#[test]
+fn the_small_chunks_of_a_producer_are_gathered() {
+    for vectored in [true, false] {
+        let (mut channel, peer) = channel();
+        if !vectored {
+            peer.is_not_vectored();
+        }
+        channel.push_with_producer(ready_made::from_iter(["a"; 1000]));
+        assert_eq!(show(poll!(channel.flush())), "done");
+        assert_eq!(peer.written(), "a".repeat(1000));
+        assert_eq!(peer.calls().len(), 2);
+    }
+}
+
+#[test]
+fn small_chunks_are_gathered_up_to_out_buffer_size() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().out_buffer_size(100).build(io);
+    channel.push_with_producer(ready_made::from_iter(["0123456789"; 100]));
+    assert_eq!(show(poll!(channel.flush())), "done");
+    let writes = peer.output_calls();
+    for call in &writes[..writes.len() - 1] {
+        match call {
+            Call::Write(n) | Call::Vectored(_, n) => assert_eq!(*n, 100),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(writes.len(), 11);
+}
+
+#[test]
+fn a_large_chunk_is_written_from_where_it_lies() {
+    let (mut channel, peer) = channel();
+    let large = Bytes::from(vec![b'x'; 100_000]);
+    channel.push(large.clone());
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.pieces(), [[(large.as_ptr() as usize, 100_000)]]);
+}
+
+#[test]
+fn a_large_chunk_is_vectored_together_with_what_stands_before_it() {
+    let (mut channel, peer) = channel();
+    let large = Bytes::from(vec![b'x'; 100_000]);
+    channel.push("head");
+    channel.push(large.clone());
+    channel.push_slice(b"tail");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    let pieces = peer.pieces();
+    assert_eq!(pieces[0][1], (large.as_ptr() as usize, 100_000), "never copied");
+    assert_eq!(pieces[0][0].1, 4);
+    let written = peer.written();
+    assert!(written.starts_with("headx") && written.ends_with("xtail"));
+    let calls = peer.calls();
+    assert!(matches!(calls[0], Call::Vectored(2.., 100_004..)), "{calls:?}");
+}
+
+#[test]
+fn a_large_chunk_of_a_producer_is_not_copied_either() {
+    for (mut channel, peer) in both() {
+        let large = Bytes::from(vec![b'x'; 4096]);
+        channel.push_with_producer(ready_made::from_iter([Bytes::from("head"), large.clone()]));
+        assert_eq!(show(poll!(channel.flush())), "done");
+        let pieces: Vec<_> = peer.pieces().concat();
+        assert!(pieces.contains(&(large.as_ptr() as usize, 4096)), "{pieces:?}");
+    }
+}
+
+#[test]
+fn partial_writes_at_every_length_keep_the_order() {
+    let large: Vec<u8> = (0..5000u32).map(|i| i as u8).collect();
+    let expected = [b"head".as_slice(), &large, b"middle", &large, b"tail"].concat();
+    for vectored in [true, false] {
+        for at in 1..expected.len() {
+            let (mut channel, peer) = channel();
+            if !vectored {
+                peer.is_not_vectored();
+            }
+            peer.writes([Write::Accept(at), Write::Again]);
+            channel.push("head");
+            channel.push(large.clone());
+            channel.push("middle");
+            channel.push(large.clone());
+            channel.push_slice(b"tail");
+            anew!(channel.flush()).unwrap();
+            assert!(peer.written_bytes() == expected, "cut at {at}");
+        }
+    }
+}
+
+#[test]
+fn output_equals_the_concatenation_for_random_chunks_and_random_writes() {
+    const SIZES: [usize; 8] = [1, 10, 600, 4095, 4097, 8191, 8193, 70_000];
+    for seed in 0..300 {
+        let mut dice = Dice(seed);
+        let (io, peer) = mock();
+        let out_buffer_size = [1, 100, 8192, 65536][dice.roll(4)];
+        let mut channel = Channel::builder().out_buffer_size(out_buffer_size).build(io);
+        if seed % 3 == 0 {
+            peer.is_not_vectored();
+        }
+        let mut expected = vec![];
+        for turn in 0..40u8 {
+            let mut size = SIZES[dice.roll(8)];
+            size = 1 + dice.roll(size);
+            let data: Vec<u8> = (0..size).map(|i| turn.wrapping_add(i as u8)).collect();
+            expected.extend_from_slice(&data);
+            match dice.roll(4) {
+                0 => channel.push(data),
+                1 => channel.push_slice(&data),
+                2 => channel.push_with_producer(ready_made::from_iter(
+                    data.chunks(1 + size / 3).map(Bytes::copy_from_slice).collect::<Vec<_>>(),
+                )),
+                _ => Pin::new(&mut channel).start_send(data.into()).unwrap(),
+            }
+            let most = SIZES[dice.roll(8)];
+            let most = 1 + dice.roll(most);
+            peer.writes([Write::Accept(most), Write::Again]);
+            let _ = poll!(channel.next());
+        }
+        anew!(channel.flush()).unwrap();
+        assert!(peer.written_bytes() == expected, "seed {seed}");
+        assert_eq!(channel.queued_bytes(), 0);
+    }
+}
+
+#[test]
+fn all_share_one_queue_in_call_order() {
+    for (mut channel, peer) in both() {
+        channel.set_encode_terminator("\n");
+        channel.push("a");
+        channel.push_slice(b"b");
+        channel.push_with_producer(ready_made::from_iter(["c", "d"]));
+        channel.push("e");
+        assert_eq!(show(poll!(channel.feed(Bytes::from("f")))), "done");
+        channel.push_with_producer(stream::once(async { io::Result::Ok("g") }));
+        channel.push(vec![b'H'; 10_000]);
+        channel.push("i");
+        anew!(channel.flush()).unwrap();
+        assert_eq!(peer.written(), format!("abcdef\ng{}i", "H".repeat(10_000)));
+    }
+}
+
+#[test]
+fn an_interrupted_write_is_tried_again() {
+    let (mut channel, peer) = channel();
+    peer.writes([Write::Err(ErrorKind::Interrupted)]);
+    channel.push("a");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "a");
+}
+
+#[test]
+fn a_write_of_zero_bytes_is_an_error_not_a_loop() {
+    let (mut channel, peer) = channel();
+    peer.writes([Write::Zero]);
+    channel.push("a");
+    assert_eq!(show(poll!(channel.flush())), "io(WriteZero)");
+}
+
+// Producers.
+
+#[test]
+fn producers_are_polled_one_at_a_time_in_order() {
+    for (mut channel, peer) in both() {
+        let (first, first_probe) = producer([chunk("a"), Give::Pending, chunk("b")]);
+        let (second, second_probe) = producer([chunk("c")]);
+        channel.push_with_producer(first);
+        channel.push_with_producer(second);
+        assert!(poll!(channel.flush()).is_pending());
+        assert_eq!(peer.written(), "a", "Pending flushes what was before");
+        assert_eq!(peer.output_calls().last(), Some(&Call::Flush));
+        assert_eq!(second_probe.polls(), 0);
+        first_probe.wake();
+        assert_eq!(show(poll!(channel.flush())), "done");
+        assert_eq!(peer.written(), "bc");
+        assert_eq!((first_probe.drops(), second_probe.drops()), (1, 1));
+    }
+}
+
+#[test]
+fn a_producer_that_is_pending_wakes_whoever_polls_the_channel() {
+    let (mut channel, peer) = channel();
+    let (stream, probe) = producer([Give::Pending, chunk("a")]);
+    channel.push_with_producer(stream);
+    let mut task = tokio_test::task::spawn(channel.next());
+    tokio_test::assert_pending!(task.poll());
+    assert!(!task.is_woken());
+    probe.wake();
+    assert!(task.is_woken());
+    tokio_test::assert_pending!(task.poll());
+    assert_eq!(peer.written(), "a");
+}
+
+#[test]
+fn a_producer_is_polled_only_when_there_is_room_below_the_output_bound() {
+    for (mut channel, peer) in both() {
+        peer.blocks_writes();
+        // Above both bounds.
+        channel.push(vec![b'x'; 70_000]);
+        let (stream, probe) = producer([chunk("a"), chunk("b")]);
+        channel.push_with_producer(stream);
+        for _ in 0..10 {
+            assert!(poll!(channel.flush()).is_pending());
+            assert!(poll!(channel.next()).is_pending());
+        }
+        assert_eq!(probe.polls(), 0);
+        peer.wake_write();
+        assert_eq!(show(poll!(channel.flush())), "done");
+        assert_eq!(probe.polls(), 3);
+    }
+}
+
+#[test]
+fn an_endless_producer_is_not_polled_beyond_the_bound_while_the_write_is_blocked() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().out_buffer_size(1000).build(io);
+    peer.blocks_writes();
+    let (stream, probe) = producer([Give::Endless(Bytes::from(vec![b'x'; 100]))]);
+    channel.push_with_producer(stream);
+    for _ in 0..10 {
+        assert!(poll!(channel.next()).is_pending());
+    }
+    assert_eq!(probe.polls(), 10, "ten times 100 bytes fill 1000");
+}
+
+#[test]
+fn an_empty_chunk_is_skipped() {
+    let (mut channel, peer) = channel();
+    channel.push_with_producer(ready_made::from_iter(["", "a", "", "", "b", ""]));
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "ab");
+    peer.calls();
+
+    channel.push_with_producer(ready_made::from_iter([""; 10]));
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.calls(), [], "and nothing is not written");
+}
+
+#[test]
+fn an_endless_producer_of_empty_chunks_does_not_hold_the_task() {
+    let (mut channel, peer) = channel();
+    let (stream, _probe) = producer([Give::Endless(Bytes::new())]);
+    channel.push_with_producer(stream);
+    peer.sends("line\n");
+    assert_eq!(show(poll!(channel.next())), "complete(line)");
+    let mut task = tokio_test::task::spawn(channel.flush());
+    tokio_test::assert_pending!(task.poll());
+    assert!(task.is_woken());
+}
+
+#[test]
+fn an_endless_producer_on_a_sink_that_is_always_ready_yields_and_does_not_starve_input() {
+    for (mut channel, peer) in both() {
+        let (stream, probe) = producer([Give::Endless(Bytes::from(vec![b'x'; 5000]))]);
+        channel.push_with_producer(stream);
+        for _ in 0..10 {
+            peer.sends("line\n");
+            assert_eq!(show(poll!(channel.next())), "complete(line)");
+        }
+        let polls = probe.polls();
+        let mut task = tokio_test::task::spawn(channel.next());
+        tokio_test::assert_pending!(task.poll());
+        assert!(task.is_woken(), "Pending with a wake of its own");
+        assert!(probe.polls() - polls < 10_000, "after a bounded number of chunks");
+        drop(task);
+        peer.written_bytes();
+    }
+}
+
+#[test]
+fn behind_an_endless_producer_feed_works_and_flush_does_not_end() {
+    let (mut channel, _peer) = channel();
+    let (stream, _probe) = producer([Give::Pending]);
+    channel.push_with_producer(stream);
+    assert_eq!(show(poll!(channel.feed(Bytes::from("a")))), "done");
+    assert!(poll!(channel.flush()).is_pending());
+}
+
+#[test]
+fn a_producer_that_fails_clears_the_queue_closes_and_surfaces_once() {
+    for (mut channel, peer) in both() {
+        let (failing, failing_probe) = producer([chunk("before"), Give::Err(ErrorKind::NotFound)]);
+        let (behind, behind_probe) = producer([chunk("behind")]);
+        channel.push("first,");
+        channel.push_with_producer(failing);
+        channel.push("behind");
+        channel.push_with_producer(behind);
+        let pusher = channel.pusher();
+        assert_eq!(show(poll!(channel.flush())), "producer(NotFound)");
+        assert_eq!(peer.written(), "first,before", "what was before it is sent, nothing behind it");
+        assert_eq!(peer.output_calls().last(), Some(&Call::Shutdown));
+        assert_eq!((failing_probe.drops(), behind_probe.drops()), (1, 1));
+        assert_eq!(behind_probe.polls(), 0);
+        assert_eq!(channel.queued_bytes(), 0);
+        assert!(pusher.is_closed());
+        assert_eq!(show(poll!(channel.flush())), "closed", "once");
+        assert_eq!(show(poll!(channel.send(Bytes::from("x")))), "closed");
+        assert_eq!(show(poll!(channel.next())), "none");
+    }
+}
+
+#[test]
+fn a_failed_producer_surfaces_from_next_after_the_frames_received() {
+    for (mut channel, peer) in both() {
+        peer.sends("one\ntwo\n");
+        channel.push_with_producer(stream::iter([Ok("before"), Err(io::Error::other("no"))]));
+        assert_eq!(show(poll!(channel.next())), "complete(one)");
+        assert_eq!(show(poll!(channel.next())), "complete(two)");
+        assert_eq!(show(poll!(channel.next())), "producer(Other)");
+        assert_eq!(show(poll!(channel.next())), "none");
+        assert_eq!(peer.written(), "before");
+        assert_eq!(peer.output_calls().last(), Some(&Call::Shutdown));
+    }
+}
+
+#[test]
+fn a_failed_producer_surfaces_from_the_sink() {
+    let (mut channel, _peer) = channel();
+    channel.push_with_producer(stream::once(async { Err::<Bytes, _>(io::Error::other("no")) }));
+    assert_eq!(show(poll!(channel.send(Bytes::from("x")))), "producer(Other)");
+    assert_eq!(show(poll!(channel.send(Bytes::from("x")))), "closed");
+}
+
+#[test]
+fn what_stood_before_a_failed_producer_is_sent_also_when_writing_is_slow() {
+    for (mut channel, peer) in both() {
+        peer.writes([Write::Accept(2), Write::Again, Write::Accept(2), Write::Again]);
+        channel.push("first,");
+        channel.push_with_producer(stream::iter([Ok("before"), Err(io::Error::other("no"))]));
+        assert_eq!(show(anew!(channel.flush())), "producer(Other)");
+        assert_eq!(peer.written(), "first,before");
+        assert_eq!(peer.output_calls().last(), Some(&Call::Shutdown));
+    }
+}
+
+#[test]
+fn what_stood_before_a_failed_producer_is_sent_before_next_tells_and_ends() {
+    for (mut channel, peer) in both() {
+        peer.writes([Write::Accept(2), Write::Again, Write::Accept(2), Write::Again]);
+        channel.push("first,");
+        channel.push_with_producer(stream::iter([Ok("before"), Err(io::Error::other("no"))]));
+        assert_eq!(show(anew!(channel.next())), "producer(Other)");
+        assert_eq!(show(anew!(channel.next())), "none");
+        assert_eq!(peer.written(), "first,before");
+        assert_eq!(peer.output_calls().last(), Some(&Call::Shutdown));
+    }
+}
+
+#[test]
+fn a_producer_is_dropped_exactly_once() {
+    type Act = fn(Channel<Mock>);
+    let rows: [(&str, Give, Act); 6] = [
+        ("exhausted", chunk("a"), |mut channel| assert!(poll!(channel.flush()).is_ready())),
+        ("failed", Give::Err(ErrorKind::Other), |mut channel| {
+            assert!(poll!(channel.flush()).is_ready());
+        }),
+        ("discarded", Give::Pending, |mut channel| {
+            assert!(poll!(channel.flush()).is_pending());
+            assert_eq!(channel.discard_buffers().producers, 1);
+            assert!(poll!(channel.flush()).is_ready());
+        }),
+        ("with the channel", Give::Pending, |mut channel| {
+            assert!(poll!(channel.flush()).is_pending());
+        }),
+        ("with the channel, never polled", Give::Pending, drop),
+        ("with the parts", Give::Pending, |channel| drop(channel.into_parts())),
+    ];
+    for (name, gives, act) in rows {
+        let (mut channel, _peer) = channel();
+        let (stream, probe) = producer([gives]);
+        channel.push_with_producer(stream);
+        act(channel);
+        assert_eq!(probe.drops(), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_producer_is_dropped_as_soon_as_it_is_exhausted_failed_or_discarded() {
+    for gives in [vec![chunk("a")], vec![Give::Err(ErrorKind::Other)]] {
+        let (mut channel, _peer) = channel();
+        let (stream, probe) = producer(gives);
+        channel.push_with_producer(stream);
+        let _ = poll!(channel.next());
+        assert_eq!(probe.drops(), 1);
+        drop(channel);
+        assert_eq!(probe.drops(), 1);
+    }
+    let (mut channel, _peer) = channel();
+    let (stream, probe) = producer([Give::Pending]);
+    channel.push_with_producer(stream);
+    channel.discard_buffers();
+    assert_eq!(probe.drops(), 1);
+}
+
+#[test]
+fn a_write_that_fails_drops_the_producers_in_the_queue() {
+    let (mut channel, peer) = channel();
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    let (stream, probe) = producer([chunk("a"), Give::Pending]);
+    let (behind, behind_probe) = producer([chunk("b")]);
+    channel.push_with_producer(stream);
+    channel.push_with_producer(behind);
+    assert_eq!(show(poll!(channel.flush())), "io(BrokenPipe)");
+    assert_eq!((probe.drops(), behind_probe.drops()), (1, 1));
+    assert_eq!(behind_probe.polls(), 0);
+}
+
+#[test]
+fn the_ready_made_producers_give_what_they_say() {
+    let (mut channel, peer) = channel();
+    let mut left = 3;
+    channel.push_with_producer(ready_made::from_fn(move || {
+        left -= 1;
+        (left >= 0).then(|| Bytes::from(format!("{left}")))
+    }));
+    channel.push_with_producer(ready_made::from_iter(vec!["a", "b"]));
+    channel.push_with_producer(ready_made::from_reader(&b"reader"[..]));
+    channel.push_with_producer(ready_made::from_reader(tokio_test::io::Builder::new().build()));
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "210abreader");
+    let failing = tokio_test::io::Builder::new().read_error(io::Error::other("no")).build();
+    channel.push_with_producer(ready_made::from_reader(failing));
+    assert_eq!(show(poll!(channel.flush())), "producer(Other)");
+}
+
+#[test]
+fn from_reader_exact_gives_what_was_announced_or_fails() {
+    let (mut channel, peer) = channel();
+    channel.push_with_producer(ready_made::from_reader_exact(&b"12345beyond"[..], 5));
+    channel.push_with_producer(ready_made::from_reader_exact(&b"beyond"[..], 0));
+    channel.push("behind,");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "12345behind,");
+    channel.push_with_producer(ready_made::from_reader_exact(&b"1234"[..], 5));
+    channel.push("behind");
+    assert_eq!(show(poll!(channel.flush())), "producer(UnexpectedEof)");
+    assert_eq!(peer.written(), "1234", "what is queued behind it cannot pass for its end");
+}
+
+// Accounting and water marks.
+
+#[test]
+fn queued_bytes_counts_the_length_plus_64_bytes_an_entry_and_1_kib_a_producer() {
+    let (mut channel, _peer) = channel();
+    assert_eq!(channel.queued_bytes(), 0);
+    channel.push("12345");
+    assert_eq!(channel.queued_bytes(), 69);
+    channel.push(vec![b'x'; 5000]);
+    assert_eq!(channel.queued_bytes(), 69 + 5064);
+    channel.push_with_producer(ready_made::from_iter(["x"]));
+    assert_eq!(channel.queued_bytes(), 69 + 5064 + 1024);
+    channel.push_slice(&[b'x'; 4096]);
+    assert_eq!(channel.queued_bytes(), 69 + 5064 + 1024 + 4160);
+    channel.push("");
+    channel.push_slice(b"");
+    assert_eq!(channel.queued_bytes(), 69 + 5064 + 1024 + 4160, "nothing costs nothing");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(channel.queued_bytes(), 0);
+}
+
+#[test]
+fn what_is_in_the_write_buffer_and_not_sent_counts() {
+    let (mut channel, peer) = channel();
+    peer.writes([Write::Accept(1000), Write::Pending]);
+    channel.push(vec![b'x'; 5000]);
+    assert_waits!(peer, channel.flush());
+    assert_eq!(channel.queued_bytes(), 4000);
+}
+
+#[test]
+fn push_never_waits() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().high_water(100).low_water(10).build(io);
+    peer.blocks_writes();
+    for _ in 0..100 {
+        channel.push(vec![b'x'; 5000]);
+    }
+    assert!(channel.queued_bytes() >= 500_000, "queued_bytes lets the caller decide");
+    assert_waits!(peer, channel.flush());
+    channel.push("y");
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written_bytes().len(), 500_001);
+}
+
+#[test]
+fn the_sink_waits_at_the_high_water_mark_and_goes_on_at_the_low_one() {
+    let (io, peer) = mock();
+    let mut channel =
+        Channel::builder().high_water(10_000).low_water(2_000).out_buffer_size(1).build(io);
+    peer.blocks_writes();
+    assert_eq!(show(poll!(channel.feed(Bytes::from(vec![b'x'; 9_000])))), "done");
+    assert_eq!(show(poll_ready(&mut channel)), "done", "below the high-water mark");
+    assert_eq!(show(poll!(channel.feed(Bytes::from(vec![b'x'; 9_000])))), "done");
+    assert_eq!(show(poll_ready(&mut channel)), "pending");
+    peer.wake_write();
+    peer.writes([Write::Accept(9_000), Write::Accept(5_000), Write::Pending]);
+    assert_eq!(show(poll_ready(&mut channel)), "pending", "4,000 left are not low enough");
+    assert_eq!(channel.queued_bytes(), 4_000);
+    peer.wake_write();
+    peer.writes([Write::Accept(2_000), Write::Pending]);
+    assert_eq!(show(poll_ready(&mut channel)), "done", "2,000 are");
+    assert_eq!(show(poll!(channel.feed(Bytes::from(vec![b'x'; 5_000])))), "done");
+    assert_eq!(show(poll_ready(&mut channel)), "done", "until the high-water mark is reached");
+}
+
+#[test]
+fn the_sink_that_waits_for_room_is_woken_by_the_write() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().high_water(100).low_water(10).build(io);
+    peer.blocks_writes();
+    channel.push(vec![b'x'; 200]);
+    let mut task = tokio_test::task::spawn(channel.feed(Bytes::from("item")));
+    tokio_test::assert_pending!(task.poll());
+    assert!(!task.is_woken());
+    peer.wake_write();
+    assert!(task.is_woken());
+    assert_eq!(show(task.poll()), "done");
+}
+
+#[test]
+fn the_sink_has_room_with_marks_of_zero() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().high_water(0).low_water(0).build(io);
+    for _ in 0..3 {
+        assert_eq!(show(anew!(channel.send(Bytes::from("a")))), "done");
+    }
+    assert_eq!(peer.written(), "aaa");
+}
+
+// Sink is one frame.
+
+#[test]
+fn the_sink_appends_encode_terminator_and_refuses_it_in_the_content() {
+    let (mut channel, peer) = channel();
+    channel.set_encode_terminator("\r\n");
+    assert_eq!(show(poll!(channel.send(Bytes::from("one")))), "done");
+    assert_eq!(show(poll!(channel.send(Bytes::from("two\r\nQUIT")))), "terminatorincontent");
+    assert_eq!(show(poll!(channel.send(Bytes::new()))), "done");
+    assert_eq!(peer.written(), "one\r\n\r\n", "of the refused item nothing was sent");
+    channel.push("raw\r\nbytes");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "raw\r\nbytes");
+}
+
+#[test]
+fn a_refused_item_leaves_the_channel_open() {
+    let (mut channel, peer) = channel();
+    channel.set_encode_terminator(Terminator::line());
+    assert_eq!(show(poll!(channel.send(Bytes::from("a\nb")))), "terminatorincontent");
+    assert_eq!(show(poll!(channel.send(Bytes::from("c")))), "done");
+    assert_eq!(peer.written(), "c\r\n");
+}
+
+#[test]
+fn a_dropped_send_has_queued_its_item_whole_or_not_at_all() {
+    for full in [false, true] {
+        for (mut channel, peer) in both() {
+            channel.set_encode_terminator("\n");
+            peer.writes([Write::Accept(3), Write::Pending]);
+            channel.push(vec![b'-'; if full { 200_000 } else { 1 }]);
+            assert_waits!(peer, channel.send(Bytes::from("item")));
+            peer.wake_write();
+            anew!(channel.flush()).unwrap();
+            let written = peer.written();
+            let item = written.trim_start_matches('-');
+            assert_eq!(item, if full { "" } else { "item\n" });
+        }
+    }
+}
+
+#[test]
+fn a_dropped_send_is_whole_or_nothing_at_every_pending() {
+    // Each write is pending once: dropped there, and not sent again.
+    for steps in 0..12 {
+        for (mut channel, peer) in both() {
+            channel.set_encode_terminator("\n");
+            peer.writes(std::iter::repeat_n([Write::Again, Write::Accept(1)], 20).flatten());
+            {
+                let mut task = tokio_test::task::spawn(channel.send(Bytes::from("item")));
+                for _ in 0..steps {
+                    if task.poll().is_ready() {
+                        break;
+                    }
+                }
+            }
+            anew!(channel.flush()).unwrap();
+            assert_eq!(peer.written(), if steps == 0 { "" } else { "item\n" });
+        }
+    }
+}
+
+// Closing.
+
+#[test]
+fn closing_is_the_rest_of_the_queue_flush_shutdown_in_this_order() {
+    for (mut channel, peer) in both() {
+        channel.push("a");
+        channel.push_with_producer(ready_made::from_iter(["b", "c"]));
+        channel.close_when_done();
+        assert_eq!(show(poll!(Channel::close(&mut channel))), "done");
+        assert_eq!(peer.written(), "abc");
+        let calls = peer.calls();
+        assert_eq!(calls[calls.len() - 2..], [Call::Flush, Call::Shutdown], "{calls:?}");
+        assert!(calls[..calls.len() - 2].iter().all(|call| *call != Call::Shutdown));
+        assert_eq!(show(poll!(Channel::close(&mut channel))), "done", "closed is closed");
+        assert_eq!(peer.calls(), [], "shut down once");
+    }
+}
+
+#[test]
+fn close_when_done_is_an_entry_in_the_queue_and_waits_for_its_turn() {
+    let (mut channel, peer) = channel();
+    let (stream, probe) = producer([Give::Pending, chunk("last")]);
+    channel.push_with_producer(stream);
+    channel.close_when_done();
+    assert!(poll!(channel.next()).is_pending());
+    assert!(!peer.calls().contains(&Call::Shutdown));
+    probe.wake();
+    assert!(poll!(channel.next()).is_pending());
+    assert_eq!(peer.written(), "last");
+    assert_eq!(peer.calls().last(), Some(&Call::Shutdown));
+}
+
+#[test]
+fn after_close_when_done_the_sink_answers_closed_push_drops_and_input_goes_on() {
+    let (mut channel, peer) = channel();
+    channel.push("bye\n");
+    channel.close_when_done();
+    channel.push("dropped");
+    channel.push_slice(b"dropped");
+    let (stream, probe) = producer([chunk("dropped")]);
+    channel.push_with_producer(stream);
+    assert_eq!(probe.drops(), 1);
+    assert_eq!(show(poll_ready(&mut channel)), "closed");
+    assert!(matches!(Pin::new(&mut channel).start_send(Bytes::from("x")), Err(Error::Closed)));
+    assert_eq!(show(poll!(channel.send(Bytes::from("x")))), "closed");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "bye\n");
+    peer.sends("one\ntwo\n");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert_eq!(show(poll!(channel.receive("\n"))), "two");
+    peer.ends();
+    assert_eq!(show(poll!(channel.next())), "none");
+}
+
+#[test]
+fn after_a_close_none_of_next_comes_only_after_the_shutdown() {
+    for steps in [vec![], vec![Step::Pending]] {
+        let (mut channel, peer) = channel();
+        peer.ends();
+        peer.blocks_writes();
+        peer.shutdowns(steps.clone());
+        channel.push("answer");
+        channel.close_when_done();
+        assert_waits!(peer, channel.next());
+        assert_eq!(peer.written(), "");
+        peer.wake_write();
+        if !steps.is_empty() {
+            assert_waits!(peer, channel.next());
+            assert!(!peer.calls().contains(&Call::Shutdown));
+            peer.wake_write();
+        }
+        assert_eq!(show(poll!(channel.next())), "none");
+        assert_eq!(peer.written(), "answer");
+        assert_eq!(peer.calls().last(), Some(&Call::Shutdown));
+    }
+}
+
+#[test]
+fn a_close_that_follows_none_is_awaited_by_next_too() {
+    let (mut channel, peer) = channel();
+    peer.ends();
+    assert_eq!(show(poll!(channel.next())), "none");
+    peer.blocks_writes();
+    channel.push("answer");
+    channel.close_when_done();
+    assert_waits!(peer, channel.next());
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.next())), "none");
+    assert_eq!(peer.calls().last(), Some(&Call::Shutdown));
+}
+
+#[test]
+fn a_shutdown_that_finds_the_peer_gone_is_no_error() {
+    let (mut channel, peer) = channel();
+    peer.shutdowns([Step::Err(ErrorKind::NotConnected)]);
+    channel.push("bye");
+    assert_eq!(show(poll!(Channel::close(&mut channel))), "done");
+    assert_eq!(peer.written(), "bye");
+}
+
+#[test]
+fn a_shutdown_that_fails_otherwise_is_an_error_once() {
+    let (mut channel, peer) = channel();
+    peer.shutdowns([Step::Err(ErrorKind::TimedOut)]);
+    assert_eq!(show(poll!(Channel::close(&mut channel))), "io(TimedOut)");
+    assert_eq!(show(poll!(Channel::close(&mut channel))), "closed");
+}
+
+#[test]
+fn a_failed_flush_gives_its_error_once_and_then_closed() {
+    for (mut channel, peer) in both() {
+        peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+        channel.push("a");
+        assert_eq!(show(poll!(channel.flush())), "io(BrokenPipe)");
+        assert_eq!(show(poll!(channel.flush())), "closed");
+        assert_eq!(show(poll!(Channel::close(&mut channel))), "closed");
+        assert_eq!(show(poll!(channel.send(Bytes::from("b")))), "closed");
+        channel.push("dropped");
+        assert_eq!(channel.queued_bytes(), 0);
+        assert_eq!(show(poll!(channel.next())), "none");
+        assert_eq!(peer.written(), "");
+    }
+}
+
+#[test]
+fn close_through_the_sink_is_the_same() {
+    let (mut channel, peer) = channel();
+    channel.push("a");
+    assert_eq!(show(poll!(SinkExt::close(&mut channel))), "done");
+    assert_eq!(peer.written(), "a");
+    assert_eq!(peer.calls().last(), Some(&Call::Shutdown));
+}
+
+// Cancel safety of output.
+
+#[test]
+fn a_dropped_flush_loses_nothing() {
+    for (mut channel, peer) in both() {
+        let mut expected = vec![];
+        for size in [1, 10, 5000, 9000, 3, 70_000, 2] {
+            let data = vec![size as u8; size];
+            expected.extend_from_slice(&data);
+            channel.push(data);
+        }
+        channel.push_with_producer(producer([chunk("p"), Give::Again, chunk("q")]).0);
+        expected.extend_from_slice(b"pq");
+        peer.limits_writes(3000);
+        peer.writes(std::iter::repeat_n([Write::Again, Write::Accept(777)], 40).flatten());
+        peer.flushes([Step::Again, Step::Again]);
+        assert_eq!(show(anew!(channel.flush())), "done");
+        assert!(peer.written_bytes() == expected);
+        assert_eq!(peer.output_calls().last(), Some(&Call::Flush));
+    }
+}
+
+#[test]
+fn a_dropped_close_stays_queued_and_loses_nothing() {
+    for (mut channel, peer) in both() {
+        channel.push(vec![b'x'; 9000]);
+        channel.push_with_producer(producer([chunk("p"), Give::Again, chunk("q")]).0);
+        peer.writes(std::iter::repeat_n([Write::Again, Write::Accept(777)], 40).flatten());
+        peer.flushes([Step::Again]);
+        peer.shutdowns([Step::Again, Step::Again]);
+        assert_waits!(peer, Channel::close(&mut channel));
+        channel.push("dropped: the close is asked for");
+        assert_eq!(show(anew!(channel.flush())), "done", "any door ends the close");
+        assert_eq!(peer.written(), "x".repeat(9000) + "pq");
+        assert_eq!(peer.output_calls()[..].last(), Some(&Call::Shutdown));
+    }
+}
+
+#[test]
+fn a_flush_of_the_io_that_is_pending_is_waited_for() {
+    let (mut channel, peer) = channel();
+    peer.flushes([Step::Pending]);
+    channel.push("a");
+    assert_waits!(peer, channel.flush());
+    assert_eq!(peer.written(), "a");
+    assert_waits!(peer, channel.next());
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    peer.calls();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.calls(), [], "nothing to do costs nothing");
+}
+
+// discard_buffers
+
+#[test]
+fn discard_buffers_drops_write_buffer_and_queue_and_says_how_much() {
+    for (mut channel, peer) in both() {
+        peer.writes([Write::Accept(1), Write::Pending]);
+        channel.push("abc");
+        channel.push(vec![b'x'; 9000]);
+        let (stream, probe) = producer([Give::Pending]);
+        channel.push_with_producer(stream);
+        channel.push("tail");
+        assert_waits!(peer, channel.flush());
+        let discarded = channel.discard_buffers();
+        assert_eq!(discarded.input_bytes, 0);
+        assert_eq!(discarded.output_bytes, 2 + 9000 + 4);
+        assert_eq!((discarded.producers, probe.drops()), (1, 1));
+        assert_eq!(channel.queued_bytes(), 0);
+        peer.wake_write();
+        channel.push("new");
+        anew!(channel.flush()).unwrap();
+        assert_eq!(peer.written(), "anew");
+    }
+}
+
+#[test]
+fn discard_buffers_keeps_a_queued_close() {
+    let (mut channel, peer) = channel();
+    peer.blocks_writes();
+    channel.push("abc");
+    channel.close_when_done();
+    assert_waits!(peer, channel.flush());
+    channel.discard_buffers();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "");
+    assert_eq!(peer.calls().last(), Some(&Call::Shutdown));
+}
+
+#[test]
+fn dropping_a_channel_drops_its_io_and_what_is_queued() {
+    let (mut channel, peer) = channel();
+    channel.push("abc");
+    drop(channel);
+    assert!(peer.is_dropped());
+    assert_eq!(peer.written(), "");
+}
+
+#[test]
+fn a_stream_is_forwarded_into_the_sink_in_order() {
+    let (io, peer) = mock();
+    let builder = Channel::builder().encode_terminator("\n").high_water(500).low_water(50);
+    let mut channel = builder.build(io);
+    peer.limits_writes(100);
+    let items = stream::iter((0..200).map(|i| Ok(Bytes::from(format!("item {i}")))));
+    assert_eq!(show(poll!(items.forward(&mut channel))), "done");
+    let expected: String = (0..200).map(|i| format!("item {i}\n")).collect();
+    assert_eq!(peer.written(), expected);
+    assert_eq!(peer.calls().last(), Some(&Call::Shutdown));
+}
+
+#[test]
+fn the_read_side_of_two_channels_that_only_write_never_stops() {
+    // The deadlock of two peers that only write.
+    let (a, b) = tokio::io::duplex(64);
+    let (mut a, mut b) = (Channel::new(a, "\n"), Channel::new(b, "\n"));
+    for channel in [&mut a, &mut b] {
+        channel.push("x".repeat(10_000) + "\n");
+    }
+    let mut got = (None, None);
+    for _ in 0..10_000 {
+        if let (None, Poll::Ready(frame)) = (&got.0, poll!(a.next())) {
+            got.0 = Some(frame);
+        }
+        if let (None, Poll::Ready(frame)) = (&got.1, poll!(b.next())) {
+            got.1 = Some(frame);
+        }
+        if got.0.is_some() && got.1.is_some() {
+            break;
+        }
+        let _ = (poll!(a.flush()), poll!(b.flush()));
+    }
+    let expected = format!("complete({})", "x".repeat(10_000));
+    assert_eq!(show(got.0.flatten()), expected);
+    assert_eq!(show(got.1.flatten()), expected);
+}
+
+#[test]
+fn reads_pending_while_output_is_sent_are_not_lost() {
+    let (mut channel, peer) = channel();
+    peer.reads([Read::Again, Read::Again]);
+    peer.sends("one\n");
+    peer.writes([Write::Again, Write::Accept(1), Write::Again]);
+    channel.push("ab");
+    assert_eq!(show(anew!(channel.next())), "complete(one)");
+    assert_eq!(show(anew!(channel.flush())), "done");
+    assert_eq!(peer.written(), "ab");
+}

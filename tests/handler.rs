@@ -1,0 +1,1292 @@
+//! What `Handler`, `Control` and `Channel::run` promise.
+
+mod mock;
+
+use asynchat::{Builder, Channel, Control, Error, Handler, Pusher, Run, Terminator};
+use bytes::Bytes;
+use futures::stream;
+use mock::{
+    Call, Give, Mock, Peer, Read, Show, Step, Write, anew, assert_waits, chunk, mock, poll,
+    producer, show,
+};
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_test::task::spawn;
+use tokio_test::{assert_pending, assert_ready};
+
+/// An error of the handler's own.
+#[derive(Debug)]
+enum Oops {
+    Channel(Error),
+    Mine,
+}
+
+impl From<Error> for Oops {
+    fn from(error: Error) -> Self {
+        Oops::Channel(error)
+    }
+}
+
+impl Show for Oops {
+    fn show(self) -> String {
+        match self {
+            Oops::Channel(error) => error.show(),
+            Oops::Mine => "mine".into(),
+        }
+    }
+}
+
+type Act<'a> = Box<dyn FnMut(&str, &mut Control<'_>) -> Result<(), Oops> + Send + 'a>;
+
+/// Writes down each callback, and then does what the test wants.
+struct Recorder<'a> {
+    seen: Vec<String>,
+    act: Act<'a>,
+}
+
+/// `act` is told the name of the callback, with the data: "collect(abc)".
+fn recorder<'a>(mut act: impl FnMut(&str, &mut Control<'_>) + Send + 'a) -> Recorder<'a> {
+    failing(move |event, channel| {
+        act(event, channel);
+        Ok(())
+    })
+}
+
+fn failing<'a>(
+    act: impl FnMut(&str, &mut Control<'_>) -> Result<(), Oops> + Send + 'a,
+) -> Recorder<'a> {
+    Recorder { seen: vec![], act: Box::new(act) }
+}
+
+impl Recorder<'_> {
+    fn record(&mut self, event: String, channel: &mut Control<'_>) -> Result<(), Oops> {
+        let done = (self.act)(&event, channel);
+        self.seen.push(event);
+        done
+    }
+
+    /// What was called since the last call of this.
+    fn seen(&mut self) -> String {
+        std::mem::take(&mut self.seen).join(" ")
+    }
+}
+
+impl Handler for Recorder<'_> {
+    type Error = Oops;
+
+    fn collect_incoming_data(
+        &mut self,
+        channel: &mut Control<'_>,
+        data: &[u8],
+    ) -> Result<(), Oops> {
+        assert!(!data.is_empty(), "never empty");
+        self.record(format!("collect({})", std::str::from_utf8(data).unwrap()), channel)
+    }
+
+    fn found_terminator(&mut self, channel: &mut Control<'_>) -> Result<(), Oops> {
+        self.record("found".into(), channel)
+    }
+
+    fn connected(&mut self, channel: &mut Control<'_>) -> Result<(), Oops> {
+        self.record("connected".into(), channel)
+    }
+
+    fn frame_too_long(&mut self, channel: &mut Control<'_>, limit: usize) -> Result<(), Oops> {
+        self.record(format!("too-long({limit})"), channel)
+    }
+
+    /// Does not close by itself.
+    fn input_ended(&mut self, channel: &mut Control<'_>) -> Result<(), Oops> {
+        self.record("ended".into(), channel)
+    }
+
+    fn closed(&mut self, error: Option<&Error>) {
+        self.seen.push(error.map_or("closed".into(), |error| format!("closed by {error}")));
+    }
+}
+
+/// Collects lines and sends them back; everything provided is left as it is.
+#[derive(Default)]
+struct Echo {
+    line: Vec<u8>,
+}
+
+impl Handler for Echo {
+    type Error = Error;
+
+    fn collect_incoming_data(&mut self, _: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+        self.line.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn found_terminator(&mut self, channel: &mut Control<'_>) -> Result<(), Error> {
+        self.line.push(b'\n');
+        channel.push(std::mem::take(&mut self.line));
+        Ok(())
+    }
+}
+
+fn builder() -> Builder {
+    Channel::builder().terminator("\n").linger(Duration::ZERO)
+}
+
+fn channel() -> (Channel<Mock>, Peer) {
+    let (io, peer) = mock();
+    (builder().build(io), peer)
+}
+
+/// With out_buffer_size 1 and with the default.
+fn both() -> [(Channel<Mock>, Peer); 2] {
+    [1, 65536].map(|size| {
+        let (io, peer) = mock();
+        (builder().out_buffer_size(size).build(io), peer)
+    })
+}
+
+// The rhythm.
+
+#[test]
+fn in_whole_mode_a_frame_is_one_collect_none_if_empty_and_one_found() {
+    let (mut channel, peer) = channel();
+    let mut handler = recorder(|_, _| ());
+    peer.reads("one\n\ntwo\nthr".chars().map(|c| Read::Data(Bytes::from(c.to_string()))));
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "connected collect(one) found found collect(two) found");
+    assert_eq!(channel.unread(), b"thr");
+}
+
+#[test]
+fn in_streaming_mode_data_is_collected_as_it_arrives() {
+    let (mut channel, peer) = channel();
+    channel.set_streaming(true);
+    let mut handler = recorder(|_, _| ());
+    peer.sends("on");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "connected collect(on)");
+    peer.sends("e\n\ntwo\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "collect(e) found found collect(two) found");
+}
+
+#[test]
+fn without_a_terminator_only_collect_is_called() {
+    let (mut channel, peer) = channel();
+    channel.set_terminator(Terminator::None);
+    let mut handler = recorder(|_, _| ());
+    peer.sends("abc");
+    assert_waits!(peer, channel.run(&mut handler));
+    peer.sends("def");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "connected collect(abc) collect(def)");
+}
+
+#[test]
+fn a_partial_at_the_end_of_input_calls_collect_only() {
+    for streaming in [false, true] {
+        let (mut channel, peer) = channel();
+        channel.set_terminator("\r\n");
+        channel.set_streaming(streaming);
+        let mut handler = recorder(|event, channel| {
+            if event == "ended" {
+                channel.close_when_done();
+            }
+        });
+        peer.sends("one\r\n\r");
+        peer.ends();
+        assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+        assert_eq!(handler.seen(), "connected collect(one) found collect(\r) ended closed");
+    }
+}
+
+#[test]
+fn a_count_of_zero_is_found_at_once() {
+    let (mut channel, peer) = channel();
+    let mut left = 3;
+    let mut handler = recorder(move |event, channel| {
+        if event != "connected" && left > 0 {
+            left -= 1;
+            channel.set_terminator(0);
+        }
+    });
+    channel.set_terminator(0);
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "connected found found found found");
+}
+
+#[test]
+fn a_handler_may_override_frame_for_whole_frames() {
+    struct Lines(Vec<String>);
+    impl Handler for Lines {
+        type Error = Error;
+        fn collect_incoming_data(&mut self, _: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+            self.0.push(format!("collect {}", data.escape_ascii()));
+            Ok(())
+        }
+        fn found_terminator(&mut self, _: &mut Control<'_>) -> Result<(), Error> {
+            unreachable!("`frame` is overridden")
+        }
+        fn frame(&mut self, _: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+            self.0.push(format!("frame {}", data.escape_ascii()));
+            Ok(())
+        }
+    }
+    let (mut channel, peer) = channel();
+    let mut handler = Lines(vec![]);
+    peer.sends("one\n\ntwo");
+    peer.ends();
+    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(handler.0, ["frame one", "frame ", "collect two"]);
+}
+
+#[test]
+fn what_either_callback_sets_counts_from_the_next_byte() {
+    // In whole mode from behind the frame, in both callbacks.
+    for callback in ["collect(3)", "found"] {
+        let (mut channel, peer) = channel();
+        let mut first = true;
+        let mut handler = recorder(move |event, channel| {
+            if event == callback && std::mem::take(&mut first) {
+                channel.set_terminator(3);
+            }
+        });
+        peer.sends("3\nabcrest");
+        assert_waits!(peer, channel.run(&mut handler));
+        let seen = handler.seen();
+        assert_eq!(seen, "connected collect(3) found collect(abc) found collect(rest)");
+    }
+    // In streaming mode from behind what was collected.
+    let (mut channel, peer) = channel();
+    channel.set_streaming(true);
+    let mut handler = recorder(|event, channel| {
+        if event == "collect(ab)" {
+            channel.set_terminator("|");
+        }
+    });
+    peer.sends("ab");
+    assert_waits!(peer, channel.run(&mut handler));
+    peer.sends("c\nd|e");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "connected collect(ab) collect(c\nd) found collect(e)");
+}
+
+#[test]
+fn mode_limit_and_keeping_set_in_a_callback_count_from_the_next_byte() {
+    let (mut channel, peer) = channel();
+    let mut handler = recorder(|event, channel| match event {
+        "collect(stream)" => channel.set_streaming(true),
+        "collect(short)" => {
+            channel.set_streaming(false);
+            channel.set_keep_terminator(true);
+            channel.set_max_length(4);
+        }
+        _ => {}
+    });
+    peer.sends("stream\nshort\ntoo long\nok\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(
+        handler.seen(),
+        "connected collect(stream) found collect(short) found too-long(4) collect(ok\n) found"
+    );
+}
+
+#[test]
+fn control_tells_terminator_ended_by_and_queued_bytes() {
+    let (mut channel, peer) = channel();
+    channel.set_terminator(Terminator::any([";", "\r\n"]));
+    let mut told = vec![];
+    let mut handler = recorder(|event, channel| {
+        if event == "found" {
+            told.push(format!(
+                "{:?} {}",
+                channel.ended_by().escape_ascii().to_string(),
+                channel.queued_bytes()
+            ));
+            channel.push("12345");
+            channel.push_slice(b"");
+            assert_eq!(*channel.terminator(), Terminator::any([";", "\r\n"]));
+        }
+    });
+    peer.sends("a;b\r\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    drop(handler);
+    assert_eq!(told, [r#"";" 0"#, r#""\\r\\n" 69"#]);
+}
+
+#[test]
+fn debug_of_control_prints_lengths_not_content() {
+    let (mut channel, peer) = channel();
+    let mut shown = String::new();
+    let mut handler = recorder(|event, channel| {
+        if event == "found" {
+            channel.push("PASSWORD");
+            shown = format!("{channel:?}");
+        }
+    });
+    peer.sends("SECRET\nSECRET");
+    assert_waits!(peer, channel.run(&mut handler));
+    drop(handler);
+    assert!(shown.contains("queued_bytes: 72"), "{shown}");
+    assert!(!shown.contains("SECRET") && !shown.contains("PASSWORD"), "{shown}");
+}
+
+// connected, closed, errors.
+
+#[test]
+fn connected_comes_once_before_anything_else_and_may_greet() {
+    let (mut channel, peer) = channel();
+    peer.sends("one\n");
+    let mut handler = recorder(|event, channel| {
+        if event == "connected" {
+            channel.push("220 hello\n");
+        }
+    });
+    for _ in 0..3 {
+        assert_waits!(peer, channel.run(&mut handler));
+    }
+    assert_eq!(handler.seen(), "connected collect(one) found");
+    assert_eq!(peer.written(), "220 hello\n");
+    let mut other = recorder(|_, _| ());
+    assert_waits!(peer, channel.run(&mut other));
+    assert_eq!(other.seen(), "", "also not with another handler");
+}
+
+#[test]
+fn frames_that_next_has_left_in_the_buffer_are_handed_out_by_run() {
+    let (mut channel, peer) = channel();
+    peer.sends("one\ntwo\n");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    let mut handler = recorder(|_, _| ());
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "connected collect(two) found");
+}
+
+#[test]
+fn by_default_an_overlong_frame_is_an_error() {
+    let (mut channel, peer) = channel();
+    channel.set_max_length(3);
+    peer.sends("too long\nok\n");
+    assert_eq!(show(poll!(channel.run(&mut Echo::default()))), "too long(3)");
+    // The channel stays as it is.
+    let mut handler = Echo::default();
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(peer.written(), "ok\n");
+}
+
+#[test]
+fn with_ok_from_frame_too_long_the_next_frame_comes_normally() {
+    let (mut channel, peer) = channel();
+    channel.set_max_length(3);
+    let mut handler = recorder(|_, _| ());
+    peer.sends("a\nmuch too");
+    assert_waits!(peer, channel.run(&mut handler));
+    peer.sends(" long\nb\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "connected collect(a) found too-long(3) collect(b) found");
+}
+
+#[test]
+fn a_handler_error_ends_run_and_keeps_the_unconsumed_input() {
+    for at in ["connected", "collect(two)", "found", "too-long(5)", "ended"] {
+        let (mut channel, peer) = channel();
+        channel.set_max_length(5);
+        let mut armed = true;
+        let mut handler = failing(move |event, channel| {
+            channel.push_slice(b".");
+            if event == at && std::mem::take(&mut armed) {
+                return Err(Oops::Mine);
+            }
+            if event == "ended" {
+                channel.close_when_done();
+            }
+            Ok(())
+        });
+        peer.sends("one\ntwo\ntoo long\nthree\n");
+        if at != "ended" {
+            assert_eq!(show(poll!(channel.run(&mut handler))), "mine");
+            assert_waits!(peer, channel.run(&mut handler));
+        } else {
+            peer.ends();
+            assert_eq!(show(poll!(channel.run(&mut handler))), "mine");
+        }
+        let mut expected = "connected collect(one) found collect(two) found too-long(5) \
+                            collect(three) found"
+            .to_owned();
+        match at {
+            "ended" => expected += " ended",
+            // Its frame had been consumed.
+            "collect(two)" => expected = expected.replace("collect(two) found", "collect(two)"),
+            _ => {}
+        }
+        assert_eq!(handler.seen(), expected, "{at}");
+    }
+}
+
+#[test]
+fn an_error_of_a_callback_does_not_call_closed() {
+    let (mut channel, peer) = channel();
+    let mut handler = failing(|event, _| if event == "found" { Err(Oops::Mine) } else { Ok(()) });
+    peer.sends("one\n");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "mine");
+    drop(channel);
+    assert_eq!(handler.seen(), "connected collect(one) found");
+}
+
+#[test]
+fn closed_comes_exactly_once_without_an_error_after_a_close() {
+    let (mut channel, peer) = channel();
+    let mut handler = recorder(|event, channel| {
+        if event == "found" {
+            channel.push("221 bye\n");
+            channel.close_when_done();
+        }
+    });
+    peer.sends("QUIT\n");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    for _ in 0..5 {
+        assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    }
+    assert_eq!(handler.seen(), "connected collect(QUIT) found closed");
+    assert_eq!(peer.written(), "221 bye\n");
+    assert_eq!(peer.output_calls().last(), Some(&Call::Shutdown));
+}
+
+#[test]
+fn closed_comes_exactly_once_with_the_error_that_ended_the_connection() {
+    type Fail = fn(&mut Channel<Mock>, &Peer);
+    let rows: [(&str, Fail, &str); 4] = [
+        (
+            "a failed read",
+            |_, peer| peer.reads([Read::Err(ErrorKind::ConnectionReset)]),
+            "io(ConnectionReset)",
+        ),
+        (
+            "a failed write",
+            |channel, peer| {
+                peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+                channel.push("x");
+            },
+            "io(BrokenPipe)",
+        ),
+        (
+            "a failed producer",
+            |channel, _| channel.push_with_producer(producer([Give::Err(ErrorKind::NotFound)]).0),
+            "producer(NotFound)",
+        ),
+        (
+            "both directions",
+            |channel, peer| {
+                peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+                peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+                channel.push("x");
+            },
+            "io(BrokenPipe)",
+        ),
+    ];
+    for (name, fail, error) in rows {
+        let (mut channel, peer) = channel();
+        peer.sends("one\ntwo\n");
+        fail(&mut channel, &peer);
+        let mut handler = recorder(|_, _| ());
+        assert_eq!(show(poll!(channel.run(&mut handler))), error, "{name}");
+        let seen = handler.seen();
+        let frames = "connected collect(one) found collect(two) found closed by ";
+        assert!(seen.starts_with(frames), "{name}: {seen}");
+        for _ in 0..5 {
+            assert!(poll!(channel.run(&mut handler)).is_ready());
+        }
+        assert_eq!(handler.seen(), "", "{name}: exactly once");
+    }
+}
+
+#[test]
+fn what_stood_before_a_failed_producer_is_sent_before_run_ends() {
+    for (mut channel, peer) in both() {
+        peer.writes([Write::Accept(2), Write::Again, Write::Accept(2), Write::Again]);
+        let mut handler = recorder(|event, channel| {
+            if event == "found" {
+                channel.push("first,");
+                let failing = stream::iter([Ok("before"), Err(io::Error::other("no"))]);
+                channel.push_with_producer(failing);
+                channel.push("behind");
+            }
+        });
+        peer.sends("GET\n");
+        assert_eq!(show(anew!(channel.run(&mut handler))), "producer(Other)");
+        assert_eq!(peer.written(), "first,before");
+        assert_eq!(peer.output_calls().last(), Some(&Call::Shutdown));
+        assert_eq!(handler.seen(), "connected collect(GET) found closed by producer failed");
+    }
+}
+
+#[test]
+fn a_failed_write_ends_run_when_it_happens() {
+    let (mut channel, peer) = channel();
+    peer.writes([Write::Pending, Write::Err(ErrorKind::BrokenPipe)]);
+    let mut handler = recorder(|event, channel| {
+        if event == "connected" {
+            channel.push("hello");
+        }
+    });
+    let mut task = spawn(channel.run(&mut handler));
+    assert!(task.poll().is_pending());
+    peer.wake_write();
+    assert!(task.is_woken());
+    assert_eq!(show(task.poll()), "io(BrokenPipe)");
+}
+
+// The end of input.
+
+#[test]
+fn by_default_a_half_closed_peer_is_answered_before_the_close() {
+    for (mut channel, peer) in both() {
+        peer.sends("one\ntwo\n");
+        peer.ends();
+        peer.writes(std::iter::repeat_n([Write::Again, Write::Accept(3)], 10).flatten());
+        let mut handler = Echo::default();
+        assert_eq!(show(anew!(channel.run(&mut handler))), "closed");
+        assert_eq!(peer.written(), "one\ntwo\n");
+        let calls = peer.output_calls();
+        assert_eq!(calls[calls.len() - 2..], [Call::Flush, Call::Shutdown]);
+    }
+}
+
+#[test]
+fn a_half_closed_peer_is_answered_by_a_producer_too() {
+    let (mut channel, peer) = channel();
+    let (stream, probe) = producer([Give::Pending, chunk("answer")]);
+    channel.push_with_producer(stream);
+    peer.ends();
+    let mut handler = Echo::default();
+    let mut task = spawn(channel.run(&mut handler));
+    assert_pending!(task.poll());
+    probe.wake();
+    assert!(task.is_woken());
+    assert_eq!(show(task.poll()), "closed");
+    assert_eq!(peer.written(), "answer");
+}
+
+#[test]
+fn input_ended_may_leave_the_channel_open_for_pushers() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    let mut handler = recorder(|_, _| ());
+    peer.ends();
+    let mut task = spawn(channel.run(&mut handler));
+    assert!(task.poll().is_pending());
+    pusher.try_push("news").unwrap();
+    assert!(task.is_woken());
+    assert!(task.poll().is_pending());
+    assert_eq!(peer.written(), "news");
+    pusher.close_when_done();
+    assert!(task.is_woken());
+    assert_eq!(show(task.poll()), "closed");
+    drop(task);
+    assert_eq!(handler.seen(), "connected ended closed", "ended comes once");
+}
+
+#[test]
+fn after_input_ended_a_failed_write_ends_run() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    let mut handler = recorder(|_, _| ());
+    peer.ends();
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    let mut task = spawn(channel.run(&mut handler));
+    assert!(task.poll().is_pending());
+    pusher.try_push("news").unwrap();
+    assert!(task.is_woken());
+    assert_eq!(show(task.poll()), "io(BrokenPipe)");
+}
+
+#[test]
+fn input_that_ended_before_run_is_told_to_the_handler() {
+    let (mut channel, peer) = channel();
+    peer.ends();
+    assert_eq!(show(poll!(channel.next())), "none");
+    let mut handler = Echo::default();
+    assert_eq!(show(poll!(channel.run(&mut handler))), "closed", "by default it is closed then");
+}
+
+// close_when_done: no further frame is handed out.
+
+#[test]
+fn after_close_when_done_in_a_callback_no_further_frame_is_handed_out() {
+    for callback in ["connected", "collect(QUIT)", "found"] {
+        for streaming in [false, true] {
+            let (mut channel, peer) = channel();
+            channel.set_streaming(streaming);
+            let mut handler = recorder(move |event, channel| {
+                if event == callback {
+                    channel.close_when_done();
+                }
+            });
+            peer.sends("QUIT\nDELETE\nall");
+            assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+            let seen = handler.seen();
+            assert!(!seen.contains("DELETE") && !seen.contains("all"), "{seen}");
+            assert!(seen.ends_with("closed"), "{seen}");
+        }
+    }
+}
+
+#[test]
+fn after_close_when_done_what_arrives_while_the_answer_is_sent_is_dropped() {
+    let (mut channel, peer) = channel();
+    let mut handler = recorder(|event, channel| {
+        if event == "found" {
+            channel.push("bye");
+            channel.close_when_done();
+        }
+    });
+    peer.blocks_writes();
+    peer.sends("QUIT\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    peer.sends("DELETE\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(channel.unread(), b"", "and not kept");
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(handler.seen(), "connected collect(QUIT) found closed");
+    assert_eq!(peer.written(), "bye");
+}
+
+#[test]
+fn after_close_when_done_by_a_pusher_no_further_frame_is_handed_out() {
+    // Buffered before, and arriving only now.
+    for buffered in [true, false] {
+        let (mut channel, peer) = channel();
+        let pusher = channel.pusher();
+        peer.sends("one\ntwo\nthree\n");
+        if buffered {
+            assert_eq!(show(poll!(channel.next())), "complete(one)");
+        }
+        pusher.close_when_done();
+        let mut handler = recorder(|_, _| ());
+        assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+        assert_eq!(handler.seen(), "connected closed", "buffered: {buffered}");
+    }
+}
+
+#[test]
+fn after_a_close_by_a_pusher_frames_that_waited_for_their_turn_are_not_handed_out() {
+    let (io, peer) = mock();
+    let mut channel = builder().high_water(1000).low_water(0).build(io);
+    let pusher = channel.pusher();
+    peer.blocks_writes();
+    let mut handler = recorder(|event, channel| {
+        if event == "found" {
+            channel.push(vec![b'x'; 1000]);
+        }
+    });
+    peer.sends("one\ntwo\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "connected collect(one) found");
+    pusher.close_when_done();
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(handler.seen(), "closed");
+}
+
+#[test]
+fn close_when_done_before_run_hands_out_no_frame() {
+    let (mut channel, peer) = channel();
+    peer.sends("one\n");
+    channel.push("bye");
+    channel.close_when_done();
+    let mut handler = recorder(|_, _| ());
+    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(handler.seen(), "connected closed");
+    assert_eq!(peer.written(), "bye");
+}
+
+#[test]
+fn a_pusher_is_closed_by_close_when_done_of_a_callback_and_its_data_is_sent() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    let pushing = pusher.clone();
+    let mut handler = recorder(move |event, channel| {
+        if event == "found" {
+            pushing.try_push("accepted").unwrap();
+            channel.close_when_done();
+            assert!(pushing.try_push("refused").is_err());
+        }
+    });
+    peer.sends("QUIT\n");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(peer.written(), "accepted");
+    assert!(pusher.is_closed());
+}
+
+// stop
+
+#[test]
+fn stop_returns_with_the_channel_intact_and_nothing_sent_or_read() {
+    for callback in ["connected", "collect(STARTTLS)", "found"] {
+        let (mut channel, peer) = channel();
+        let mut handler = recorder(move |event, channel| {
+            if event == callback {
+                channel.push("220 go\n");
+                channel.stop();
+            }
+        });
+        peer.sends("STARTTLS\nrest");
+        if callback == "connected" {
+            assert_eq!(show(poll!(channel.run(&mut handler))), "stopped");
+            assert_eq!(peer.asked(), []);
+        } else {
+            assert_eq!(show(poll!(channel.run(&mut handler))), "stopped");
+            assert_eq!(channel.unread(), b"rest");
+            assert_eq!(peer.asked().len(), 1, "no read after the stop");
+        }
+        assert_eq!(peer.calls().iter().filter(|c| !matches!(c, Call::Read(_))).count(), 0);
+        assert!(channel.queued_bytes() > 0);
+        assert!(!handler.seen().contains("closed"));
+        assert_eq!(show(poll!(channel.flush())), "done");
+        assert_eq!(peer.written(), "220 go\n");
+    }
+}
+
+#[test]
+fn after_stop_run_again_continues() {
+    let (mut channel, peer) = channel();
+    let mut handler = recorder(|event, channel| {
+        channel.push_slice(b".");
+        if event == "found" {
+            channel.stop();
+        }
+    });
+    peer.sends("one\ntwo\nthree\n");
+    for expected in ["connected collect(one) found", "collect(two) found", "collect(three) found"] {
+        assert_eq!(show(poll!(channel.run(&mut handler))), "stopped");
+        assert_eq!(handler.seen(), expected);
+    }
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(peer.written(), ".......");
+}
+
+#[test]
+fn after_stop_the_stream_continues() {
+    let (mut channel, peer) = channel();
+    let mut handler = recorder(|event, channel| {
+        if event == "found" {
+            channel.stop();
+        }
+    });
+    peer.sends("one\ntwo\n");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "stopped");
+    assert_eq!(show(poll!(channel.next())), "complete(two)");
+}
+
+#[test]
+fn after_stop_an_upgrade_is_possible() {
+    let (mut channel, peer) = channel();
+    let mut handler = recorder(|event, channel| {
+        if event == "found" {
+            channel.push("220 go\n");
+            channel.stop();
+        }
+    });
+    peer.sends("STARTTLS\n");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "stopped");
+    let (new, new_peer) = mock();
+    let mut upgraded = anew_upgrade(channel, new);
+    assert_eq!(peer.written(), "220 go\n");
+    new_peer.sends("EHLO\n");
+    assert_eq!(show(poll!(upgraded.run(&mut handler))), "stopped");
+    assert_eq!(handler.seen(), "connected collect(STARTTLS) found collect(EHLO) found");
+    assert_eq!(show(poll!(upgraded.flush())), "done");
+    assert_eq!(new_peer.written(), "220 go\n");
+}
+
+fn anew_upgrade(channel: Channel<Mock>, io: Mock) -> Channel<Mock> {
+    match poll!(channel.upgrade(|_| async { Ok(io) })) {
+        std::task::Poll::Ready(upgraded) => upgraded.unwrap(),
+        std::task::Poll::Pending => panic!("the upgrade waits"),
+    }
+}
+
+#[test]
+fn stop_together_with_close_when_done_is_finished_by_the_next_run() {
+    let (mut channel, peer) = channel();
+    let mut handler = recorder(|event, channel| {
+        if event == "ended" {
+            channel.push("bye");
+            channel.close_when_done();
+            channel.stop();
+        }
+    });
+    peer.ends();
+    assert_eq!(show(poll!(channel.run(&mut handler))), "stopped");
+    assert_eq!(peer.written(), "");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(peer.written(), "bye");
+}
+
+// Water marks.
+
+#[test]
+fn run_stops_reading_above_the_high_water_mark_and_goes_on_below_the_low_one() {
+    let (io, peer) = mock();
+    let mut channel = builder().high_water(1000).low_water(200).build(io);
+    let mut handler = recorder(|event, channel| {
+        if event == "found" {
+            channel.push(vec![b'x'; 1000]);
+        }
+    });
+    peer.blocks_writes();
+    peer.sends("one\ntwo\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "connected collect(one) found");
+    peer.asked();
+    peer.sends("three\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(peer.asked(), [], "reading has stopped");
+    peer.wake_write();
+    peer.writes([Write::Accept(700), Write::Pending]);
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(channel.queued_bytes(), 300);
+    assert_eq!((handler.seen().as_str(), peer.asked().len()), ("", 0));
+    peer.wake_write();
+    peer.writes([Write::Accept(100), Write::Pending]);
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "collect(two) found");
+    peer.wake_write();
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "collect(three) found");
+    assert_eq!(peer.written_bytes().len(), 3000);
+}
+
+#[test]
+fn run_that_waits_for_room_is_woken_by_the_write_and_by_nothing_else() {
+    let (io, peer) = mock();
+    let mut channel = builder().high_water(1000).low_water(0).build(io);
+    let mut handler = recorder(|event, channel| {
+        if event == "connected" {
+            channel.push(vec![b'x'; 1000]);
+        }
+    });
+    peer.blocks_writes();
+    peer.sends("one\n");
+    peer.forget_wakers();
+    let mut task = spawn(channel.run(&mut handler));
+    assert!(task.poll().is_pending());
+    assert!(!peer.has_reader() && peer.has_writer());
+    peer.wake_write();
+    assert!(task.is_woken());
+    assert!(task.poll().is_pending());
+    drop(task);
+    assert_eq!(handler.seen(), "connected collect(one) found");
+}
+
+#[test]
+fn what_pushers_push_stops_reading_too() {
+    let (io, peer) = mock();
+    let mut channel = builder().high_water(1000).low_water(0).build(io);
+    let pusher = channel.pusher();
+    let mut handler = recorder(|_, _| ());
+    peer.blocks_writes();
+    pusher.try_push(vec![b'x'; 2000]).unwrap();
+    assert_waits!(peer, channel.run(&mut handler));
+    peer.asked();
+    peer.sends("one\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(peer.asked(), []);
+    peer.wake_write();
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "connected collect(one) found");
+}
+
+// Fair.
+
+#[test]
+fn run_yields_after_a_bounded_number_of_frames_over_an_io_that_is_always_ready() {
+    for data in ["\n".repeat(4096), "a\n".repeat(2048), "x".repeat(5000) + "\n", "x".repeat(4096)] {
+        for streaming in [false, true] {
+            let (mut channel, peer) = channel();
+            channel.set_streaming(streaming);
+            channel.set_max_length(1_000_000);
+            peer.reads([Read::Endless(Bytes::from(data.clone()))]);
+            let mut frames = 0;
+            let mut handler = recorder(|_, _| frames += 1);
+            for _ in 0..3 {
+                let mut task = spawn(channel.run(&mut handler));
+                assert!(task.poll().is_pending());
+                assert!(task.is_woken(), "Pending with a wake of its own");
+            }
+            drop(handler);
+            assert!(frames < 10_000, "{frames} callbacks in three polls");
+            let read: usize = peer
+                .calls()
+                .iter()
+                .map(|call| match call {
+                    Call::Read(n) => *n,
+                    _ => 0,
+                })
+                .sum();
+            assert!(read < 8_000_000, "{read} bytes in three polls");
+        }
+    }
+}
+
+#[test]
+fn run_yields_over_frames_that_are_buffered_and_echoed() {
+    let (mut channel, peer) = channel();
+    peer.reads([Read::Endless(Bytes::from("a\n".repeat(2048)))]);
+    let mut handler = Echo::default();
+    for _ in 0..10 {
+        let mut task = spawn(channel.run(&mut handler));
+        assert_pending!(task.poll());
+        assert!(task.is_woken());
+        drop(task);
+        let written = peer.written_bytes().len();
+        assert!((1..100_000).contains(&written), "output goes on too: {written}");
+    }
+}
+
+#[test]
+fn run_yields_while_it_skips_an_endless_frame() {
+    let (mut channel, peer) = channel();
+    channel.set_max_length(10);
+    peer.reads([Read::Endless(Bytes::from("x".repeat(4096)))]);
+    let mut handler = recorder(|_, _| ());
+    for _ in 0..10 {
+        let mut task = spawn(channel.run(&mut handler));
+        assert!(task.poll().is_pending());
+        assert!(task.is_woken());
+    }
+    assert_eq!(handler.seen(), "connected too-long(10)");
+}
+
+#[test]
+fn run_yields_after_a_close_while_the_write_is_blocked_and_the_peer_floods() {
+    let (mut channel, peer) = channel();
+    peer.blocks_writes();
+    peer.sends("QUIT\n");
+    peer.reads([Read::Endless(Bytes::from("x".repeat(4096)))]);
+    let mut handler = recorder(|event, channel| {
+        if event == "found" {
+            channel.push("bye");
+            channel.close_when_done();
+        }
+    });
+    for _ in 0..10 {
+        let mut task = spawn(channel.run(&mut handler));
+        assert!(task.poll().is_pending());
+        assert!(task.is_woken());
+    }
+    assert_eq!(channel.unread(), b"");
+    assert_eq!(handler.seen(), "connected collect(QUIT) found");
+}
+
+#[test]
+fn run_yields_over_an_endless_producer_and_does_not_starve_input() {
+    let (mut channel, peer) = channel();
+    let (stream, _probe) = producer([Give::Endless(Bytes::from(vec![b'x'; 1000]))]);
+    channel.push_with_producer(stream);
+    let mut handler = recorder(|_, _| ());
+    for _ in 0..10 {
+        peer.sends("a\n");
+        let mut task = spawn(channel.run(&mut handler));
+        assert!(task.poll().is_pending());
+        assert!(task.is_woken());
+        drop(task);
+        peer.written_bytes();
+    }
+    assert_eq!(handler.seen().matches("found").count(), 10);
+}
+
+// Cancel safety.
+
+#[test]
+fn run_is_cancel_safe_at_every_pending() {
+    let long = "y".repeat(9_000);
+    let input = format!("one\n\ntwo\n{long}\nlast\n");
+    for (size, again) in [(1, true), (2, true), (3, false), (64, true), (4096, true), (9000, true)]
+    {
+        for (mut channel, peer) in both() {
+            for piece in input.as_bytes().chunks(size) {
+                if again {
+                    peer.reads([Read::Again]);
+                }
+                peer.sends(piece);
+            }
+            peer.ends();
+            peer.writes(std::iter::repeat_n([Write::Again, Write::Accept(1500)], 50).flatten());
+            peer.flushes([Step::Again, Step::Again]);
+            peer.shutdowns([Step::Again]);
+            let mut handler = Echo::default();
+            assert_eq!(show(anew!(channel.run(&mut handler))), "closed");
+            assert_eq!(peer.written(), input);
+        }
+    }
+}
+
+#[test]
+fn run_next_and_receive_may_take_turns_at_every_pending() {
+    let (mut channel, peer) = channel();
+    let input: String = (0..60).map(|i| format!("line {i}\n")).collect();
+    peer.reads(input.bytes().flat_map(|b| [Read::Again, Read::Data(Bytes::from(vec![b]))]));
+    let mut lines = vec![];
+    let mut turns = 0;
+    while lines.len() < 60 {
+        turns += 1;
+        assert!(turns < 10_000, "it does not end");
+        let mut handler = recorder(|_, _| ());
+        assert!(poll!(channel.run(&mut handler)).is_pending());
+        let collected = handler.seen.iter().filter(|seen| seen.starts_with("collect("));
+        lines.extend(collected.map(|seen| seen[8..seen.len() - 1].to_owned()));
+        if let std::task::Poll::Ready(Ok(line)) = poll!(channel.receive("\n")) {
+            lines.push(show(line));
+        }
+        if let std::task::Poll::Ready(Some(Ok(frame))) = poll!(channel.next()) {
+            lines.push(show(frame.into_data()));
+        }
+    }
+    assert!(lines.iter().enumerate().all(|(i, line)| *line == format!("line {i}")), "{lines:?}");
+}
+
+// discard_buffers in a callback.
+
+#[test]
+fn discard_buffers_in_a_callback_drops_the_input_behind_the_frame_and_the_output() {
+    for callback in ["collect(one)", "found"] {
+        let (mut channel, peer) = channel();
+        let mut discarded = None;
+        let mut handler = recorder(|event, channel| {
+            if event == callback && discarded.is_none() {
+                channel.push("dropped");
+                discarded = Some(channel.discard_buffers());
+                channel.push("kept");
+            }
+        });
+        peer.sends("one\ntwo\nthr");
+        assert_waits!(peer, channel.run(&mut handler));
+        peer.sends("ee\nfour\n");
+        assert_waits!(peer, channel.run(&mut handler));
+        assert_eq!(handler.seen(), "connected collect(one) found collect(four) found");
+        drop(handler);
+        let discarded = discarded.unwrap();
+        assert_eq!((discarded.input_bytes, discarded.output_bytes), (7, 7));
+        assert_eq!(peer.written(), "kept");
+    }
+}
+
+#[test]
+fn discard_buffers_in_connected_drops_the_input_already_buffered() {
+    let (mut channel, peer) = channel();
+    peer.sends("one\ntwo\nthr");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    let mut handler = recorder(|event, channel| {
+        if event == "connected" {
+            assert_eq!(channel.discard_buffers().input_bytes, 7);
+        }
+    });
+    peer.sends("ee\nfour\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "connected collect(four) found");
+}
+
+#[test]
+fn discard_buffers_in_a_callback_that_fails_holds_as_well() {
+    let (mut channel, peer) = channel();
+    let mut armed = true;
+    let mut handler = failing(move |event, channel| {
+        if event == "found" && std::mem::take(&mut armed) {
+            channel.discard_buffers();
+            return Err(Oops::Mine);
+        }
+        Ok(())
+    });
+    peer.sends("one\ntwo\nthr");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "mine");
+    assert_eq!(channel.unread(), b"");
+    peer.sends("ee\nfour\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "connected collect(one) found collect(four) found");
+}
+
+// Types.
+
+#[test]
+fn run_works_with_a_mut_dyn_handler() {
+    let (mut channel, peer) = channel();
+    let mut echo = Echo::default();
+    let handler: &mut dyn Handler<Error = Error> = &mut echo;
+    peer.sends("one\n");
+    assert_waits!(peer, channel.run(handler));
+    assert_eq!(peer.written(), "one\n");
+    let mut boxed: Box<dyn Handler<Error = Error> + Send> = Box::new(Echo::default());
+    peer.sends("two\n");
+    assert_waits!(peer, channel.run(&mut *boxed));
+    assert_eq!(peer.written(), "two\n");
+}
+
+#[test]
+fn the_future_of_run_is_send_when_transport_and_handler_are() {
+    fn is_send<T: Send>(_: T) {}
+    fn check<T, H>(channel: &mut Channel<T>, handler: &mut H)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send,
+        H: Handler + Send + ?Sized,
+    {
+        is_send(channel.run(handler));
+    }
+    let (mut channel, _peer) = channel();
+    check(&mut channel, &mut Echo::default());
+    let mut boxed: Box<dyn Handler<Error = Error> + Send> = Box::new(Echo::default());
+    check(&mut channel, &mut *boxed);
+}
+
+#[test]
+fn a_pusher_in_a_callback_reaches_the_same_channel() {
+    struct Broadcast(Pusher);
+    impl Handler for Broadcast {
+        type Error = Error;
+        fn collect_incoming_data(&mut self, _: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+            self.0.try_push(Bytes::copy_from_slice(data)).map_err(|_| Error::Closed)
+        }
+        fn found_terminator(&mut self, _: &mut Control<'_>) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+    let (mut channel, peer) = channel();
+    let mut handler = Broadcast(channel.pusher());
+    peer.sends("one\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(peer.written(), "one");
+}
+
+// The lingering close; the clock stands still unless the test moves it.
+
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A channel that has said good-bye: it is shut down, and lingers.
+fn lingering() -> (Channel<Mock>, Peer, Recorder<'static>) {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().terminator("\n").linger(LINGER).build(io);
+    let mut handler = recorder(|event, channel| {
+        if event == "found" {
+            channel.push("bye\n");
+            channel.close_when_done();
+        }
+    });
+    peer.sends("QUIT\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(peer.written(), "bye\n");
+    assert_eq!(peer.output_calls().last(), Some(&Call::Shutdown));
+    assert_eq!(handler.seen(), "connected collect(QUIT) found", "not closed yet");
+    (channel, peer, handler)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_peer_that_keeps_sending_sends_is_dropped_until_the_time_is_over() {
+    let (mut channel, peer, mut handler) = lingering();
+    let mut task = spawn(channel.run(&mut handler));
+    assert!(task.poll().is_pending());
+    for _ in 0..4 {
+        peer.sends("DELETE\nall");
+        assert!(task.is_woken());
+        assert!(task.poll().is_pending());
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    tokio::time::advance(Duration::from_millis(1100)).await;
+    assert!(task.is_woken());
+    assert_eq!(show(task.poll()), "closed");
+    drop(task);
+    assert_eq!(handler.seen(), "closed", "no frame, and closed once");
+    assert_eq!(channel.unread(), b"");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_closes_ends_the_linger_at_once() {
+    let (mut channel, peer, mut handler) = lingering();
+    let mut task = spawn(channel.run(&mut handler));
+    assert!(task.poll().is_pending());
+    peer.sends("rest");
+    peer.ends();
+    assert!(task.is_woken());
+    assert_eq!(show(task.poll()), "closed");
+    drop(task);
+    assert_eq!(handler.seen(), "closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_is_gone_ends_the_linger_and_is_no_error() {
+    let (mut channel, peer, mut handler) = lingering();
+    peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(handler.seen(), "closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_floods_does_not_hold_the_task_and_the_time_ends_it() {
+    let (mut channel, peer, mut handler) = lingering();
+    peer.reads([Read::Endless(Bytes::from(vec![b'x'; 4096]))]);
+    let mut task = spawn(channel.run(&mut handler));
+    for _ in 0..10 {
+        assert!(task.poll().is_pending());
+        assert!(task.is_woken());
+    }
+    tokio::time::advance(LINGER + Duration::from_millis(1)).await;
+    assert_eq!(show(task.poll()), "closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_linger_is_cancel_safe_and_its_time_does_not_begin_anew() {
+    let (mut channel, peer, mut handler) = lingering();
+    for _ in 0..5 {
+        assert!(poll!(channel.run(&mut handler)).is_pending());
+        peer.sends("more\n");
+        tokio::time::advance(Duration::from_millis(1001)).await;
+    }
+    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(handler.seen(), "closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_has_closed_before_needs_no_linger() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().terminator("\n").linger(LINGER).build(io);
+    peer.sends("one\n");
+    peer.ends();
+    assert_eq!(show(poll!(channel.run(&mut Echo::default()))), "closed");
+    assert_eq!(peer.written(), "one\n");
+}
+
+#[test]
+fn a_linger_of_zero_is_none_and_needs_no_timer() {
+    let (mut channel, peer) = channel();
+    channel.close_when_done();
+    peer.sends("unread");
+    assert_eq!(show(poll!(channel.run(&mut Echo::default()))), "closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_failure_there_is_no_linger() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().terminator("\n").linger(LINGER).build(io);
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    channel.push("bye");
+    channel.close_when_done();
+    assert_eq!(show(poll!(channel.run(&mut Echo::default()))), "io(BrokenPipe)");
+}
+
+#[tokio::test]
+async fn run_serves_a_peer_over_a_pipe_to_the_end() {
+    let (here, there) = tokio::io::duplex(16);
+    let mut channel = Channel::new(here, "\n");
+    let server = tokio::spawn(async move { channel.run(&mut Echo::default()).await });
+    let mut peer = Channel::new(there, "\n");
+    let line = "z".repeat(10_000);
+    for _ in 0..3 {
+        peer.push(format!("{line}\n"));
+        assert_eq!(peer.receive("\n").await.unwrap(), line);
+    }
+    peer.push("last\n");
+    peer.close().await.unwrap();
+    assert_eq!(peer.receive("\n").await.unwrap(), "last", "half closed, and answered");
+    assert!(peer.next().await.is_none());
+    assert_eq!(server.await.unwrap().unwrap(), Run::Closed);
+    assert_ready!(spawn(peer.flush()).poll()).unwrap();
+}

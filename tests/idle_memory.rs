@@ -1,0 +1,162 @@
+//! Idle costs nothing: an idle channel keeps no buffer on the heap.
+//!
+//! Every byte on the heap is counted, so this binary has one test: others
+//! would allocate beside it.
+
+use asynchat::{Channel, Control, Error, Handler};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use std::alloc::System;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_test::task::spawn;
+
+#[global_allocator]
+static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// A transport without memory of its own: it gives `reads` times `size` bytes,
+/// the last of them a line feed, is then quiet or at its end, and takes
+/// everything.
+struct Quiet {
+    size: usize,
+    reads: usize,
+    given: usize,
+    ends: bool,
+}
+
+impl AsyncRead for Quiet {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let end = self.size * self.reads;
+        if self.given == end {
+            if self.ends {
+                return Poll::Ready(Ok(()));
+            }
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let rest_of_this_read = self.size - self.given % self.size;
+        let n = rest_of_this_read.min(buf.remaining());
+        buf.initialize_unfilled_to(n).fill(b'x');
+        buf.advance(n);
+        self.given += n;
+        if self.given == end {
+            let filled = buf.filled_mut();
+            filled[filled.len() - 1] = b'\n';
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Quiet {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Answers each line with as many bytes in two pieces; stays open at the end.
+struct Answer {
+    served: usize,
+}
+
+impl Handler for Answer {
+    type Error = Error;
+
+    fn collect_incoming_data(
+        &mut self,
+        channel: &mut Control<'_>,
+        data: &[u8],
+    ) -> Result<(), Error> {
+        channel.push_slice(data);
+        channel.push_slice(b"\n");
+        self.served += 1;
+        Ok(())
+    }
+
+    fn found_terminator(&mut self, _: &mut Control<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn input_ended(&mut self, _: &mut Control<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn serve_with_next(channel: &mut Channel<Quiet>) {
+    let Poll::Ready(Some(Ok(frame))) = spawn(channel.next()).poll() else {
+        panic!("no frame");
+    };
+    channel.push_slice(frame.data());
+    channel.push_slice(b"\n");
+    drop(frame);
+    assert!(spawn(channel.next()).poll().is_pending());
+}
+
+fn serve_with_run(channel: &mut Channel<Quiet>) {
+    let mut handler = Answer { served: 0 };
+    for _ in 0..20 {
+        assert!(spawn(channel.run(&mut handler)).poll().is_pending());
+    }
+    assert_eq!(handler.served, 1);
+}
+
+#[test]
+fn an_idle_channel_that_has_served_a_request_keeps_no_buffer() {
+    type Serve = fn(&mut Channel<Quiet>);
+    // Name, size and number of reads of the one request, whether input then
+    // ends, how it is served.
+    let rows: [(&str, usize, usize, bool, Serve); 10] = [
+        ("next: one read", 3000, 1, false, serve_with_next),
+        ("run: one read", 3000, 1, false, serve_with_run),
+        ("next: several reads", 1000, 4, false, serve_with_next),
+        ("run: several reads", 1000, 4, false, serve_with_run),
+        ("next: reads have grown", 60_000, 1, false, serve_with_next),
+        ("run: reads have grown", 60_000, 1, false, serve_with_run),
+        ("next: one huge frame", 600_000, 1, false, serve_with_next),
+        ("run: one huge frame", 600_000, 1, false, serve_with_run),
+        ("run: half closed, left open", 3000, 1, true, serve_with_run),
+        ("run: half closed, left open, reads have grown", 60_000, 1, true, serve_with_run),
+    ];
+    for (name, size, reads, ends, serve) in rows {
+        let builder = Channel::builder().terminator("\n").max_length(usize::MAX);
+        let mut channels: Vec<_> = (0..100)
+            .map(|_| builder.clone().build(Quiet { size, reads, given: 0, ends }))
+            .collect();
+        let region = Region::new(HEAP);
+        channels.iter_mut().for_each(serve);
+        let change = region.change();
+        let kept = change.bytes_allocated - change.bytes_deallocated;
+        assert!(change.allocations > 0, "{name}: nothing was counted");
+        assert_eq!(kept, 0, "{name}: bytes kept by 100 channels");
+    }
+    a_frame_that_is_kept_keeps_its_block_and_a_detached_one_does_not();
+}
+
+fn a_frame_that_is_kept_keeps_its_block_and_a_detached_one_does_not() {
+    let builder = Channel::builder().terminator("\n");
+    let mut channel = builder.build(Quiet { size: 3000, reads: 1, given: 0, ends: false });
+    let Poll::Ready(Some(Ok(frame))) = spawn(channel.next()).poll() else {
+        panic!("no frame");
+    };
+    let address = frame.data().as_ptr();
+    let detached = frame.clone().detach();
+    assert_ne!(detached.data().as_ptr(), address);
+    assert_eq!(detached, frame);
+    assert!(detached.into_data().try_into_mut().is_ok(), "memory of its own");
+}

@@ -1,0 +1,639 @@
+//! A transport and a producer that follow a script and keep a record.
+//!
+//! No clock anywhere: a loop that does not end runs into a limit of calls.
+
+// Each test binary uses a part of it.
+#![allow(dead_code, unused_macros, unused_imports)]
+
+use asynchat::{Closed, Error, Frame, Run, TryPushError};
+use bytes::Bytes;
+use futures::Stream;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What a read does. When the script is used up, reads are pending.
+#[derive(Clone, Debug)]
+pub(crate) enum Read {
+    /// Gives these bytes, in as many reads as the reader takes for them.
+    Data(Bytes),
+    /// Pending until [`Peer::wake_read`].
+    Pending,
+    /// Pending once, and woken at once.
+    Again,
+    /// The end, from now on.
+    Eof,
+    Err(ErrorKind),
+    /// Always ready: gives these bytes again and again.
+    Endless(Bytes),
+}
+
+/// What a write does. When the script is used up, writes take everything.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Write {
+    /// Takes at most this many bytes, once.
+    Accept(usize),
+    /// Pending until [`Peer::wake_write`].
+    Pending,
+    /// Pending once, and woken at once.
+    Again,
+    Zero,
+    Err(ErrorKind),
+}
+
+/// What a flush or a shutdown does. When the script is used up, it succeeds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    /// Pending until [`Peer::wake_write`].
+    Pending,
+    /// Pending once, and woken at once.
+    Again,
+    Err(ErrorKind),
+}
+
+/// What was called and came to something, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    Read(usize),
+    /// How many bytes were taken.
+    Write(usize),
+    /// Of how many slices how many bytes were taken.
+    Vectored(usize, usize),
+    Flush,
+    Shutdown,
+}
+
+#[derive(Default)]
+struct State {
+    reads: VecDeque<Read>,
+    writes: VecDeque<Write>,
+    flushes: VecDeque<Step>,
+    shutdowns: VecDeque<Step>,
+    /// At most this many bytes are taken by one write.
+    write_limit: Option<usize>,
+    written: Vec<u8>,
+    calls: Vec<Call>,
+    /// How many bytes each read asked for.
+    asked: Vec<usize>,
+    /// Address and length of each slice of each write.
+    pieces: Vec<Vec<(usize, usize)>>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    vectored: bool,
+    dropped: bool,
+    calls_since_the_test_looked: usize,
+}
+
+/// More calls than this between two looks of the test are an endless loop.
+const CALLS: usize = 300_000;
+
+/// The transport.
+pub(crate) struct Mock(Arc<Mutex<State>>);
+
+/// The test's end of it.
+#[derive(Clone)]
+pub(crate) struct Peer(Arc<Mutex<State>>);
+
+/// A transport that does vectored writes, and its peer.
+pub(crate) fn mock() -> (Mock, Peer) {
+    let state = Arc::new(Mutex::new(State { vectored: true, ..State::default() }));
+    (Mock(Arc::clone(&state)), Peer(state))
+}
+
+impl Peer {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.0.lock().unwrap();
+        state.calls_since_the_test_looked = 0;
+        state
+    }
+
+    /// Adds to the script of the reads, and wakes the reader.
+    pub(crate) fn reads(&self, script: impl IntoIterator<Item = Read>) {
+        let waker = {
+            let mut state = self.lock();
+            state.reads.extend(script);
+            state.reader.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Sends these bytes.
+    pub(crate) fn sends(&self, data: impl AsRef<[u8]>) {
+        self.reads([Read::Data(Bytes::copy_from_slice(data.as_ref()))]);
+    }
+
+    pub(crate) fn ends(&self) {
+        self.reads([Read::Eof]);
+    }
+
+    /// Goes on behind a `Read::Pending`.
+    pub(crate) fn wake_read(&self) {
+        let waker = {
+            let mut state = self.lock();
+            if let Some(Read::Pending) = state.reads.front() {
+                state.reads.pop_front();
+            }
+            state.reader.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn writes(&self, script: impl IntoIterator<Item = Write>) {
+        self.lock().writes.extend(script);
+    }
+
+    /// Writes are pending until `wake_write`.
+    pub(crate) fn blocks_writes(&self) {
+        self.writes([Write::Pending]);
+    }
+
+    pub(crate) fn flushes(&self, script: impl IntoIterator<Item = Step>) {
+        self.lock().flushes.extend(script);
+    }
+
+    pub(crate) fn shutdowns(&self, script: impl IntoIterator<Item = Step>) {
+        self.lock().shutdowns.extend(script);
+    }
+
+    /// Goes on behind a `Write::Pending` or a `Step::Pending`.
+    pub(crate) fn wake_write(&self) {
+        let waker = {
+            let mut state = self.lock();
+            if let Some(Write::Pending) = state.writes.front() {
+                state.writes.pop_front();
+            } else if let Some(Step::Pending) = state.flushes.front() {
+                state.flushes.pop_front();
+            } else if let Some(Step::Pending) = state.shutdowns.front() {
+                state.shutdowns.pop_front();
+            }
+            state.writer.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn limits_writes(&self, most: usize) {
+        self.lock().write_limit = Some(most);
+    }
+
+    pub(crate) fn is_not_vectored(&self) {
+        self.lock().vectored = false;
+    }
+
+    /// What was written since the last call.
+    #[track_caller]
+    pub(crate) fn written(&self) -> String {
+        String::from_utf8(self.written_bytes()).unwrap()
+    }
+
+    pub(crate) fn written_bytes(&self) -> Vec<u8> {
+        std::mem::take(&mut self.lock().written)
+    }
+
+    /// What was called since the last call of this.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        std::mem::take(&mut self.lock().calls)
+    }
+
+    /// The same without the reads.
+    pub(crate) fn output_calls(&self) -> Vec<Call> {
+        self.calls().into_iter().filter(|call| !matches!(call, Call::Read(_))).collect()
+    }
+
+    /// How many bytes each read asked for, pending ones as well, since the
+    /// last call.
+    pub(crate) fn asked(&self) -> Vec<usize> {
+        std::mem::take(&mut self.lock().asked)
+    }
+
+    /// Address and length of each slice of each write since the last call.
+    pub(crate) fn pieces(&self) -> Vec<Vec<(usize, usize)>> {
+        std::mem::take(&mut self.lock().pieces)
+    }
+
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.lock().dropped
+    }
+
+    pub(crate) fn forget_wakers(&self) {
+        let mut state = self.lock();
+        (state.reader, state.writer) = (None, None);
+    }
+
+    pub(crate) fn has_reader(&self) -> bool {
+        self.lock().reader.is_some()
+    }
+
+    pub(crate) fn has_writer(&self) -> bool {
+        self.lock().writer.is_some()
+    }
+}
+
+impl Mock {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.0.lock().unwrap();
+        state.calls_since_the_test_looked += 1;
+        assert!(state.calls_since_the_test_looked < CALLS, "one poll goes on for ever");
+        state
+    }
+
+    fn write(&self, cx: &mut Context<'_>, slices: &[&[u8]]) -> Poll<io::Result<usize>> {
+        let mut state = self.lock();
+        let len: usize = slices.iter().map(|slice| slice.len()).sum();
+        state.pieces.push(slices.iter().map(|s| (s.as_ptr() as usize, s.len())).collect());
+        let most = match state.writes.front().copied() {
+            Some(Write::Pending) => {
+                state.writer = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Some(Write::Again) => {
+                state.writes.pop_front();
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Some(Write::Zero) => 0,
+            Some(Write::Err(kind)) => {
+                state.writes.pop_front();
+                return Poll::Ready(Err(kind.into()));
+            }
+            Some(Write::Accept(n)) => {
+                state.writes.pop_front();
+                n
+            }
+            None => usize::MAX,
+        };
+        let taken = len.min(most).min(state.write_limit.unwrap_or(usize::MAX));
+        let all = slices.concat();
+        state.written.extend_from_slice(&all[..taken]);
+        Poll::Ready(Ok(taken))
+    }
+}
+
+impl fmt::Debug for Mock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mock")
+    }
+}
+
+impl Drop for Mock {
+    fn drop(&mut self) {
+        if let Ok(mut state) = self.0.lock() {
+            state.dropped = true;
+        }
+    }
+}
+
+impl AsyncRead for Mock {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut state = self.lock();
+        state.asked.push(buf.remaining());
+        match state.reads.front_mut() {
+            None | Some(Read::Pending) => {
+                state.reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Some(Read::Again) => {
+                state.reads.pop_front();
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Some(Read::Eof) => state.calls.push(Call::Read(0)),
+            Some(Read::Err(kind)) => {
+                let kind = *kind;
+                state.reads.pop_front();
+                return Poll::Ready(Err(kind.into()));
+            }
+            Some(Read::Data(data)) => {
+                let n = data.len().min(buf.remaining());
+                buf.put_slice(&data.split_to(n));
+                if data.is_empty() {
+                    state.reads.pop_front();
+                }
+                state.calls.push(Call::Read(n));
+            }
+            Some(Read::Endless(data)) => {
+                let n = data.len().min(buf.remaining());
+                buf.put_slice(&data[..n]);
+                state.calls.push(Call::Read(n));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Mock {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let taken = std::task::ready!(self.write(cx, &[buf]))?;
+        self.lock().calls.push(Call::Write(taken));
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        assert!(self.lock().vectored, "a vectored write to an I/O that says it has none");
+        let slices: Vec<&[u8]> = bufs.iter().map(|slice| &**slice).collect();
+        let taken = std::task::ready!(self.write(cx, &slices))?;
+        let slices = slices.iter().filter(|slice| !slice.is_empty()).count();
+        self.lock().calls.push(Call::Vectored(slices, taken));
+        Poll::Ready(Ok(taken))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.lock().vectored
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.lock();
+        match state.flushes.front().copied() {
+            Some(step) => {
+                std::task::ready!(step.poll(cx, &mut state, |state| &mut state.flushes))?;
+            }
+            None => state.calls.push(Call::Flush),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.lock();
+        match state.shutdowns.front().copied() {
+            Some(step) => {
+                std::task::ready!(step.poll(cx, &mut state, |state| &mut state.shutdowns))?;
+            }
+            None => state.calls.push(Call::Shutdown),
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Step {
+    fn poll(
+        self,
+        cx: &mut Context<'_>,
+        state: &mut State,
+        script: fn(&mut State) -> &mut VecDeque<Step>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Step::Pending => {
+                state.writer = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            Step::Again => {
+                script(state).pop_front();
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Step::Err(kind) => {
+                script(state).pop_front();
+                Poll::Ready(Err(kind.into()))
+            }
+        }
+    }
+}
+
+/// What a producer gives. When the script is used up, it is exhausted.
+#[derive(Clone, Debug)]
+pub(crate) enum Give {
+    Chunk(Bytes),
+    /// Pending until [`Probe::wake`].
+    Pending,
+    /// Pending once, and woken at once.
+    Again,
+    Err(ErrorKind),
+    /// Always ready: gives these bytes again and again.
+    Endless(Bytes),
+}
+
+#[derive(Default)]
+struct ProducerState {
+    script: VecDeque<Give>,
+    polls: usize,
+    drops: usize,
+    ended: bool,
+    waker: Option<Waker>,
+}
+
+/// A producer that follows a script.
+pub(crate) struct Scripted(Arc<Mutex<ProducerState>>);
+
+/// The test's end of it.
+pub(crate) struct Probe(Arc<Mutex<ProducerState>>);
+
+pub(crate) fn producer(script: impl IntoIterator<Item = Give>) -> (Scripted, Probe) {
+    let script = script.into_iter().collect();
+    let state = Arc::new(Mutex::new(ProducerState { script, ..ProducerState::default() }));
+    (Scripted(Arc::clone(&state)), Probe(state))
+}
+
+pub(crate) fn chunk(data: &str) -> Give {
+    Give::Chunk(Bytes::copy_from_slice(data.as_bytes()))
+}
+
+impl Probe {
+    pub(crate) fn polls(&self) -> usize {
+        self.0.lock().unwrap().polls
+    }
+
+    pub(crate) fn drops(&self) -> usize {
+        self.0.lock().unwrap().drops
+    }
+
+    /// Goes on behind a `Give::Pending`.
+    pub(crate) fn wake(&self) {
+        let waker = {
+            let mut state = self.0.lock().unwrap();
+            if let Some(Give::Pending) = state.script.front() {
+                state.script.pop_front();
+            }
+            state.waker.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().drops += 1;
+    }
+}
+
+impl Stream for Scripted {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut state = self.0.lock().unwrap();
+        state.polls += 1;
+        assert!(!state.ended, "a producer is not polled after its end");
+        assert!(state.polls < CALLS, "one poll goes on for ever");
+        match state.script.pop_front() {
+            Some(Give::Chunk(data)) => Poll::Ready(Some(Ok(data))),
+            Some(Give::Endless(data)) => {
+                state.script.push_front(Give::Endless(data.clone()));
+                Poll::Ready(Some(Ok(data)))
+            }
+            Some(Give::Pending) => {
+                state.script.push_front(Give::Pending);
+                state.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            Some(Give::Again) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Some(Give::Err(kind)) => {
+                state.ended = true;
+                Poll::Ready(Some(Err(kind.into())))
+            }
+            None => {
+                state.ended = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+/// Polls a future once, then drops it.
+macro_rules! poll {
+    ($future:expr) => {
+        tokio_test::task::spawn($future).poll()
+    };
+}
+pub(crate) use poll;
+
+/// Polls a future once, then drops it: it waits, and for something that wakes.
+macro_rules! assert_waits {
+    ($peer:expr, $future:expr) => {{
+        $peer.forget_wakers();
+        let mut task = tokio_test::task::spawn($future);
+        tokio_test::assert_pending!(task.poll());
+        assert!(
+            task.is_woken() || $peer.has_reader() || $peer.has_writer(),
+            "pending, and nobody wakes it"
+        );
+    }};
+}
+pub(crate) use assert_waits;
+
+/// Polls a new future each turn, and drops it, until one is ready.
+macro_rules! anew {
+    ($future:expr) => {{
+        let mut turns = 0;
+        loop {
+            if let std::task::Poll::Ready(ready) = tokio_test::task::spawn($future).poll() {
+                break ready;
+            }
+            turns += 1;
+            assert!(turns < 100_000, "it does not end");
+        }
+    }};
+}
+pub(crate) use anew;
+
+/// A result in words, content and all: `"complete(abc)"`.
+#[track_caller]
+pub(crate) fn show(result: impl Show) -> String {
+    result.show()
+}
+
+pub(crate) trait Show {
+    fn show(self) -> String;
+}
+
+impl<T: Show> Show for Poll<T> {
+    #[track_caller]
+    fn show(self) -> String {
+        match self {
+            Poll::Ready(ready) => ready.show(),
+            Poll::Pending => "pending".into(),
+        }
+    }
+}
+
+impl<T: Show> Show for Option<T> {
+    #[track_caller]
+    fn show(self) -> String {
+        self.map_or("none".into(), Show::show)
+    }
+}
+
+impl<T: Show, E: Show> Show for Result<T, E> {
+    #[track_caller]
+    fn show(self) -> String {
+        match self {
+            Ok(ok) => ok.show(),
+            Err(error) => error.show(),
+        }
+    }
+}
+
+impl Show for () {
+    fn show(self) -> String {
+        "done".into()
+    }
+}
+
+impl Show for Run {
+    fn show(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}
+
+impl Show for Bytes {
+    #[track_caller]
+    fn show(self) -> String {
+        String::from_utf8(self.to_vec()).unwrap()
+    }
+}
+
+impl Show for Frame {
+    #[track_caller]
+    fn show(self) -> String {
+        match self {
+            Frame::Complete(data) => format!("complete({})", data.show()),
+            Frame::Partial(data) => format!("partial({})", data.show()),
+        }
+    }
+}
+
+impl Show for Error {
+    #[track_caller]
+    fn show(self) -> String {
+        match self {
+            Error::Io(e) => format!("io({:?})", e.kind()),
+            Error::FrameTooLong { limit } => format!("too long({limit})"),
+            Error::UnexpectedEof { partial } => format!("eof({})", partial.show()),
+            Error::Producer(e) => format!("producer({:?})", e.kind()),
+            other => format!("{other:?}").to_lowercase(),
+        }
+    }
+}
+
+impl Show for Closed {
+    #[track_caller]
+    fn show(self) -> String {
+        format!("closed({})", self.0.show())
+    }
+}
+
+impl Show for TryPushError {
+    #[track_caller]
+    fn show(self) -> String {
+        match self {
+            TryPushError::Full(data) => format!("full({})", data.show()),
+            TryPushError::Closed(data) => format!("closed({})", data.show()),
+        }
+    }
+}

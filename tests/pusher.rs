@@ -1,0 +1,710 @@
+//! What a `Pusher` promises.
+
+mod mock;
+
+use asynchat::{Channel, Closed, Pusher, TryPushError};
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt, stream};
+use mock::{Call, Give, Mock, Peer, Write, anew, assert_waits, chunk, mock, poll, producer, show};
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::Poll;
+use tokio::io::DuplexStream;
+use tokio::task::JoinHandle;
+use tokio_test::task::spawn;
+use tokio_test::{assert_pending, assert_ready};
+
+fn channel() -> (Channel<Mock>, Peer) {
+    let (io, peer) = mock();
+    (Channel::new(io, "\n"), peer)
+}
+
+/// High water 1000, low water 200, so that one chunk of 936 bytes fills it.
+fn narrow() -> (Channel<Mock>, Peer) {
+    let (io, peer) = mock();
+    (Channel::builder().terminator("\n").high_water(1000).low_water(200).build(io), peer)
+}
+
+fn full() -> Bytes {
+    Bytes::from(vec![b'-'; 936])
+}
+
+#[test]
+fn a_pusher_is_clone_send_and_sync() {
+    fn check<T: Clone + Send + Sync + 'static>() {}
+    check::<Pusher>();
+    fn is_send<T: Send>(_: T) {}
+    let (mut channel, _peer) = channel();
+    let pusher = channel.pusher();
+    is_send(pusher.push("x"));
+    is_send(pusher.closed());
+    is_send(pusher.push_with_producer(stream::empty::<std::io::Result<Bytes>>()));
+}
+
+#[test]
+fn what_is_pushed_joins_the_queue_when_the_channel_is_polled() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    channel.push("first,");
+    assert_eq!(show(poll!(pusher.push("pushed,"))), "done");
+    channel.push("second,");
+    assert_eq!(peer.written(), "");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "first,second,pushed,");
+}
+
+#[test]
+fn a_push_wakes_the_task_that_polls_the_channel() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    let mut task = spawn(channel.next());
+    assert_pending!(task.poll());
+    for data in ["one", "two"] {
+        assert!(!task.is_woken());
+        pusher.try_push(data).unwrap();
+        assert!(task.is_woken());
+        assert_pending!(task.poll());
+        assert_eq!(peer.written(), data);
+    }
+    assert!(poll!(pusher.push_with_producer(producer([chunk("three")]).0)).is_ready());
+    assert!(task.is_woken());
+    assert_pending!(task.poll());
+    assert_eq!(peer.written(), "three");
+    assert_eq!(show(poll!(pusher.push("four"))), "done");
+    assert!(task.is_woken());
+}
+
+#[test]
+fn a_push_wakes_the_task_that_polled_last() {
+    let (mut channel, _peer) = channel();
+    let pusher = channel.pusher();
+    assert!(poll!(channel.next()).is_pending());
+    let mut last = spawn(channel.receive("\n"));
+    assert_pending!(last.poll());
+    pusher.try_push("x").unwrap();
+    assert!(last.is_woken());
+}
+
+#[test]
+fn a_push_wakes_a_channel_that_waits_in_flush() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    let (stream, probe) = producer([Give::Pending]);
+    channel.push_with_producer(stream);
+    let mut task = spawn(channel.flush());
+    assert_pending!(task.poll());
+    pusher.try_push("x").unwrap();
+    assert!(task.is_woken());
+    assert_pending!(task.poll());
+    probe.wake();
+    assert!(task.is_woken());
+    assert_eq!(show(task.poll()), "done");
+    assert_eq!(peer.written(), "x");
+}
+
+#[test]
+fn from_one_pusher_the_order_is_kept() {
+    for out_buffer_size in [1, 65536] {
+        let (io, peer) = mock();
+        let mut channel = Channel::builder().out_buffer_size(out_buffer_size).build(io);
+        let pusher = channel.pusher();
+        let large = "L".repeat(9000);
+        pusher.try_push("a").unwrap();
+        assert!(poll!(pusher.push_with_producer(producer([chunk("b"), chunk("c")]).0)).is_ready());
+        pusher.try_push(large.clone()).unwrap();
+        assert_eq!(show(poll!(pusher.push("d"))), "done");
+        pusher.clone().try_push("e").unwrap();
+        assert_eq!(show(poll!(channel.flush())), "done");
+        assert_eq!(peer.written(), format!("abc{large}de"));
+    }
+}
+
+#[test]
+fn what_is_pushed_is_raw_bytes() {
+    let (mut channel, peer) = channel();
+    channel.set_encode_terminator("\n");
+    channel.pusher().try_push("a\nb").unwrap();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "a\nb");
+}
+
+// Room.
+
+#[test]
+fn push_waits_at_the_high_water_mark_by_bytes() {
+    let (mut channel, peer) = narrow();
+    let pusher = channel.pusher();
+    peer.blocks_writes();
+    assert_eq!(show(poll!(pusher.push(vec![b'a'; 900]))), "done", "964 of 1000");
+    assert_eq!(show(poll!(pusher.push("b"))), "done", "there was room at all");
+    let mut waiting = spawn(pusher.push("c"));
+    assert_pending!(waiting.poll());
+    assert_waits!(peer, channel.next());
+    assert_pending!(waiting.poll(), "joining the queue gives no room");
+    peer.wake_write();
+    assert_waits!(peer, channel.next());
+    assert!(waiting.is_woken());
+    assert_eq!(show(waiting.poll()), "done");
+    assert_waits!(peer, channel.next());
+    assert_eq!(peer.written(), "a".repeat(900) + "bc");
+}
+
+#[test]
+fn push_goes_on_at_the_low_water_mark_and_not_before() {
+    let (mut channel, peer) = narrow();
+    let pusher = channel.pusher();
+    pusher.try_push(vec![b'a'; 5000]).unwrap();
+    let mut waiting = spawn(pusher.push("c"));
+    assert_pending!(waiting.poll());
+    peer.writes([Write::Accept(4700), Write::Pending]);
+    assert_waits!(peer, channel.flush());
+    assert_eq!(channel.queued_bytes(), 300);
+    assert!(!waiting.is_woken(), "300 are below high and above low");
+    assert_pending!(waiting.poll());
+    peer.wake_write();
+    peer.writes([Write::Accept(100), Write::Pending]);
+    assert_waits!(peer, channel.flush());
+    assert_eq!(channel.queued_bytes(), 200);
+    assert!(waiting.is_woken());
+    assert_eq!(show(waiting.poll()), "done");
+}
+
+#[test]
+fn what_the_channel_itself_has_queued_counts() {
+    let (mut channel, peer) = narrow();
+    peer.blocks_writes();
+    channel.push(full());
+    let pusher = channel.pusher();
+    assert_eq!(show(pusher.try_push("x")), "full(x)");
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(show(pusher.try_push("x")), "done");
+}
+
+#[test]
+fn a_producer_counts_1_kib_and_waits_too() {
+    let (mut channel, _peer) = narrow();
+    let pusher = channel.pusher();
+    let (first, _) = producer([chunk("a")]);
+    let (second, probe) = producer([chunk("b")]);
+    assert!(poll!(pusher.push_with_producer(first)).is_ready());
+    let mut waiting = spawn(pusher.push_with_producer(second));
+    assert!(waiting.poll().is_pending());
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert!(waiting.is_woken());
+    assert!(waiting.poll().is_ready());
+    assert_eq!(probe.drops(), 0);
+}
+
+#[test]
+fn try_push_gives_the_data_back_when_full() {
+    let (mut channel, _peer) = narrow();
+    let pusher = channel.pusher();
+    pusher.try_push(full()).unwrap();
+    let error = pusher.try_push("back").unwrap_err();
+    assert_eq!(error, TryPushError::Full(Bytes::from("back")));
+    assert_eq!(error.to_string(), "no room in the channel's queue");
+    assert_eq!(error.into_data(), "back");
+    drop(channel);
+    let error = pusher.try_push("back").unwrap_err();
+    assert_eq!(error, TryPushError::Closed(Bytes::from("back")));
+    assert_eq!(error.to_string(), "channel closed for writing");
+    assert_eq!(error.into_data(), "back");
+}
+
+#[test]
+fn a_slow_reader_costs_its_own_high_water_mark_and_no_more() {
+    let (mut channel, peer) = narrow();
+    let pusher = channel.pusher();
+    peer.blocks_writes();
+    let mut accepted = 0;
+    for turn in 0..1000 {
+        accepted += usize::from(pusher.try_push("0123456789").is_ok());
+        if turn % 7 == 0 {
+            assert_waits!(peer, channel.next());
+        }
+        assert!(channel.queued_bytes() <= 1100, "{} after {turn}", channel.queued_bytes());
+    }
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written().len(), accepted * 10);
+}
+
+#[test]
+fn those_who_wait_are_served_in_turn() {
+    let (mut channel, peer) = narrow();
+    let pusher = channel.pusher();
+    pusher.try_push(full()).unwrap();
+    let names = ["a", "b", "c", "d"];
+    let mut waiting: Vec<_> =
+        names.iter().map(|name| spawn(pusher.push(name.repeat(936)))).collect();
+    for task in &mut waiting {
+        assert_pending!(task.poll());
+    }
+    for (turn, name) in names.iter().enumerate() {
+        assert_eq!(show(poll!(channel.flush())), "done");
+        peer.written();
+        let woken: Vec<_> = waiting.iter().map(|task| task.is_woken()).collect();
+        assert_eq!(woken.iter().position(|w| *w), Some(0), "turn {turn}: {woken:?}");
+        assert_eq!(show(waiting.remove(0).poll()), "done");
+        for task in &mut waiting {
+            assert_pending!(task.poll(), "not out of turn");
+        }
+        assert_eq!(show(poll!(channel.flush())), "done");
+        assert_eq!(peer.written(), name.repeat(936));
+    }
+}
+
+#[test]
+fn where_there_is_room_for_several_all_of_them_go_on() {
+    let (mut channel, peer) = narrow();
+    let pusher = channel.pusher();
+    pusher.try_push(full()).unwrap();
+    let mut waiting: Vec<_> =
+        ["a", "b", "c"].iter().map(|name| spawn(pusher.push(*name))).collect();
+    for task in &mut waiting {
+        assert_pending!(task.poll());
+    }
+    assert_eq!(show(poll!(channel.flush())), "done");
+    for task in &mut waiting {
+        assert!(task.is_woken());
+        assert_eq!(show(task.poll()), "done");
+    }
+    peer.written();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "abc");
+}
+
+#[test]
+fn dropping_a_waiting_push_loses_nothing_and_lets_the_next_go() {
+    for woken_before in [false, true] {
+        let (mut channel, peer) = narrow();
+        let pusher = channel.pusher();
+        pusher.try_push(full()).unwrap();
+        let mut first = spawn(pusher.push("first"));
+        let mut second = spawn(pusher.push("second"));
+        assert_pending!(first.poll());
+        assert_pending!(second.poll());
+        if woken_before {
+            assert_eq!(show(poll!(channel.flush())), "done");
+            assert!(first.is_woken());
+            drop(first);
+        } else {
+            drop(first);
+            assert!(second.is_woken(), "its turn");
+            assert_pending!(second.poll());
+            assert_eq!(show(poll!(channel.flush())), "done");
+        }
+        assert!(second.is_woken(), "woken before: {woken_before}");
+        assert_eq!(show(second.poll()), "done");
+        peer.written();
+        assert_eq!(show(poll!(channel.flush())), "done");
+        assert_eq!(peer.written(), "second");
+    }
+}
+
+#[test]
+fn dropping_the_future_of_a_waiting_producer_drops_it_without_a_poll() {
+    let (mut channel, _peer) = narrow();
+    let pusher = channel.pusher();
+    pusher.try_push(full()).unwrap();
+    let (stream, probe) = producer([chunk("a")]);
+    let mut waiting = spawn(pusher.push_with_producer(stream));
+    assert!(waiting.poll().is_pending());
+    drop(waiting);
+    assert_eq!((probe.polls(), probe.drops()), (0, 1));
+}
+
+#[test]
+fn empty_pushes_cost_nothing_and_do_not_grow() {
+    let (mut channel, peer) = narrow();
+    let pusher = channel.pusher();
+    let mut task = spawn(channel.next());
+    assert_pending!(task.poll());
+    for _ in 0..10_000 {
+        pusher.try_push("").unwrap();
+        assert_eq!(show(poll!(pusher.push(""))), "done");
+    }
+    assert!(!task.is_woken(), "there is nothing to send");
+    drop(task);
+    assert_eq!(format!("{pusher:?}"), "Pusher { queued: 0, closed: false }");
+    assert_eq!(channel.queued_bytes(), 0);
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.calls(), []);
+}
+
+#[test]
+fn discard_buffers_makes_room() {
+    let (mut channel, peer) = narrow();
+    let pusher = channel.pusher();
+    peer.blocks_writes();
+    pusher.try_push(vec![b'-'; 5000]).unwrap();
+    assert_waits!(peer, channel.next());
+    let mut waiting = spawn(pusher.push("x"));
+    assert_pending!(waiting.poll());
+    channel.discard_buffers();
+    assert_waits!(peer, channel.next());
+    assert!(waiting.is_woken());
+    assert_eq!(show(waiting.poll()), "done");
+}
+
+// Closing.
+
+#[test]
+fn after_close_when_done_a_pusher_gives_the_data_back() {
+    type Close = fn(&mut Channel<Mock>, &Pusher);
+    let closes: [(&str, Close); 4] = [
+        ("by the channel", |channel, _| channel.close_when_done()),
+        ("by the pusher", |_, pusher| pusher.close_when_done()),
+        ("by another pusher", |channel, _| channel.pusher().close_when_done()),
+        ("by the sink", |channel, _| assert!(poll!(SinkExt::close(channel)).is_ready())),
+    ];
+    for (name, close) in closes {
+        let (mut channel, peer) = channel();
+        let pusher = channel.pusher();
+        pusher.try_push("accepted").unwrap();
+        assert!(!pusher.is_closed());
+        close(&mut channel, &pusher);
+        assert!(pusher.is_closed(), "{name}");
+        assert_eq!(show(poll!(pusher.push("back"))), "closed(back)", "{name}");
+        assert_eq!(show(pusher.try_push("back")), "closed(back)", "{name}");
+        let (stream, probe) = producer([chunk("x")]);
+        let Poll::Ready(Err(Closed(stream))) = poll!(pusher.push_with_producer(stream)) else {
+            panic!("{name}: not given back");
+        };
+        assert_eq!((probe.polls(), probe.drops()), (0, 0));
+        drop(stream);
+        assert_eq!(show(poll!(channel.flush())), "done");
+        assert_eq!(peer.written(), "accepted", "{name}: accepted before the close, and sent");
+        assert_eq!(peer.calls().last(), Some(&Call::Shutdown));
+        assert!(poll!(pusher.closed()).is_ready());
+    }
+}
+
+#[test]
+fn a_pusher_made_after_the_close_is_closed() {
+    let (mut channel, _peer) = channel();
+    channel.close_when_done();
+    let pusher = channel.pusher();
+    assert!(pusher.is_closed());
+    assert_eq!(show(pusher.try_push("x")), "closed(x)");
+    assert!(poll!(pusher.closed()).is_ready());
+}
+
+#[test]
+fn close_when_done_of_a_pusher_wakes_the_task_and_shuts_down_behind_the_data() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    let mut task = spawn(channel.next());
+    assert_pending!(task.poll());
+    pusher.try_push("bye").unwrap();
+    assert_pending!(task.poll());
+    pusher.close_when_done();
+    assert!(task.is_woken());
+    assert_pending!(task.poll(), "input goes on");
+    assert_eq!(peer.written(), "bye");
+    assert_eq!(peer.calls().last(), Some(&Call::Shutdown));
+    peer.ends();
+    assert_eq!(show(task.poll()), "none");
+}
+
+#[test]
+fn what_the_channel_pushes_behind_a_close_that_has_not_joined_yet_is_sent() {
+    // The close joins the queue when the channel is polled, like any data.
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    pusher.close_when_done();
+    channel.push("still open");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "still open");
+}
+
+#[test]
+fn a_push_that_waits_when_the_channel_is_closed_gets_its_data_back() {
+    type End = fn(Channel<Mock>) -> Option<Channel<Mock>>;
+    let ends: [(&str, End); 4] = [
+        ("dropped", |_| None),
+        ("taken apart", |channel| {
+            drop(channel.into_parts());
+            None
+        }),
+        ("closed", |mut channel| {
+            channel.close_when_done();
+            Some(channel)
+        }),
+        ("failed", |mut channel| {
+            channel.push_with_producer(producer([Give::Err(ErrorKind::Other)]).0);
+            assert!(poll!(channel.flush()).is_ready());
+            Some(channel)
+        }),
+    ];
+    for (name, end) in ends {
+        let (mut channel, _peer) = narrow();
+        let pusher = channel.pusher();
+        pusher.try_push(full()).unwrap();
+        let mut first = spawn(pusher.push("first"));
+        let mut second = spawn(pusher.push("second"));
+        let mut closed = spawn(pusher.closed());
+        assert_pending!(first.poll());
+        assert_pending!(second.poll());
+        assert_pending!(closed.poll());
+        let _channel = end(channel);
+        assert!(first.is_woken() && closed.is_woken(), "{name}");
+        assert_ready!(closed.poll());
+        if name != "failed" {
+            assert_eq!(show(first.poll()), "closed(first)", "{name}");
+            assert!(second.is_woken(), "{name}");
+            assert_eq!(show(second.poll()), "closed(second)", "{name}");
+        } else {
+            // It had room for a moment, and was not polled then.
+            assert_eq!(show(first.poll()), "closed(first)");
+            assert_eq!(show(second.poll()), "closed(second)");
+        }
+    }
+}
+
+#[test]
+fn closed_waits_until_the_channel_takes_no_more_data() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    let mut many: Vec<_> = (0..3).map(|_| spawn(pusher.closed())).collect();
+    for closed in &mut many {
+        assert_pending!(closed.poll());
+    }
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    channel.push("x");
+    assert_eq!(show(poll!(channel.next())), "io(BrokenPipe)");
+    for closed in &mut many {
+        assert!(closed.is_woken());
+        assert_ready!(closed.poll());
+    }
+    assert!(pusher.is_closed());
+}
+
+#[test]
+fn a_pusher_outlives_its_channel() {
+    let (mut channel, _peer) = channel();
+    let pusher = channel.pusher();
+    drop(channel);
+    assert!(pusher.is_closed());
+    assert_eq!(show(poll!(pusher.push("x"))), "closed(x)");
+    pusher.close_when_done();
+    assert!(poll!(pusher.closed()).is_ready());
+}
+
+#[test]
+fn dropping_the_pushers_does_not_close_the_channel() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    pusher.try_push("x").unwrap();
+    drop(pusher);
+    peer.sends("one\n");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert_eq!(peer.written(), "x");
+    assert!(!channel.pusher().is_closed());
+}
+
+#[test]
+fn a_producer_in_the_inbox_is_dropped_with_the_channel_not_with_the_pusher() {
+    let (mut channel, _peer) = channel();
+    let pusher = channel.pusher();
+    let (stream, probe) = producer([chunk("a")]);
+    assert!(poll!(pusher.push_with_producer(stream)).is_ready());
+    assert_eq!(probe.drops(), 0);
+    drop(channel);
+    assert_eq!((probe.polls(), probe.drops()), (0, 1));
+    drop(pusher);
+    assert_eq!(probe.drops(), 1);
+}
+
+#[test]
+fn a_producer_that_owns_a_pusher_of_its_own_channel_can_be_dropped() {
+    struct Owner(Pusher);
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            assert!(self.0.try_push("from a drop").is_err());
+        }
+    }
+    let (mut channel, _peer) = channel();
+    let pusher = channel.pusher();
+    let owner = Owner(pusher.clone());
+    let producer = stream::repeat_with(move || {
+        let _ = &owner;
+        std::io::Result::Ok("x")
+    });
+    assert!(poll!(pusher.push_with_producer(producer)).is_ready());
+    drop(channel);
+}
+
+#[test]
+fn a_failed_channel_drops_what_pushers_had_queued() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    pusher.try_push("a").unwrap();
+    let (stream, probe) = producer([chunk("b")]);
+    assert!(poll!(pusher.push_with_producer(stream)).is_ready());
+    assert_eq!(show(poll!(channel.flush())), "io(BrokenPipe)");
+    assert_eq!(probe.drops(), 1);
+    assert!(pusher.is_closed());
+}
+
+#[test]
+fn a_dropped_flush_keeps_what_was_pushed() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    peer.writes(std::iter::repeat_n([Write::Again, Write::Accept(1)], 20).flatten());
+    for data in ["ab", "cd", "ef"] {
+        pusher.try_push(data).unwrap();
+        let _ = poll!(channel.flush());
+    }
+    assert_eq!(show(anew!(channel.flush())), "done");
+    assert_eq!(peer.written(), "abcdef");
+}
+
+#[test]
+fn debug_of_pushers_and_refusals_prints_lengths_not_content() {
+    let (mut channel, _peer) = narrow();
+    let pusher = channel.pusher();
+    pusher.try_push("SECRET").unwrap();
+    assert_eq!(format!("{pusher:?}"), "Pusher { queued: 70, closed: false }");
+    pusher.try_push(full()).unwrap();
+    let error = pusher.try_push("SECRET").unwrap_err();
+    assert_eq!(format!("{error:?}"), "Full(6 bytes)");
+    drop(channel);
+    let error = pusher.try_push("SECRET").unwrap_err();
+    assert_eq!(format!("{error:?}"), "Closed(6 bytes)");
+    let closed = anew!(pusher.push("SECRET")).unwrap_err();
+    assert!(!format!("{closed:?} {closed}").contains("SECRET"));
+}
+
+// From other threads.
+
+/// Waits for all tasks. If nothing moves for this many turns, a wake was lost.
+async fn join<T>(tasks: Vec<JoinHandle<T>>, moves: &AtomicUsize) -> Vec<T> {
+    let (mut seen, mut idle) = (0, 0);
+    while !tasks.iter().all(JoinHandle::is_finished) {
+        let now = moves.load(Relaxed);
+        idle = if now == seen { idle + 1 } else { 0 };
+        seen = now;
+        assert!(idle < 20_000_000, "nothing moves any more");
+        tokio::task::yield_now().await;
+    }
+    let mut results = vec![];
+    for task in tasks {
+        results.push(task.await.unwrap());
+    }
+    results
+}
+
+/// Receives lines, and then the end, from tasks that number theirs.
+async fn receive_in_order(io: DuplexStream, tasks: usize, lines: usize, moves: &AtomicUsize) {
+    let mut peer = Channel::new(io, "\n");
+    let mut next = vec![0; tasks];
+    for _ in 0..tasks * lines {
+        let line = peer.receive("\n").await.unwrap();
+        let line = std::str::from_utf8(&line).unwrap();
+        let (task, line) = line.split_once(' ').unwrap();
+        let task: usize = task.parse().unwrap();
+        assert_eq!(line.parse(), Ok(next[task]), "in order from one pusher");
+        next[task] += 1;
+        moves.fetch_add(1, Relaxed);
+    }
+    assert_eq!(peer.next().await.transpose().unwrap(), None, "shut down behind the data");
+}
+
+async fn push_numbered(pusher: Pusher, task: usize, lines: usize) {
+    for line in 0..lines {
+        match line % 3 {
+            0 => pusher.push(format!("{task} {line}\n")).await.unwrap(),
+            1 => {
+                let chunks = [format!("{task} "), format!("{line}\n")];
+                let chunks = asynchat::producer::from_iter(chunks);
+                pusher.push_with_producer(chunks).await.unwrap();
+            }
+            _ => {
+                let mut data = Bytes::from(format!("{task} {line}\n"));
+                while let Err(refused) = pusher.try_push(data) {
+                    data = refused.into_data();
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_tasks_push_through_a_narrow_channel_and_nothing_is_lost_or_reordered() {
+    const TASKS: usize = 8;
+    const LINES: usize = 300;
+    let (here, there) = tokio::io::duplex(100);
+    let mut channel =
+        Channel::builder().terminator("\n").high_water(1000).low_water(200).build(here);
+    let pusher = channel.pusher();
+    let moves = Arc::new(AtomicUsize::new(0));
+    // Sends what is pushed while it waits for input, until the peer closes.
+    let mut ends = vec![tokio::spawn(async move { assert!(channel.next().await.is_none()) })];
+    let moved = Arc::clone(&moves);
+    ends.push(tokio::spawn(async move { receive_in_order(there, TASKS, LINES, &moved).await }));
+    let push = |task| tokio::spawn(push_numbered(pusher.clone(), task, LINES));
+    join((0..TASKS).map(push).collect(), &moves).await;
+    pusher.close_when_done();
+    pusher.closed().await;
+    join(ends, &moves).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_channel_dropped_while_tasks_wait_gives_everybody_his_data_back() {
+    for _ in 0..200 {
+        let (here, _there) = tokio::io::duplex(10);
+        let mut channel = Channel::builder().high_water(100).low_water(10).build(here);
+        let pusher = channel.pusher();
+        let push = |_| {
+            let pusher = pusher.clone();
+            tokio::spawn(async move {
+                loop {
+                    if let Err(Closed(data)) = pusher.push("0123456789").await {
+                        assert_eq!(data, "0123456789");
+                        return;
+                    }
+                }
+            })
+        };
+        let mut tasks: Vec<_> = (0..4).map(push).collect();
+        tasks.push(tokio::spawn(async move {
+            let _ = poll!(channel.next());
+            tokio::task::yield_now().await;
+            drop(channel);
+        }));
+        join(tasks, &AtomicUsize::new(0)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_accepted_before_close_when_done_is_sent_from_any_thread() {
+    for _ in 0..200 {
+        let (here, there) = tokio::io::duplex(100);
+        let mut channel = Channel::builder().high_water(500).low_water(50).build(here);
+        let pushers: Vec<_> = (0..3).map(|_| channel.pusher()).collect();
+        let push = |pusher: Pusher| {
+            tokio::spawn(async move {
+                let mut accepted = 0;
+                while accepted < 40 && pusher.push("x").await.is_ok() {
+                    accepted += 1;
+                }
+                pusher.close_when_done();
+                accepted
+            })
+        };
+        let pushing: Vec<_> = pushers.into_iter().map(push).collect();
+        let owner = tokio::spawn(async move { channel.collect::<Vec<_>>().await.len() });
+        let reader = tokio::spawn(async move {
+            let mut peer = Channel::new(there, "\n");
+            peer.receive(asynchat::Terminator::None).await.unwrap().len()
+        });
+        let moves = AtomicUsize::new(0);
+        let accepted: usize = join(pushing, &moves).await.into_iter().sum();
+        assert_eq!(join(vec![reader, owner], &moves).await, [accepted, 0]);
+    }
+}
