@@ -138,17 +138,13 @@ impl Control<'_> {
     /// Queues raw bytes; see [`Channel::push`].
     #[inline]
     pub fn push(&mut self, data: impl Into<Bytes>) {
-        if self.core.output.accepts() {
-            self.core.output.queue.push(data.into());
-        }
+        self.core.output.push(data.into());
     }
 
     /// Queues a copy of raw bytes; see [`Channel::push_slice`].
     #[inline]
     pub fn push_slice(&mut self, data: &[u8]) {
-        if self.core.output.accepts() {
-            self.core.output.queue.push_slice(data);
-        }
+        self.core.output.push_slice(data);
     }
 
     /// Queues a producer; see [`Channel::push_with_producer`].
@@ -158,9 +154,7 @@ impl Control<'_> {
         B: Into<Bytes>,
         E: Into<io::Error>,
     {
-        if self.core.output.accepts() {
-            self.core.output.queue.push_producer(boxed(producer));
-        }
+        self.core.output.push_producer(boxed(producer));
     }
 
     /// Changes what ends a frame, from the next byte on. Mode and limit stay as

@@ -334,16 +334,12 @@ impl<T> Channel<T> {
     /// They are sent by whatever is awaited next on this channel. After a
     /// close they are dropped, with a `warn` event.
     pub fn push(&mut self, data: impl Into<Bytes>) {
-        if self.core.output.accepts() {
-            self.core.output.queue.push(data.into());
-        }
+        self.core.output.push(data.into());
     }
 
     /// Queues a copy of raw bytes. The cheapest way for small ones.
     pub fn push_slice(&mut self, data: &[u8]) {
-        if self.core.output.accepts() {
-            self.core.output.queue.push_slice(data);
-        }
+        self.core.output.push_slice(data);
     }
 
     /// Queues a producer: a stream of chunks, sent raw, in its turn.
@@ -358,9 +354,7 @@ impl<T> Channel<T> {
         B: Into<Bytes>,
         E: Into<io::Error>,
     {
-        if self.core.output.accepts() {
-            self.core.output.queue.push_producer(boxed(producer));
-        }
+        self.core.output.push_producer(boxed(producer));
     }
 
     /// Closes the writing side once everything queued so far is sent.

@@ -1,8 +1,8 @@
 //! The writing side: the queue, the write buffer it drains into, and whether
 //! it is open.
 
-use crate::Error;
 use crate::queue::{DrainError, LARGE, Queue};
+use crate::{BoxProducer, Error};
 use bytes::{Buf, Bytes, BytesMut};
 use futures::Sink;
 use std::collections::VecDeque;
@@ -60,9 +60,29 @@ impl Output {
         self.room.has_room(queued)
     }
 
-    /// Whether data is accepted. What is pushed otherwise is dropped, and said.
-    pub(crate) fn accepts(&self) -> bool {
-        if self.state != State::Open {
+    #[inline]
+    pub(crate) fn push(&mut self, data: Bytes) {
+        if self.accepts() {
+            self.queue.push(data);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn push_slice(&mut self, data: &[u8]) {
+        if self.accepts() {
+            self.queue.push_slice(data);
+        }
+    }
+
+    pub(crate) fn push_producer(&mut self, producer: BoxProducer) {
+        if self.accepts() {
+            self.queue.push_producer(producer);
+        }
+    }
+
+    /// Whether data is taken. What is pushed otherwise is dropped, and said.
+    fn accepts(&self) -> bool {
+        if !self.is_open() {
             tracing::warn!(target: "asynchat", "pushed after the writing side was closed: dropped");
         }
         self.is_open()
@@ -112,7 +132,7 @@ impl Output {
     }
 
     /// Takes what is queued and buffered: bytes, and then producers.
-    pub(crate) fn take(&mut self) -> (BytesMut, Vec<crate::BoxProducer>) {
+    pub(crate) fn take(&mut self) -> (BytesMut, Vec<BoxProducer>) {
         let (chunks, producers) = self.queue.take();
         let mut unsent = self.buffer.take();
         chunks.iter().for_each(|chunk| unsent.extend_from_slice(chunk));
