@@ -12,6 +12,9 @@ pub enum Error {
     /// The transport failed.
     Io(io::Error),
     /// The peer sent a frame whose content is longer than `limit` bytes.
+    ///
+    /// If it was to end by a count, that is spent: set what the bytes behind
+    /// it end at.
     FrameTooLong {
         /// The `max_length` in force, in bytes of content.
         limit: usize,

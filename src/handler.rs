@@ -83,7 +83,8 @@ pub trait Handler {
         self.found_terminator(channel)
     }
 
-    /// Once, before anything else: `run` has begun. The place for a greeting.
+    /// Once for a channel, before anything else: `run` has begun. The place for
+    /// a greeting. A second handler that goes on with the channel is not told.
     fn connected(&mut self, channel: &mut Control<'_>) -> Result<(), Self::Error> {
         let _ = channel;
         Ok(())
@@ -91,6 +92,8 @@ pub trait Handler {
 
     /// A frame is longer than `max_length`. With `Ok` its rest is skipped and
     /// the next frame comes normally; by default it is an error.
+    ///
+    /// A count is spent by it: set here what the bytes behind it end at.
     fn frame_too_long(
         &mut self,
         channel: &mut Control<'_>,
@@ -135,13 +138,13 @@ pub struct Control<'a> {
 }
 
 impl Control<'_> {
-    /// Queues raw bytes; see [`Channel::push`].
+    /// Queues raw bytes, owned or `'static`; see [`Channel::push`].
     #[inline]
     pub fn push(&mut self, data: impl Into<Bytes>) {
         self.core.output.push(data.into());
     }
 
-    /// Queues a copy of raw bytes; see [`Channel::push_slice`].
+    /// Queues a copy of borrowed raw bytes; see [`Channel::push_slice`].
     #[inline]
     pub fn push_slice(&mut self, data: &[u8]) {
         self.core.output.push_slice(data);

@@ -20,7 +20,9 @@ use tokio::sync::{Notify, Semaphore};
 /// again when it has sunk to the low one.
 ///
 /// For a broadcast use [`try_push`](Self::try_push): a slow reader then costs
-/// its own high-water mark and no more. **Never await [`push`](Self::push) in
+/// its own high-water mark and no more. To cut it off, have its task select
+/// between the channel and [`closed`](Self::closed), call
+/// [`close_when_done`](Self::close_when_done) here, and drop the channel there. **Never await [`push`](Self::push) in
 /// a task that owns a channel itself**: it does not send its own output
 /// meanwhile, and two such tasks that fill each other up wait for ever.
 #[derive(Clone)]

@@ -40,13 +40,13 @@ use tokio_util::codec::Decoder;
 /// #     peer.push("5\nhello");
 /// #     peer.close().await.unwrap();
 /// # });
-/// use asynchat::Channel;
+/// use asynchat::{Channel, Terminator};
 ///
 /// let mut channel = Channel::new(here, "\n");
 /// channel.push("LEN\n"); // sent by whatever is awaited next
 /// let length = channel.receive("\n").await?;
 /// let length: usize = std::str::from_utf8(&length).unwrap().parse().unwrap();
-/// let body = channel.receive(length as u64).await?;
+/// let body = channel.receive(Terminator::count(length)).await?;
 /// assert_eq!(body, "hello");
 /// # peer.await.unwrap();
 /// # Ok(())
@@ -153,6 +153,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// Cancel safe: nothing is consumed before the frame is complete. The
     /// terminator stays set.
+    ///
+    /// The bytes are a view of the block they were read into:
+    /// `Bytes::copy_from_slice` what is small and kept for long.
     pub async fn receive(&mut self, terminator: impl Into<Terminator>) -> Result<Bytes, Error> {
         self.core.codec.set_terminator(terminator);
         let to_the_end = *self.core.codec.terminator() == Terminator::None;
@@ -183,7 +186,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
     /// Sends everything queued and shuts the writing side down.
     ///
-    /// It does not read; [`next`](Self::next) still gives what comes in.
+    /// It does not read; [`next`](Self::next) still gives what comes in. If you
+    /// drop the channel while the peer is still sending, the kernel may reset
+    /// the connection and destroy what is on its way to the peer. Read on for a
+    /// while before, as [`run`](Self::run) does.
     ///
     /// # Errors
     ///
@@ -331,6 +337,9 @@ impl<T> Channel<T> {
 
     /// Queues raw bytes. Never waits; see [`queued_bytes`](Self::queued_bytes).
     ///
+    /// They are owned or `'static`; for what is borrowed, `b"…"` literals too,
+    /// there is [`push_slice`](Self::push_slice).
+    ///
     /// They are sent by whatever is awaited next on this channel. After a
     /// close they are dropped, with a `warn` event.
     pub fn push(&mut self, data: impl Into<Bytes>) {
@@ -359,7 +368,8 @@ impl<T> Channel<T> {
 
     /// Closes the writing side once everything queued so far is sent.
     ///
-    /// Input goes on until it ends. From now on `Sink` answers
+    /// Input goes on until it ends: `next` and `receive` still give frames, and
+    /// only [`run`](Self::run) hands out no more. From now on `Sink` answers
     /// [`Error::Closed`] and a [`Pusher`] gives data back.
     pub fn close_when_done(&mut self) {
         self.core.close_when_done();
@@ -387,7 +397,9 @@ impl<T> Channel<T> {
     }
 
     /// What is queued and not sent, as counted against the high-water mark:
-    /// each chunk its length plus 64 bytes, a producer 1 KiB.
+    /// each chunk its length plus 64 bytes, a producer 1 KiB. Small pushes are
+    /// gathered into chunks; what a [`Pusher`] has pushed is not in it before the
+    /// channel is next polled.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         self.core.output.queued()

@@ -194,6 +194,8 @@ impl From<Bytes> for Terminator {
     }
 }
 
+/// The only integer, so that `set_terminator(5)` infers; a `usize` goes through
+/// [`Terminator::count`].
 impl From<u64> for Terminator {
     fn from(n: u64) -> Self {
         Terminator::Count(n)
