@@ -6,7 +6,8 @@ use std::{cmp::Reverse, fmt, sync::Arc};
 
 /// Several byte strings, the first of which to end ends the frame.
 ///
-/// Made by [`Terminator::any`] and [`Terminator::line`].
+/// Made by [`Terminator::any`](crate::Terminator::any) and
+/// [`Terminator::line`](crate::Terminator::line).
 #[derive(Clone)]
 pub struct AnyOf(Set);
 
