@@ -381,10 +381,10 @@ impl TerminatorCodec {
         if self.progress.from + self.progress.held > 0 {
             self.progress.reset();
         }
+        self.mid_frame = false;
         if len > self.max_length && !self.streaming {
             return Cut::TooLong(consume);
         }
-        self.mid_frame = false;
         self.ended_by = EndedBy::Current(member);
         Cut::Complete { len: if self.keep_terminator { consume } else { len }, consume }
     }

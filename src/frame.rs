@@ -9,8 +9,8 @@ use std::fmt;
 ///
 /// The bytes are a view of the block they were read into. That is what makes
 /// them cheap, and it means that a frame of one byte which is *kept* can hold
-/// a whole block (up to `in_buffer_size`) in memory: [`detach`](Frame::detach)
-/// what you keep.
+/// a whole block in memory: a read, and the longest frame that was read into
+/// the same block. [`detach`](Frame::detach) what you keep.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Frame {
     /// The terminator was found, or the count reached: this is the frame, or

@@ -1,7 +1,8 @@
 use crate::channel::{Core, Discarded, InputState, Life};
 use crate::producer::boxed;
+use crate::queue::poll_next_turn;
 use crate::{Channel, Error, FrameRef, Terminator};
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use futures::Stream;
 use std::future::{Future, poll_fn};
 use std::task::{Context, Poll, ready};
@@ -132,8 +133,9 @@ pub enum Run {
 /// The channel, as a [`Handler`]'s callbacks may use it.
 pub struct Control<'a> {
     core: &'a mut Core,
-    /// The input behind the current frame.
-    rest: &'a [u8],
+    /// The input that is buffered, and how much of it is done with.
+    input: &'a [u8],
+    consumed: &'a mut usize,
     stop: bool,
 }
 
@@ -202,8 +204,9 @@ impl Control<'_> {
 
     /// Drops everything buffered; see [`Channel::discard_buffers`].
     pub fn discard_buffers(&mut self) -> Discarded {
-        let dropped = self.core.codec.discard(self.rest);
-        self.rest = self.rest.get(dropped..).unwrap_or_default();
+        let rest = self.input.get(*self.consumed..).unwrap_or_default();
+        let dropped = self.core.codec.discard(rest);
+        *self.consumed += dropped;
         self.core.discard_output(dropped)
     }
 
@@ -235,8 +238,6 @@ enum Halt {
     Starved,
     /// There is no room for answers.
     Full,
-    /// The runtime gets its turn.
-    TurnOver,
     Stopped,
 }
 
@@ -277,10 +278,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         let mut turn = TURN;
         if let Life::New = self.core.life {
             self.core.life = Life::Connected;
-            let connected = |channel: &mut Self, src: &mut &[u8]| {
-                channel.call(src, |control| handler.connected(control))
-            };
-            if self.with_input(connected)? {
+            let mut lent = Lent::new(&mut self.core);
+            let Lent { core, input, consumed } = &mut lent;
+            if call(core, input, consumed, |control| handler.connected(control))? {
                 return Poll::Ready(Ok(Run::Stopped));
             }
         }
@@ -290,7 +290,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             let halt = match self.core.life {
                 Life::Over => return Poll::Ready(Ok(Run::Closed)),
                 Life::Lingering(_) => Halt::Starved,
-                _ => self.dispatch(handler, &mut turn)?,
+                _ => dispatch(&mut self.core, handler, &mut turn)?,
             };
             if let Halt::Stopped = halt {
                 return Poll::Ready(Ok(Run::Stopped));
@@ -299,15 +299,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             if self.core.output.close_requested() {
                 self.core.drop_input();
             }
-            if let Halt::TurnOver = halt {
-                // Pending without waiting for anything: we wake ourselves.
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+            if turn < 0 {
+                return poll_next_turn(cx);
             }
             if let Halt::Full = halt {
                 if !self.core.output.has_room() {
-                    // `poll_send` is pending: it has filled the queue's place
-                    // for a waker.
+                    // Then there is output, and it wakes us.
                     ready!(sent);
                 }
                 continue;
@@ -316,18 +313,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 ready!(self.poll_linger(cx));
                 return Poll::Ready(self.end(handler));
             }
-            if self.core.input.state == InputState::Done {
-                if self.core.output.has_failed() && self.core.output.is_shut() {
-                    return Poll::Ready(self.end(handler));
-                }
+            if self.core.is_lost() {
+                // If there is no failure here, somebody was told it before.
+                let error = self.core.output.take_failure().unwrap_or(Error::Closed);
+                return Poll::Ready(self.end_with(handler, error));
+            }
+            if !matches!(self.core.input.state, InputState::Open | InputState::Ended) {
                 self.core.input.release();
                 self.core.output.release();
                 // Only output is left: it wakes us, or a `Pusher` does.
-                return Poll::Pending;
-            }
-            if turn < 0 {
-                // Input that is only dropped takes turns as well.
-                cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             turn -= TURN_READ;
@@ -335,97 +329,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 return Poll::Ready(self.end_with(handler, error));
             }
         }
-    }
-
-    /// Hands out the frames that are buffered.
-    fn dispatch<H: Handler + ?Sized>(
-        &mut self,
-        handler: &mut H,
-        turn: &mut isize,
-    ) -> Result<Halt, H::Error> {
-        self.with_input(|channel, src| channel.dispatch_slice(handler, src, turn))
-    }
-
-    /// Lends the buffered input out; what was taken off its front is consumed.
-    fn with_input<R>(&mut self, f: impl FnOnce(&mut Self, &mut &[u8]) -> R) -> R {
-        let buffer = std::mem::take(&mut self.core.input.buffer);
-        let mut src = buffer.as_ref();
-        let result = f(self, &mut src);
-        let consumed = buffer.len() - src.len();
-        self.core.input.buffer = buffer;
-        self.core.input.buffer.advance(consumed);
-        result
-    }
-
-    fn dispatch_slice<H: Handler + ?Sized>(
-        &mut self,
-        handler: &mut H,
-        src: &mut &[u8],
-        turn: &mut isize,
-    ) -> Result<Halt, H::Error> {
-        loop {
-            if self.core.output.close_requested() {
-                return Ok(Halt::Starved);
-            }
-            if !self.core.output.has_room() {
-                return Ok(Halt::Full);
-            }
-            if *turn < 0 {
-                return Ok(Halt::TurnOver);
-            }
-            let ended = match self.core.input.state {
-                InputState::Open => false,
-                InputState::Ended | InputState::Over => true,
-                InputState::Done => return Ok(Halt::Starved),
-            };
-            let before = src.len();
-            let codec = &mut self.core.codec;
-            let streaming = codec.streaming();
-            let frame = if ended { codec.decode_slice_eof(src) } else { codec.decode_slice(src) };
-            *turn -= TURN_FRAME + (before - src.len()) as isize;
-            let stop = match frame {
-                Ok(Some(FrameRef::Complete(data))) if !streaming => {
-                    self.call(src, |control| handler.frame(control, data))
-                }
-                Ok(Some(FrameRef::Complete(data))) => self.call(src, |control| {
-                    if !data.is_empty() {
-                        handler.collect_incoming_data(control, data)?;
-                    }
-                    handler.found_terminator(control)
-                }),
-                Ok(Some(FrameRef::Partial(data))) => {
-                    self.call(src, |control| handler.collect_incoming_data(control, data))
-                }
-                Err(Error::FrameTooLong { limit }) => {
-                    self.call(src, |control| handler.frame_too_long(control, limit))
-                }
-                // The codec has no other error.
-                Err(error) => return Err(error.into()),
-                Ok(None) if ended => {
-                    self.core.input.state = InputState::Done;
-                    self.call(src, |control| handler.input_ended(control))
-                }
-                Ok(None) => return Ok(Halt::Starved),
-            }?;
-            if stop {
-                return Ok(Halt::Stopped);
-            }
-        }
-    }
-
-    /// Calls back, with the input behind the frame, of which the callback may
-    /// drop some. Gives whether to stop.
-    #[inline]
-    fn call<E>(
-        &mut self,
-        rest: &mut &[u8],
-        callback: impl FnOnce(&mut Control<'_>) -> Result<(), E>,
-    ) -> Result<bool, E> {
-        let mut control = Control { core: &mut self.core, rest, stop: false };
-        let result = callback(&mut control);
-        let (left, stop) = (control.rest.len(), control.stop);
-        *rest = rest.get(rest.len() - left..).unwrap_or_default();
-        result.map(|()| stop)
     }
 
     /// Reads on and drops what comes, until the peer has closed its side or
@@ -446,9 +349,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             }
             turn -= TURN_READ;
             if turn < 0 {
-                // Pending without waiting for anything: we wake ourselves.
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+                return poll_next_turn(cx);
             }
             if ready!(self.poll_more(cx)).is_some() {
                 // The answer is sent; how the peer goes is its own affair.
@@ -480,6 +381,106 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         handler.closed(Some(&error));
         Err(error.into())
     }
+}
+
+/// The buffered input, lent out for callbacks to borrow from. What was consumed
+/// is taken off its front also when a callback panics: no frame comes twice,
+/// and the tail of none becomes one.
+struct Lent<'c> {
+    core: &'c mut Core,
+    input: BytesMut,
+    consumed: usize,
+}
+
+impl<'c> Lent<'c> {
+    fn new(core: &'c mut Core) -> Self {
+        let input = std::mem::take(&mut core.input.buffer);
+        Lent { core, input, consumed: 0 }
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.core.input.buffer = std::mem::take(&mut self.input);
+        self.core.input.buffer.advance(self.consumed);
+    }
+}
+
+/// Hands out the frames that are buffered.
+fn dispatch<H: Handler + ?Sized>(
+    core: &mut Core,
+    handler: &mut H,
+    turn: &mut isize,
+) -> Result<Halt, H::Error> {
+    let mut lent = Lent::new(core);
+    let Lent { core, input, consumed } = &mut lent;
+    loop {
+        if core.output.close_requested() || *turn < 0 {
+            return Ok(Halt::Starved);
+        }
+        if !core.output.has_room() {
+            return Ok(Halt::Full);
+        }
+        let ended = match core.input.state {
+            InputState::Open => false,
+            InputState::Failed => return Ok(Halt::Starved),
+            _ if matches!(core.life, Life::InputEnded) => return Ok(Halt::Starved),
+            InputState::Ended | InputState::Done | InputState::Over => true,
+        };
+        let streaming = core.codec.streaming();
+        let rest = input.get(*consumed..).unwrap_or_default();
+        let mut src = rest;
+        let frame = if ended {
+            core.codec.decode_slice_eof(&mut src)
+        } else {
+            core.codec.decode_slice(&mut src)
+        };
+        let taken = rest.len() - src.len();
+        *consumed += taken;
+        *turn -= TURN_FRAME + taken as isize;
+        let stop = match frame {
+            Ok(Some(FrameRef::Complete(data))) if !streaming => {
+                call(core, input, consumed, |control| handler.frame(control, data))
+            }
+            Ok(Some(FrameRef::Complete(data))) => call(core, input, consumed, |control| {
+                if !data.is_empty() {
+                    handler.collect_incoming_data(control, data)?;
+                }
+                handler.found_terminator(control)
+            }),
+            Ok(Some(FrameRef::Partial(data))) => {
+                call(core, input, consumed, |control| handler.collect_incoming_data(control, data))
+            }
+            Err(Error::FrameTooLong { limit }) => {
+                call(core, input, consumed, |control| handler.frame_too_long(control, limit))
+            }
+            // The codec has no other error.
+            Err(error) => return Err(error.into()),
+            Ok(None) if ended => {
+                core.input.state = InputState::Over;
+                core.life = Life::InputEnded;
+                call(core, input, consumed, |control| handler.input_ended(control))
+            }
+            Ok(None) => return Ok(Halt::Starved),
+        }?;
+        if stop {
+            return Ok(Halt::Stopped);
+        }
+    }
+}
+
+/// Calls back, with the input not yet consumed, of which the callback may drop
+/// some. Gives whether to stop.
+#[inline]
+fn call<E>(
+    core: &mut Core,
+    input: &[u8],
+    consumed: &mut usize,
+    callback: impl FnOnce(&mut Control<'_>) -> Result<(), E>,
+) -> Result<bool, E> {
+    let mut control = Control { core, input, consumed, stop: false };
+    callback(&mut control)?;
+    Ok(control.stop)
 }
 
 /// What one poll of `run` may do, in bytes, and what a frame and a read count.

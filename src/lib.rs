@@ -62,7 +62,8 @@
 //! frames are bytes.
 //!
 //! Events go to `tracing`, target `asynchat`: life-cycle, terminator switches,
-//! over-long frames, errors. They never show content, and neither does `Debug`.
+//! over-long frames, errors. They never show content, and neither does `Debug`;
+//! terminators they do show.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
@@ -90,3 +91,7 @@ pub use self::terminator::{AnyOf, Pattern, Terminator};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/producers.md")]
+struct Producers;

@@ -6,6 +6,9 @@
 //! already: `stream::iter` and `once`, `chain`, `map`, `unfold`, channels. The
 //! ones below are those it lacks.
 //!
+//! `docs/producers.md` shows the idiom for each producer of Medusa, the server
+//! that asynchat came from.
+//!
 //! Where asynchat's `more()` had only the empty string, a stream has three
 //! answers: not ready (`Pending`), exhausted (`None`) and failed (`Err`). An
 //! empty chunk is skipped.

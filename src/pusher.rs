@@ -67,6 +67,7 @@ struct State {
     cost: usize,
     /// What the channel had queued when it was last polled.
     queued: usize,
+    /// The channel's own marks, for `queued` and `cost` together.
     room: Watermarks,
     /// Of the task that polls the channel.
     task: Option<Waker>,
@@ -248,12 +249,19 @@ impl Inbox {
 
     /// From now on a push wakes `task`.
     pub(crate) fn register(&self, task: &Waker) {
-        let mut state = self.shared.lock();
-        if !state.task.as_ref().is_some_and(|known| known.will_wake(task)) {
-            let old = state.task.replace(task.clone());
-            drop(state);
-            drop(old);
+        let is_known = |state: &State| {
+            state.closed || state.task.as_ref().is_some_and(|known| known.will_wake(task))
+        };
+        if is_known(&self.shared.lock()) {
+            return;
         }
+        // Cloned and dropped outside of the lock: a waker is code of others.
+        let mut task = Some(task.clone());
+        let mut state = self.shared.lock();
+        if !state.closed {
+            std::mem::swap(&mut state.task, &mut task);
+        }
+        drop(state);
     }
 
     /// Takes what was pushed, and whether to close behind it.
@@ -269,10 +277,23 @@ impl Inbox {
         let pushed = std::mem::take(&mut state.pushed);
         state.cost = 0;
         if state.closed {
-            return pushed;
+            let task = state.task.take();
+            drop(state);
+            drop(task);
+        } else {
+            self.shared.close(state);
+        }
+        pushed
+    }
+
+    /// The same if nothing was pushed; otherwise it stays open.
+    pub(crate) fn close_if_empty(&self) -> bool {
+        let state = self.shared.lock();
+        if !state.pushed.is_empty() || state.close_when_done {
+            return false;
         }
         self.shared.close(state);
-        pushed
+        true
     }
 
     /// Says how much the channel has queued now.
@@ -296,11 +317,12 @@ impl Drop for Inbox {
 
 impl fmt::Debug for Pusher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.shared.lock();
-        f.debug_struct("Pusher")
-            .field("queued", &(state.queued + state.cost))
-            .field("closed", &state.closed)
-            .finish()
+        let (queued, closed) = {
+            let state = self.shared.lock();
+            (state.queued + state.cost, state.closed)
+        };
+        // Written outside of the lock: the writer is code of others.
+        f.debug_struct("Pusher").field("queued", &queued).field("closed", &closed).finish()
     }
 }
 

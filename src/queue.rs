@@ -149,9 +149,7 @@ impl Queue {
                         sink.as_mut().start_send(chunk).map_err(DrainError::Sink)?;
                     }
                     if turn < 0 {
-                        // Pending without waiting for anything: we wake ourselves.
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
+                        return poll_next_turn(cx);
                     }
                 }
                 Poll::Ready(None) => {
@@ -191,6 +189,12 @@ impl Entry {
             Entry::Producer(_) => PRODUCER_COST,
         }
     }
+}
+
+/// Gives the runtime its turn: pending, and woken by ourselves.
+pub(crate) fn poll_next_turn<T>(cx: &mut Context<'_>) -> Poll<T> {
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }
 
 /// What `len` queued bytes count against the high-water mark: so floods of

@@ -493,3 +493,34 @@ fn a_channel_and_its_futures_can_go_to_another_thread() {
     let (channel, _peer) = channel("\n");
     all(is_send(channel));
 }
+
+#[test]
+fn into_framed_gives_the_channel_back_while_an_error_was_not_told() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("one\n");
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    channel.push("lost");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    let mut channel = channel.into_framed().expect_err("a failure waits");
+    assert_eq!(show(poll!(channel.flush())), "io(BrokenPipe)");
+    assert!(channel.into_framed().is_ok());
+}
+
+#[test]
+fn into_framed_takes_a_channel_whose_close_is_done() {
+    let (mut channel, peer) = channel("\n");
+    assert_eq!(show(poll!(Channel::close(&mut channel))), "done");
+    peer.sends("one\n");
+    let mut framed = channel.into_framed().expect("nothing is left to do");
+    assert_eq!(show(poll!(StreamExt::next(&mut framed))), "complete(one)");
+}
+
+#[test]
+fn into_framed_gives_the_channel_back_while_the_transport_is_not_flushed() {
+    let (mut channel, peer) = channel("\n");
+    peer.flushes([Step::Pending]);
+    channel.push("hello");
+    assert_waits!(peer, channel.flush());
+    assert_eq!(channel.queued_bytes(), 0);
+    assert!(channel.into_framed().is_err());
+}

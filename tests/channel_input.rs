@@ -792,3 +792,52 @@ fn debug_of_an_error_prints_lengths_not_content() {
     let shown = format!("{error:?} {error}");
     assert!(!shown.contains("SECRET") && shown.contains('6'), "{shown}");
 }
+
+#[test]
+fn receive_to_the_end_does_not_take_a_failure_for_the_end() {
+    for fails in ["reading", "writing"] {
+        let (mut channel, peer) = channel("\n");
+        peer.sends("abc");
+        if fails == "reading" {
+            peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+        } else {
+            peer.writes([Write::Err(ErrorKind::ConnectionReset)]);
+            channel.push("x");
+        }
+        let broken = show(anew!(channel.receive(Terminator::None)));
+        assert_eq!(broken, "io(ConnectionReset)", "{fails}");
+        assert_eq!(channel.unread(), b"abc");
+        assert_eq!(show(poll!(channel.receive(Terminator::None))), "eof(abc)", "{fails}");
+        assert_eq!(show(poll!(channel.receive(Terminator::None))), "eof()", "{fails}");
+    }
+}
+
+#[test]
+fn discard_buffers_after_a_frame_that_grew_too_long_skips_only_that_frame() {
+    for pieces in [vec!["defg\n"], vec!["d", "e", "f", "g", "\n"]] {
+        let (mut channel, peer) = channel("\n");
+        channel.set_streaming(true);
+        peer.sends("abc");
+        assert_eq!(show(poll!(channel.next())), "partial(abc)");
+        channel.set_streaming(false);
+        channel.set_max_length(2);
+        pieces.iter().for_each(|piece| peer.sends(piece));
+        assert_eq!(show(anew!(channel.next())), "too long(2)");
+        assert_waits!(peer, channel.next());
+        channel.discard_buffers();
+        peer.sends("ok\n");
+        assert_eq!(show(anew!(channel.next())), "complete(ok)", "in {} pieces", pieces.len());
+    }
+}
+
+#[test]
+fn fused_none_stays_none_also_when_a_producer_fails_behind_it() {
+    let (mut channel, peer) = channel("\n");
+    peer.ends();
+    peer.shutdowns([Step::Pending]);
+    assert_eq!(show(poll!(channel.next())), "none");
+    let fails = std::io::Error::from(ErrorKind::Other);
+    channel.push_with_producer(futures::stream::iter([Err::<Bytes, _>(fails)]));
+    assert!(channel.is_terminated());
+    assert_eq!(show(poll!(channel.next())), "none");
+}

@@ -756,16 +756,17 @@ fn after_a_close_none_of_next_comes_only_after_the_shutdown() {
 }
 
 #[test]
-fn a_close_that_follows_none_is_awaited_by_next_too() {
+fn a_close_that_follows_none_is_sent_by_close_and_none_stays_none() {
     let (mut channel, peer) = channel();
     peer.ends();
     assert_eq!(show(poll!(channel.next())), "none");
     peer.blocks_writes();
     channel.push("answer");
     channel.close_when_done();
-    assert_waits!(peer, channel.next());
-    peer.wake_write();
     assert_eq!(show(poll!(channel.next())), "none");
+    assert_waits!(peer, Channel::close(&mut channel));
+    peer.wake_write();
+    assert_eq!(show(poll!(Channel::close(&mut channel))), "done");
     assert_eq!(peer.calls().last(), Some(&Call::Shutdown));
 }
 

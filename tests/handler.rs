@@ -1290,3 +1290,67 @@ async fn run_serves_a_peer_over_a_pipe_to_the_end() {
     assert_eq!(server.await.unwrap().unwrap(), Run::Closed);
     assert_ready!(spawn(peer.flush()).poll()).unwrap();
 }
+
+#[test]
+fn input_ended_comes_once_whoever_sees_the_end() {
+    let (mut channel, peer) = channel();
+    let mut handler = recorder(|_, _| {});
+    let mut open = recorder(|_, _| {});
+    peer.sends("one\n");
+    peer.ends();
+    let mut stays_open = StaysOpen(&mut handler);
+    assert!(poll!(channel.run(&mut stays_open)).is_pending());
+    assert!(stays_open.0.seen().ends_with("ended"));
+    assert_eq!(show(poll!(channel.next())), "none");
+    assert!(poll!(channel.run(&mut StaysOpen(&mut open))).is_pending());
+    assert_eq!(open.seen(), "");
+}
+
+/// Does not close at the end of input.
+struct StaysOpen<'r, 'a>(&'r mut Recorder<'a>);
+
+impl Handler for StaysOpen<'_, '_> {
+    type Error = Oops;
+
+    fn collect_incoming_data(&mut self, c: &mut Control<'_>, data: &[u8]) -> Result<(), Oops> {
+        self.0.collect_incoming_data(c, data)
+    }
+
+    fn found_terminator(&mut self, c: &mut Control<'_>) -> Result<(), Oops> {
+        self.0.found_terminator(c)
+    }
+
+    fn input_ended(&mut self, c: &mut Control<'_>) -> Result<(), Oops> {
+        self.0.record("ended".into(), c)
+    }
+}
+
+#[test]
+fn run_does_not_take_a_failure_that_next_has_told_for_the_end_of_input() {
+    let (mut channel, peer) = channel();
+    peer.sends("abc");
+    peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+    assert_eq!(show(anew!(channel.next())), "io(ConnectionReset)");
+    assert_eq!(show(poll!(channel.next())), "none");
+    let mut handler = recorder(|_, _| {});
+    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    let seen = handler.seen();
+    assert!(seen.contains("closed by") && !seen.contains("collect"), "{seen}");
+}
+
+#[test]
+fn a_panic_of_a_callback_loses_and_repeats_no_frame() {
+    let (mut channel, peer) = channel();
+    peer.sends("one\ntwo\nDELE");
+    let mut panics = recorder(|event, _| assert_ne!(event, "collect(one)", "planted"));
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ = poll!(channel.run(&mut panics));
+    }));
+    assert!(outcome.is_err());
+    let mut handler = recorder(|_, _| {});
+    assert!(poll!(channel.run(&mut handler)).is_pending());
+    assert_eq!(handler.seen(), "collect(two) found");
+    peer.sends(" 1\n");
+    assert!(poll!(channel.run(&mut handler)).is_pending());
+    assert_eq!(handler.seen(), "collect(DELE 1) found");
+}

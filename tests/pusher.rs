@@ -708,3 +708,41 @@ async fn what_was_accepted_before_close_when_done_is_sent_from_any_thread() {
         assert_eq!(join(vec![reader, owner], &moves).await, [accepted, 0]);
     }
 }
+
+#[test]
+fn debug_does_not_write_under_the_lock() {
+    struct Log(Pusher);
+    impl std::fmt::Write for Log {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            self.0.try_push(text.to_owned()).map_err(|_| std::fmt::Error)
+        }
+    }
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    std::fmt::Write::write_fmt(&mut Log(pusher.clone()), format_args!("{pusher:?}")).unwrap();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert!(peer.written().starts_with("Pusher"));
+}
+
+#[test]
+fn a_pusher_does_not_keep_the_task_of_a_channel_that_is_gone() {
+    struct Task;
+    impl std::task::Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+    for closes_first in [false, true] {
+        let (mut channel, _peer) = channel();
+        let pusher = channel.pusher();
+        let task = Arc::new(Task);
+        let waker = task.clone().into();
+        let mut cx = std::task::Context::from_waker(&waker);
+        if closes_first {
+            channel.close_when_done();
+        }
+        assert!(channel.poll_next_unpin(&mut cx).is_pending());
+        drop((channel, _peer));
+        drop(waker);
+        assert!(pusher.is_closed());
+        assert_eq!(Arc::strong_count(&task), 1, "closed first: {closes_first}");
+    }
+}

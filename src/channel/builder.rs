@@ -37,6 +37,13 @@ impl Default for Builder {
 }
 
 impl Builder {
+    /// A codec made elsewhere, with all its settings, in the middle of a frame
+    /// perhaps.
+    pub fn codec(mut self, codec: TerminatorCodec) -> Self {
+        self.codec = codec;
+        self
+    }
+
     /// What the first frame ends at. Default: none.
     pub fn terminator(mut self, terminator: impl Into<Terminator>) -> Self {
         self.codec.set_terminator(terminator);
@@ -120,11 +127,5 @@ impl Builder {
                 linger: self.linger,
             },
         }
-    }
-
-    /// The same with a codec of one's own, whatever its state.
-    pub(super) fn codec(mut self, codec: TerminatorCodec) -> Self {
-        self.codec = codec;
-        self
     }
 }

@@ -1,6 +1,6 @@
 //! Into a channel, out of one, and from one transport to another.
 
-use super::{Channel, Core, InputState};
+use super::{Channel, InputState};
 use crate::{BoxProducer, Error, TerminatorCodec};
 use bytes::BytesMut;
 use std::future::Future;
@@ -78,19 +78,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// The channel comes back if output or a close is still queued: a `Framed`
-    /// has no queue. [`flush`](Self::flush) it first.
+    /// The channel comes back if output or a close is still queued, or an error
+    /// of the writing side was not told yet: a `Framed` has no place for them.
+    /// [`flush`](Self::flush) it first.
     // The channel is what the caller had; it is not boxed to please a lint.
     #[allow(clippy::result_large_err)]
     pub fn into_framed(mut self) -> Result<Framed<T, TerminatorCodec>, Channel<T>> {
-        let is_busy = |core: &Core| core.output.queued() > 0 || core.output.close_requested();
         self.core.absorb();
-        if is_busy(&self.core) {
-            return Err(self);
-        }
-        // What is pushed in this very moment is not lost either.
-        self.core.dismiss_pushers();
-        if is_busy(&self.core) {
+        let idle = self.core.output.is_settled();
+        // In one step: what is pushed in this very moment is not lost either.
+        if !idle || self.core.inbox.as_ref().is_some_and(|inbox| !inbox.close_if_empty()) {
             return Err(self);
         }
         let parts = self.into_parts();
@@ -160,6 +157,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
 impl<T> Channel<T> {
     /// Takes the channel apart, with everything that is buffered and queued.
+    ///
+    /// That a close was asked for, or an error not told yet, is not in it. Its
+    /// [`Pusher`](crate::Pusher)s find it closed.
     #[must_use]
     pub fn into_parts(mut self) -> Parts<T> {
         self.core.dismiss_pushers();

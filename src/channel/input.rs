@@ -24,8 +24,10 @@ pub(crate) enum InputState {
     Ended,
     /// Everything was handed out.
     Done,
-    /// And the end was told: an error or `None`. It stays so.
+    /// And that was told. It stays so.
     Over,
+    /// It did not end, but broke, and the error was told. It stays so.
+    Failed,
 }
 
 impl Input {

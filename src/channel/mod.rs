@@ -12,6 +12,7 @@ pub(crate) use self::output::{Output, Watermarks};
 
 use crate::producer::boxed;
 use crate::pusher::{Inbox, Pushed};
+use crate::queue::poll_next_turn;
 use crate::{Error, Frame, Pusher, Terminator, TerminatorCodec};
 use bytes::Bytes;
 use futures::{Sink, Stream};
@@ -93,6 +94,8 @@ pub(crate) struct Core {
 pub(crate) enum Life {
     New,
     Connected,
+    /// The handler knows that input has ended.
+    InputEnded,
     /// Shut down; reading on until the peer has closed or the time is over.
     Lingering(Pin<Box<Sleep>>),
     Over,
@@ -145,7 +148,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// - [`Error::UnexpectedEof`] with what there was, if input ends first.
+    /// - [`Error::UnexpectedEof`] with what there was, if input ends first, or
+    ///   broke before.
     /// - [`Error::FrameTooLong`]; the next call first finishes skipping it.
     /// - [`Error::Io`] and [`Error::Producer`], once.
     ///
@@ -163,8 +167,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             Some(Ok(Frame::Complete(data))) => Ok(data),
             Some(Ok(Frame::Partial(partial))) => Err(Error::UnexpectedEof { partial }),
             Some(Err(e)) => Err(e),
-            None if to_the_end => Ok(Bytes::new()),
-            None => Err(Error::UnexpectedEof { partial: Bytes::new() }),
+            None if to_the_end && self.core.input.state == InputState::Over => Ok(Bytes::new()),
+            None => {
+                let partial = self.core.input.buffer.split().freeze();
+                Err(Error::UnexpectedEof { partial })
+            }
         }
     }
 
@@ -230,16 +237,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         let mut reads = 0;
         loop {
             let core = &mut self.core;
-            if let InputState::Done | InputState::Over = core.input.state {
-                if !core.output.is_open() {
-                    // "The end" includes the end of our side.
-                    ready!(sent);
+            match core.input.state {
+                InputState::Open | InputState::Ended => {}
+                InputState::Over | InputState::Failed => return Poll::Ready(None),
+                InputState::Done => {
+                    if !core.output.is_open() {
+                        // "The end" includes the end of our side.
+                        ready!(sent);
+                    }
+                    let failure = core.output.take_failure();
+                    core.input.state =
+                        if failure.is_some() { InputState::Failed } else { InputState::Over };
+                    return Poll::Ready(failure.map(Err));
                 }
-                let told = std::mem::replace(&mut core.input.state, InputState::Over);
-                if told == InputState::Done {
-                    return Poll::Ready(core.output.take_failure().map(Err));
-                }
-                return Poll::Ready(None);
             }
             let ended = core.input.state == InputState::Ended;
             let buffer = &mut core.input.buffer;
@@ -254,9 +264,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 Ok(None) if ended => core.input.state = InputState::Done,
                 Ok(None) if reads == READS => {
                     // A long frame over an I/O that is always ready must not
-                    // keep the task to itself: we wake ourselves.
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
+                    // keep the task to itself.
+                    return poll_next_turn(cx);
                 }
                 Ok(None) => {
                     reads += 1;
@@ -280,13 +289,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             Poll::Ready(Ok(_)) => {}
             Poll::Ready(Err(e)) => {
                 tracing::debug!(target: "asynchat", error = %e, "reading failed");
-                input.state = InputState::Over;
+                input.state = InputState::Failed;
                 // If writing failed too, that came first; one is enough.
                 return Poll::Ready(Some(output.take_failure().unwrap_or(Error::Io(e))));
             }
             Poll::Pending if output.has_failed() && output.is_shut() => {
                 // Everything received was handed out: now the failure's turn.
-                input.state = InputState::Done;
+                input.state = InputState::Failed;
+                return Poll::Ready(output.take_failure());
             }
             Poll::Pending => {
                 output.release();
@@ -449,6 +459,16 @@ impl Core {
         discarded
     }
 
+    /// Whether the connection broke, and nothing can come of it any more.
+    pub(crate) fn is_lost(&self) -> bool {
+        let broken = self.output.has_failed() && self.output.is_shut();
+        match self.input.state {
+            InputState::Open | InputState::Ended => false,
+            InputState::Failed => true,
+            InputState::Done | InputState::Over => broken,
+        }
+    }
+
     /// Drops the input of a channel that is being closed.
     pub(crate) fn drop_input(&mut self) {
         self.input.buffer.clear();
@@ -515,12 +535,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream for Channel<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> futures::stream::FusedStream for Channel<T> {
     fn is_terminated(&self) -> bool {
-        let Core { input, output, .. } = &self.core;
-        input.state == InputState::Over && (!output.close_requested() || output.is_shut())
+        matches!(self.core.input.state, InputState::Over | InputState::Failed)
     }
 }
 
 /// One item is one frame, encoded with `encode_terminator`.
+///
+/// `SinkExt::feed` and `send` are cancel safe in this sense: if their future is
+/// dropped, the item was queued whole or not at all.
 impl<T: AsyncRead + AsyncWrite + Unpin> Sink<Bytes> for Channel<T> {
     type Error = Error;
 

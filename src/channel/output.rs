@@ -101,6 +101,14 @@ impl Output {
         self.close_requested
     }
 
+    /// Whether nothing is left to send, to close or to tell.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.queue.is_empty()
+            && self.buffer.is_flushed()
+            && self.state != State::Closing
+            && !matches!(self.failure, Failure::Unseen(_))
+    }
+
     pub(crate) fn has_failed(&self) -> bool {
         !matches!(self.failure, Failure::None)
     }

@@ -103,7 +103,9 @@ impl Shared {
         by_length.sort_by_key(|&i| Reverse(patterns.get(i).map(|p| p.as_bytes().len())));
         let mut last_bytes = patterns.iter().map(|p| p.as_bytes().last().copied());
         let first = last_bytes.next().flatten();
-        let last_byte = first.filter(|_| patterns.len() <= FEW && last_bytes.all(|b| b == first));
+        let longest = by_length.first().and_then(|&i| patterns.get(i)).map(|p| p.as_bytes().len());
+        let is_small = patterns.len() <= FEW && longest <= Some(SHORT);
+        let last_byte = first.filter(|_| is_small && last_bytes.all(|b| b == first));
         Shared { patterns, by_length, last_byte, searcher }
     }
 
@@ -155,8 +157,23 @@ impl Shared {
         Some(Found { start: found.start(), end: found.end(), member: found.pattern().as_usize() })
     }
 
-    /// The slow way, for sets too large for a searcher.
-    fn find_each(&self, mut src: &[u8]) -> Option<Found> {
+    /// The slow way, for sets too large for a searcher: looks for each member
+    /// in a window that doubles, so that one which is not there is not searched
+    /// for through the whole buffer at every frame.
+    fn find_each(&self, src: &[u8]) -> Option<Found> {
+        let mut window = WINDOW;
+        loop {
+            // What ends first ends in the first window in which anything ends.
+            let part = src.get(..window).unwrap_or(src);
+            let found = self.find_each_in(part);
+            if found.is_some() || part.len() == src.len() {
+                return found;
+            }
+            window = window.saturating_mul(2);
+        }
+    }
+
+    fn find_each_in(&self, mut src: &[u8]) -> Option<Found> {
         let mut best: Option<Found> = None;
         for (member, pattern) in self.patterns.iter().enumerate() {
             let Some((start, len)) = pattern.find(src, &mut Progress::default()) else { continue };
@@ -190,8 +207,12 @@ impl fmt::Debug for AnyOf {
     }
 }
 
-/// Up to how many members are compared one by one.
+/// Up to how many members are compared one by one, and of how many bytes.
 const FEW: usize = 4;
+const SHORT: usize = 64;
+
+/// The first window of `find_each`.
+const WINDOW: usize = 256;
 
 /// Bytes of all members together above which no automaton is built.
 const SEARCHER_MAX: usize = 1 << 20;
