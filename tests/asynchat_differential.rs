@@ -10,6 +10,8 @@
 //! its buffer, must be what comes as the last `Partial` here. Sets of
 //! terminators and `max_length` asynchat does not know.
 
+mod peers;
+
 use asynchat::{FrameRef, Terminator, TerminatorCodec};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, BufWriter, Write as _};
@@ -39,8 +41,7 @@ fn the_same_as_cpythons_asynchat() {
         .status()
         .is_ok_and(|status| status.success());
     if !has_asynchat {
-        println!("left out: no python3 with asynchat (3.11 or older)");
-        return;
+        return peers::left_out("no python3 with asynchat (3.11 or older) is installed");
     }
     let count = match std::env::var("ASYNCHAT_SESSIONS") {
         Ok(number) => number.parse().expect("ASYNCHAT_SESSIONS is a number"),

@@ -2,6 +2,7 @@
 
 #[path = "../examples/http_server/http.rs"]
 mod http;
+mod peers;
 #[path = "../examples/http_server/server.rs"]
 mod server;
 
@@ -808,8 +809,7 @@ async fn stopping_does_not_wait_for_ever() {
 async fn curl_gets_along_with_it() {
     let (outside, root) = served();
     if curl(&["--version"]).await.is_none() {
-        println!("curl is not installed: its requests were left out");
-        return;
+        return peers::left_out("curl is not installed");
     }
     let body: Vec<u8> = (0..1u32 << 18).flat_map(u32::to_le_bytes).collect();
     let upload = outside.path().join("upload");
