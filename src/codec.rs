@@ -348,6 +348,16 @@ impl TerminatorCodec {
     /// Drops the whole frames at the front of `src`, and goes on to skip the
     /// unfinished one, if any: gives how many bytes to drop.
     pub(crate) fn discard(&mut self, src: &[u8]) -> usize {
+        if src.is_empty() && !self.mid_frame {
+            // A count that waits for its first byte is not unfinished.
+            return 0;
+        }
+        if let EndedBy::Current(member) = self.ended_by {
+            self.earlier = self.terminator.clone();
+            self.ended_by = EndedBy::Earlier(member);
+        }
+        // What is not handed out does not change what was.
+        let ended_by = (self.ended_by, self.earlier.clone());
         let mut rest = src;
         // An over-long frame is dropped like the others.
         while !matches!(self.decode_slice(&mut rest), Ok(None)) {}
@@ -362,6 +372,7 @@ impl TerminatorCodec {
                 rest = rest.get(n..).unwrap_or_default();
             }
         }
+        (self.ended_by, self.earlier) = ended_by;
         src.len() - rest.len()
     }
 

@@ -841,3 +841,40 @@ fn fused_none_stays_none_also_when_a_producer_fails_behind_it() {
     assert!(channel.is_terminated());
     assert_eq!(show(poll!(channel.next())), "none");
 }
+
+#[test]
+fn discard_buffers_drops_nothing_that_has_not_begun() {
+    let (mut channel, peer) = channel(0);
+    channel.discard_buffers();
+    assert_eq!(show(poll!(channel.next())), "complete()", "a count of 0 is not spent");
+    channel.set_max_length(3);
+    channel.set_terminator(5);
+    channel.discard_buffers();
+    assert_eq!(*channel.terminator(), Terminator::Count(5));
+    assert_eq!(show(poll!(channel.next())), "too long(3)");
+    peer.sends("hello");
+    assert_waits!(peer, channel.next());
+}
+
+#[test]
+fn discard_buffers_does_not_change_what_ended_the_last_frame() {
+    let (mut channel, peer) = channel(Terminator::line());
+    peer.sends("one\r\ntwo\n");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    channel.discard_buffers();
+    assert_eq!(channel.ended_by(), b"\r\n");
+    peer.sends("three\n");
+    assert_eq!(show(poll!(channel.next())), "complete(three)");
+    assert_eq!(channel.ended_by(), b"\n");
+}
+
+#[test]
+fn receive_after_a_failure_gives_nothing_of_what_was_being_skipped() {
+    let (mut channel, peer) = channel("abc");
+    channel.set_max_length(3);
+    peer.sends("xxxxxxxxab");
+    peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+    assert_eq!(show(anew!(channel.next())), "too long(3)");
+    assert_eq!(show(anew!(channel.next())), "io(ConnectionReset)");
+    assert_eq!(show(anew!(channel.receive("\n"))), "eof()");
+}

@@ -961,3 +961,20 @@ fn reads_pending_while_output_is_sent_are_not_lost() {
     assert_eq!(show(anew!(channel.flush())), "done");
     assert_eq!(peer.written(), "ab");
 }
+
+#[test]
+fn what_stood_before_a_failed_producer_is_sent_before_the_sink_tells() {
+    let (mut channel, peer) = channel();
+    peer.blocks_writes();
+    channel.push("before");
+    let (fails, _) = producer([Give::Err(ErrorKind::Other)]);
+    channel.push_with_producer(fails);
+    assert_waits!(peer, channel.flush());
+    peer.writes([Write::Accept(1), Write::Pending]);
+    peer.wake_write();
+    assert_waits!(peer, channel.flush());
+    assert_waits!(peer, channel.feed(Bytes::from("y")));
+    peer.wake_write();
+    assert_eq!(show(anew!(channel.feed(Bytes::from("y")))), "producer(Other)");
+    assert_eq!(peer.written(), "before");
+}

@@ -1354,3 +1354,19 @@ fn a_panic_of_a_callback_loses_and_repeats_no_frame() {
     assert!(poll!(channel.run(&mut handler)).is_pending());
     assert_eq!(handler.seen(), "collect(DELE 1) found");
 }
+
+#[test]
+fn the_tail_of_a_frame_dropped_after_close_is_not_a_frame_for_next() {
+    let (mut channel, peer) = channel();
+    peer.blocks_writes();
+    peer.sends("quit\nDELE");
+    let mut handler = recorder(|event, channel| {
+        if event == "found" {
+            channel.push("bye");
+            channel.close_when_done();
+        }
+    });
+    assert_waits!(peer, channel.run(&mut handler));
+    peer.sends(" 1\nlate\n");
+    assert_eq!(show(anew!(channel.next())), "complete(late)");
+}

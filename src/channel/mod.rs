@@ -14,7 +14,7 @@ use crate::producer::boxed;
 use crate::pusher::{Inbox, Pushed};
 use crate::queue::poll_next_turn;
 use crate::{Error, Frame, Pusher, Terminator, TerminatorCodec};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures::{Sink, Stream};
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -124,8 +124,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
     /// The next frame, or `None` at the end of input.
     ///
-    /// Output is sent meanwhile. If a close was asked for, `None` comes only
-    /// when everything queued is sent and the writing side is shut down.
+    /// Output is sent meanwhile. If a close was asked for before the end was
+    /// told, `None` comes only when everything queued is sent and the writing
+    /// side is shut down; after it, [`close`](Self::close) sends what is left.
     ///
     /// # Errors
     ///
@@ -169,7 +170,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             Some(Err(e)) => Err(e),
             None if to_the_end && self.core.input.state == InputState::Over => Ok(Bytes::new()),
             None => {
-                let partial = self.core.input.buffer.split().freeze();
+                let rest = self.core.input.buffer.split().freeze();
+                let partial = if self.codec().is_skipping() { Bytes::new() } else { rest };
                 Err(Error::UnexpectedEof { partial })
             }
         }
@@ -471,8 +473,12 @@ impl Core {
 
     /// Drops the input of a channel that is being closed.
     pub(crate) fn drop_input(&mut self) {
-        self.input.buffer.clear();
+        // Through the codec: should somebody read on with `next`, the tail of a
+        // frame must not come as one.
+        let dropped = self.codec.discard(&self.input.buffer);
+        self.input.buffer.advance(dropped);
         if self.input.state == InputState::Ended {
+            self.input.buffer.clear();
             self.input.state = InputState::Done;
         }
     }
@@ -547,11 +553,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Sink<Bytes> for Channel<T> {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if self.core.output.is_open() && !self.core.output.has_room() {
+        if !self.core.output.is_open() || !self.core.output.has_room() {
             // What does not fit goes out; whatever stops that wakes us.
             let sent = self.poll_send(cx);
-            if sent.is_pending() && !self.core.output.has_room() {
-                return Poll::Pending;
+            let Core { output, .. } = &mut self.core;
+            if (output.is_open() && !output.has_room())
+                || (output.has_failed() && !output.is_shut())
+            {
+                ready!(sent);
             }
         }
         self.core.send_result()?;
