@@ -276,6 +276,12 @@ impl TerminatorCodec {
     /// [`Error::FrameTooLong`]; call again to go on behind that frame.
     #[inline]
     pub fn decode_slice<'b>(&mut self, src: &mut &'b [u8]) -> Result<Option<FrameRef<'b>>, Error> {
+        if let Some((len, consume)) = self.cut_plain(src) {
+            if let (Some(frame), Some(rest)) = (src.get(..len), src.get(consume..)) {
+                *src = rest;
+                return Ok(Some(FrameRef::Complete(frame)));
+            }
+        }
         loop {
             match self.cut(src) {
                 Cut::Skip(n) => *src = src.get(n..).unwrap_or_default(),
@@ -374,6 +380,23 @@ impl TerminatorCodec {
         }
         (self.ended_by, self.earlier) = ended_by;
         src.len() - rest.len()
+    }
+
+    /// The plain case, in which nearly all frames come: the terminator is there,
+    /// and nothing is unusual. Gives where it starts and ends.
+    #[inline(always)]
+    fn cut_plain(&mut self, src: &[u8]) -> Option<(usize, usize)> {
+        if self.skip.is_some() || self.keep_terminator {
+            return None;
+        }
+        let found = self.terminator.find_plain(src, &mut self.progress)?;
+        if found.start > self.max_length {
+            self.progress.from = found.start;
+            return None;
+        }
+        self.mid_frame = false;
+        self.ended_by = EndedBy::Current(found.member);
+        Some((found.start, found.end))
     }
 
     /// Decides about the undelivered bytes, all of which are in `src`.
@@ -552,6 +575,11 @@ impl Decoder for TerminatorCodec {
     /// Takes the next frame off `src`, without copying.
     #[inline]
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, Error> {
+        if let Some((len, consume)) = self.cut_plain(src) {
+            let mut frame = src.split_to(consume.min(src.len()));
+            frame.truncate(len);
+            return Ok(Some(Frame::Complete(frame.freeze())));
+        }
         loop {
             match self.cut(src) {
                 Cut::Skip(n) => src.advance(n.min(src.len())),

@@ -118,28 +118,31 @@ impl Terminator {
 }
 
 impl Terminator {
+    /// The plain case of `find`: a short byte string, nothing of `src` seen yet.
+    /// Where it is not plain, or not found, `find` has to go on.
+    #[inline(always)]
+    pub(crate) fn find_plain(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
+        let Terminator::Pattern(pattern) = self else { return None };
+        if progress.from + progress.held > 0 {
+            return None;
+        }
+        let Some(byte) = pattern.as_byte() else {
+            let (start, len) = pattern.find(src, progress)?;
+            return Some(Found { start, end: start + len, member: 0 });
+        };
+        let Some(start) = find_byte(byte, src, progress) else {
+            progress.set(src, 0);
+            return None;
+        };
+        Some(Found { start, end: start + 1, member: 0 })
+    }
+
     /// Looks for the terminator.
     ///
     /// If it is not there, `progress` says where to go on. It must have been
     /// made by this terminator, or be the default.
     #[inline(always)]
     pub(crate) fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
-        // One byte, the most frequent terminator, with the least to decide.
-        if let Terminator::Pattern(pattern) = self {
-            if let (Some(byte), Some(fresh)) = (pattern.as_byte(), src.get(progress.from..)) {
-                let Some(at) = find_byte(byte, fresh, progress) else {
-                    progress.set(src, 0);
-                    return None;
-                };
-                let start = progress.from + at;
-                return Some(Found { start, end: start + 1, member: 0 });
-            }
-        }
-        self.find_other(src, progress)
-    }
-
-    #[inline(always)]
-    fn find_other(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
         if progress.from + progress.held > src.len() {
             // Somebody shortened the buffer.
             *progress = Progress::default();
