@@ -412,9 +412,7 @@ impl TerminatorCodec {
             return self.cut_unfinished();
         };
         let Found { start: len, end: consume, member } = found;
-        if self.progress.from + self.progress.held > 0 {
-            self.progress.reset();
-        }
+        self.progress.reset();
         self.mid_frame = false;
         if len > self.max_length && !self.streaming {
             return Cut::TooLong(consume);
