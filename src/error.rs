@@ -32,6 +32,8 @@ pub enum Error {
     Producer(io::Error),
     /// The writing side has been closed or has failed before.
     Closed,
+    /// The connection was given up with [`Pusher::abort`](crate::Pusher::abort).
+    Aborted,
     /// An upgrade was refused because input was left unread: it was sent
     /// before the new transport began and must not be taken for part of it.
     UnreadInput,
@@ -51,6 +53,7 @@ impl fmt::Debug for Error {
             }
             Error::Producer(e) => f.debug_tuple("Producer").field(e).finish(),
             Error::Closed => f.write_str("Closed"),
+            Error::Aborted => f.write_str("Aborted"),
             Error::UnreadInput => f.write_str("UnreadInput"),
         }
     }
@@ -67,6 +70,7 @@ impl fmt::Display for Error {
             }
             Error::Producer(_) => f.write_str("producer failed"),
             Error::Closed => f.write_str("channel closed for writing"),
+            Error::Aborted => f.write_str("connection given up"),
             Error::UnreadInput => f.write_str("unread input before the upgrade"),
         }
     }
@@ -97,6 +101,7 @@ impl From<Error> for io::Error {
             Error::UnexpectedEof { .. } => io::ErrorKind::UnexpectedEof,
             Error::Producer(ref e) => e.kind(),
             Error::Closed => io::ErrorKind::BrokenPipe,
+            Error::Aborted => io::ErrorKind::ConnectionAborted,
         };
         io::Error::new(kind, e)
     }

@@ -1,7 +1,7 @@
 use crate::channel::{Core, Discarded, InputState, Life};
 use crate::producer::boxed;
 use crate::queue::poll_next_turn;
-use crate::{Channel, Error, FrameRef, Terminator};
+use crate::{Channel, Error, FrameRef, Pusher, Terminator};
 use bytes::{Buf, Bytes, BytesMut};
 use futures::Stream;
 use std::future::{Future, poll_fn};
@@ -210,6 +210,11 @@ impl Control<'_> {
         self.core.discard_output(dropped)
     }
 
+    /// A handle that pushes into this channel from other tasks.
+    pub fn pusher(&mut self) -> Pusher {
+        self.core.pusher()
+    }
+
     /// What is queued and not sent; see [`Channel::queued_bytes`].
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
@@ -253,7 +258,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// # Errors
     ///
     /// What a callback returned, or a failure of the transport or of a
-    /// producer, after the frames that were received before.
+    /// producer, after the frames that were received before. Or
+    /// [`Error::Aborted`], at once.
     ///
     /// # Panics
     ///
@@ -423,7 +429,7 @@ fn dispatch<H: Handler + ?Sized>(
         }
         let ended = match core.input.state {
             InputState::Open => false,
-            InputState::Failed => return Ok(Halt::Starved),
+            InputState::Aborted | InputState::Failed => return Ok(Halt::Starved),
             _ if matches!(core.life, Life::InputEnded) => return Ok(Halt::Starved),
             InputState::Ended | InputState::Done | InputState::Over => true,
         };

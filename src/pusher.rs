@@ -20,11 +20,10 @@ use tokio::sync::{Notify, Semaphore};
 /// again when it has sunk to the low one.
 ///
 /// For a broadcast use [`try_push`](Self::try_push): a slow reader then costs
-/// its own high-water mark and no more. To cut it off, have its task select
-/// between the channel and [`closed`](Self::closed), call
-/// [`close_when_done`](Self::close_when_done) here, and drop the channel there. **Never await [`push`](Self::push) in
-/// a task that owns a channel itself**: it does not send its own output
-/// meanwhile, and two such tasks that fill each other up wait for ever.
+/// its own high-water mark and no more, and [`abort`](Self::abort) cuts it off.
+/// **Never await [`push`](Self::push) in a task that owns a channel itself**: it
+/// does not send its own output meanwhile, and two such tasks that fill each
+/// other up wait for ever.
 #[derive(Clone)]
 pub struct Pusher {
     shared: Arc<Shared>,
@@ -72,7 +71,16 @@ struct State {
     /// Of the task that polls the channel.
     task: Option<Waker>,
     closed: bool,
-    close_when_done: bool,
+    /// What the channel is still to do.
+    request: Option<Request>,
+}
+
+/// What a pusher can ask of a channel besides sending. The last outweighs the
+/// first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Request {
+    CloseWhenDone,
+    Abort,
 }
 
 impl Pusher {
@@ -130,9 +138,27 @@ impl Pusher {
     /// Closes the channel's writing side once everything queued so far is
     /// sent. What is pushed afterwards is given back.
     pub fn close_when_done(&self) {
-        let mut state = self.shared.lock();
-        state.close_when_done = true;
-        self.shared.close(state);
+        self.request(Request::CloseWhenDone);
+    }
+
+    /// Gives the connection up: whatever its task awaits ends.
+    ///
+    /// What is queued is dropped, and so is input not yet handed out. `run`,
+    /// `next`, `receive`, `flush` and the `Sink` end with
+    /// [`Error::Aborted`](crate::Error::Aborted), once, also if the channel is
+    /// closing and its peer does not read. The transport is the task's to drop.
+    ///
+    /// ```
+    /// # use asynchat::{Channel, TryPushError};
+    /// # let (io, _peer) = tokio::io::duplex(64);
+    /// # let mut channel = Channel::new(io, "\n");
+    /// # let pusher = channel.pusher();
+    /// if let Err(TryPushError::Full(_)) = pusher.try_push("news\n") {
+    ///     pusher.abort(); // it does not read
+    /// }
+    /// ```
+    pub fn abort(&self) {
+        self.request(Request::Abort);
     }
 
     /// Whether the channel takes no more data.
@@ -151,6 +177,17 @@ impl Pusher {
         closed.as_mut().enable();
         if !self.is_closed() {
             closed.await;
+        }
+    }
+
+    fn request(&self, request: Request) {
+        let mut state = self.shared.lock();
+        // An abort stays one.
+        state.request = state.request.max(Some(request));
+        let task = state.task.take();
+        self.shared.close(state);
+        if let Some(task) = task {
+            task.wake();
         }
     }
 
@@ -211,13 +248,10 @@ impl Shared {
     }
 
     fn close(&self, mut state: MutexGuard<'_, State>) {
-        state.closed = true;
-        let task = state.task.take();
-        drop(state);
-        self.closed.notify_waiters();
-        self.room.notify_one();
-        if let Some(task) = task {
-            task.wake();
+        if !std::mem::replace(&mut state.closed, true) {
+            drop(state);
+            self.closed.notify_waiters();
+            self.room.notify_one();
         }
     }
 }
@@ -231,7 +265,7 @@ impl Inbox {
             room,
             task: None,
             closed,
-            close_when_done: false,
+            request: None,
         };
         Inbox {
             shared: Arc::new(Shared {
@@ -249,26 +283,23 @@ impl Inbox {
 
     /// From now on a push wakes `task`.
     pub(crate) fn register(&self, task: &Waker) {
-        let is_known = |state: &State| {
-            state.closed || state.task.as_ref().is_some_and(|known| known.will_wake(task))
-        };
+        // A closed channel's too: it may still be aborted.
+        let is_known = |state: &State| state.task.as_ref().is_some_and(|t| t.will_wake(task));
         if is_known(&self.shared.lock()) {
             return;
         }
         // Cloned and dropped outside of the lock: a waker is code of others.
         let mut task = Some(task.clone());
         let mut state = self.shared.lock();
-        if !state.closed {
-            std::mem::swap(&mut state.task, &mut task);
-        }
+        std::mem::swap(&mut state.task, &mut task);
         drop(state);
     }
 
-    /// Takes what was pushed, and whether to close behind it.
-    pub(crate) fn take(&self) -> (Vec<Pushed>, bool) {
+    /// Takes what was pushed, and what to do behind it.
+    pub(crate) fn take(&self) -> (Vec<Pushed>, Option<Request>) {
         let mut state = self.shared.lock();
         state.queued += std::mem::take(&mut state.cost);
-        (std::mem::take(&mut state.pushed), std::mem::take(&mut state.close_when_done))
+        (std::mem::take(&mut state.pushed), state.request.take())
     }
 
     /// Takes no more, and gives what was pushed until now.
@@ -276,20 +307,14 @@ impl Inbox {
         let mut state = self.shared.lock();
         let pushed = std::mem::take(&mut state.pushed);
         state.cost = 0;
-        if state.closed {
-            let task = state.task.take();
-            drop(state);
-            drop(task);
-        } else {
-            self.shared.close(state);
-        }
+        self.shared.close(state);
         pushed
     }
 
     /// The same if nothing was pushed; otherwise it stays open.
     pub(crate) fn close_if_empty(&self) -> bool {
         let state = self.shared.lock();
-        if !state.pushed.is_empty() || state.close_when_done {
+        if !state.pushed.is_empty() || state.request.is_some() {
             return false;
         }
         self.shared.close(state);
@@ -312,6 +337,8 @@ impl Drop for Inbox {
     /// Producers go with the channel, not with the last pusher.
     fn drop(&mut self) {
         drop(self.close());
+        let task = self.shared.lock().task.take();
+        drop(task);
     }
 }
 

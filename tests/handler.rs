@@ -1370,3 +1370,22 @@ fn the_tail_of_a_frame_dropped_after_close_is_not_a_frame_for_next() {
     peer.sends(" 1\nlate\n");
     assert_eq!(show(anew!(channel.next())), "complete(late)");
 }
+
+#[test]
+fn a_pusher_can_be_made_in_a_callback() {
+    let (mut channel, peer) = channel();
+    let mut pusher = None;
+    let mut handler = recorder(|event, channel| {
+        if event == "connected" {
+            pusher = Some(channel.pusher());
+        }
+    });
+    let mut task = spawn(channel.run(&mut handler));
+    assert_pending!(task.poll());
+    drop(task);
+    drop(handler);
+    pusher.unwrap().try_push("from elsewhere").unwrap();
+    let mut handler = recorder(|_, _| {});
+    assert_pending!(spawn(channel.run(&mut handler)).poll());
+    assert_eq!(peer.written(), "from elsewhere");
+}

@@ -2,11 +2,12 @@
 
 mod mock;
 
-use asynchat::{Channel, Closed, Pusher, TryPushError};
+use asynchat::{Channel, Closed, Control, Error, Handler, Pusher, TryPushError};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt, stream};
 use mock::{Call, Give, Mock, Peer, Write, anew, assert_waits, chunk, mock, poll, producer, show};
 use std::io::ErrorKind;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Poll;
@@ -745,4 +746,209 @@ fn a_pusher_does_not_keep_the_task_of_a_channel_that_is_gone() {
         assert!(pusher.is_closed());
         assert_eq!(Arc::strong_count(&task), 1, "closed first: {closes_first}");
     }
+}
+
+// `abort`.
+
+/// A channel whose peer does not read, with a pusher; something is queued.
+fn stuck() -> (Channel<Mock>, Peer, Pusher) {
+    let (mut channel, peer) = narrow();
+    let pusher = channel.pusher();
+    peer.blocks_writes();
+    channel.push(full());
+    (channel, peer, pusher)
+}
+
+/// Does nothing, and notes how the connection ended.
+#[derive(Default)]
+struct Idle(Vec<String>);
+
+impl Handler for Idle {
+    type Error = Error;
+
+    fn collect_incoming_data(&mut self, _: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+        self.0.push(String::from_utf8_lossy(data).into());
+        Ok(())
+    }
+
+    fn found_terminator(&mut self, _: &mut Control<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn input_ended(&mut self, _: &mut Control<'_>) -> Result<(), Error> {
+        self.0.push("input ended".into());
+        Ok(())
+    }
+
+    fn closed(&mut self, error: Option<&Error>) {
+        self.0.push(format!("closed {error:?}"));
+    }
+}
+
+#[test]
+fn abort_ends_whatever_the_task_awaits_once() {
+    type Await = fn(&mut Channel<Mock>) -> Pin<Box<dyn Future<Output = String> + '_>>;
+    let awaits: [(&str, Await); 7] = [
+        ("next", |channel| Box::pin(async { show(channel.next().await) })),
+        ("receive", |channel| Box::pin(async { show(channel.receive(5).await) })),
+        ("flush", |channel| Box::pin(async { show(channel.flush().await) })),
+        ("close", |channel| Box::pin(async { show(Channel::close(channel).await) })),
+        ("feed", |channel| Box::pin(async { show(channel.feed("x".into()).await) })),
+        ("send", |channel| Box::pin(async { show(channel.send("x".into()).await) })),
+        ("run", |channel| Box::pin(async { show(channel.run(&mut Idle::default()).await) })),
+    ];
+    for (name, wait) in awaits {
+        let (mut channel, peer, pusher) = stuck();
+        let mut task = spawn(wait(&mut channel));
+        assert_pending!(task.poll(), "{name}");
+        pusher.abort();
+        assert!(task.is_woken(), "{name}");
+        assert_eq!(assert_ready!(task.poll()), "aborted", "{name}");
+        drop(task);
+        assert_eq!(channel.queued_bytes(), 0, "{name}: what was queued is dropped");
+        assert_eq!(show(poll!(channel.next())), "none", "{name}");
+        assert_eq!(show(poll!(channel.flush())), "closed", "{name}: told once");
+        assert_eq!(show(pusher.try_push("x")), "closed(x)", "{name}");
+        assert_eq!(peer.written(), "", "{name}");
+    }
+}
+
+#[test]
+fn abort_drops_input_that_was_not_handed_out() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    peer.sends("one\ntwo\nthr");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    pusher.abort();
+    assert_eq!(show(poll!(channel.next())), "aborted");
+    assert_eq!(channel.unread(), b"");
+    peer.sends("more\n");
+    assert_eq!(show(poll!(channel.next())), "none");
+}
+
+#[test]
+fn a_peer_that_floods_and_does_not_read_is_cut_off_by_abort() {
+    // A failure of writing alone does not end reading while input keeps coming.
+    let (mut channel, peer, pusher) = stuck();
+    peer.sends("flood\n".repeat(1000));
+    let mut handler = Idle::default();
+    channel.set_streaming(true);
+    assert_pending!(spawn(channel.run(&mut handler)).poll());
+    pusher.abort();
+    assert_eq!(show(poll!(channel.run(&mut handler))), "aborted");
+    assert_eq!(handler.0.last().unwrap(), "closed Some(Aborted)");
+    assert!(!handler.0.contains(&"input ended".into()));
+}
+
+#[test]
+fn abort_ends_a_channel_that_is_closing() {
+    type Close = fn(&mut Channel<Mock>, &Pusher);
+    let closes: [(&str, Close); 2] = [
+        ("by the channel", |channel, _| channel.close_when_done()),
+        ("by the pusher", |_, pusher| pusher.close_when_done()),
+    ];
+    for (name, close) in closes {
+        let (mut channel, peer, pusher) = stuck();
+        close(&mut channel, &pusher);
+        let mut handler = Idle::default();
+        let mut task = spawn(channel.run(&mut handler));
+        assert_pending!(task.poll(), "{name}");
+        pusher.abort();
+        assert!(task.is_woken(), "{name}");
+        assert_eq!(show(task.poll()), "aborted", "{name}");
+        drop(task);
+        assert_eq!(handler.0, ["closed Some(Aborted)"], "{name}");
+        assert_eq!(peer.written(), "", "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn abort_ends_the_linger() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    channel.push("bye");
+    channel.close_when_done();
+    let mut handler = Idle::default();
+    let mut task = spawn(channel.run(&mut handler));
+    assert_pending!(task.poll());
+    assert_eq!(peer.written(), "bye");
+    pusher.abort();
+    assert!(task.is_woken());
+    assert_eq!(show(task.poll()), "aborted");
+}
+
+#[test]
+fn abort_outweighs_a_close_and_a_close_behind_it_changes_nothing() {
+    for close_first in [true, false] {
+        let (mut channel, _peer, pusher) = stuck();
+        if close_first {
+            pusher.close_when_done();
+        }
+        pusher.abort();
+        if !close_first {
+            pusher.close_when_done();
+        }
+        assert_eq!(show(poll!(channel.flush())), "aborted");
+    }
+}
+
+#[test]
+fn abort_after_the_end_of_input_does_not_open_it_again() {
+    let (mut channel, peer, pusher) = stuck();
+    peer.ends();
+    assert_eq!(show(poll!(channel.next())), "none");
+    pusher.abort();
+    assert_eq!(show(poll!(channel.next())), "none", "fused");
+    assert_eq!(show(poll!(channel.flush())), "aborted");
+}
+
+#[test]
+fn abort_does_not_hide_an_error_that_came_first() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    channel.push("x");
+    peer.sends("one\n");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    pusher.abort();
+    assert_eq!(show(poll!(channel.next())), "io(BrokenPipe)");
+    assert_eq!(show(poll!(channel.next())), "none");
+    assert_eq!(show(poll!(channel.flush())), "closed");
+}
+
+#[test]
+fn an_aborted_channel_is_not_turned_into_a_framed_nor_upgraded() {
+    let (mut one, _peer) = channel();
+    one.pusher().abort();
+    assert!(one.into_framed().is_err());
+    let (mut two, _peer) = channel();
+    two.pusher().abort();
+    let upgraded = poll!(two.upgrade(|io| async { Ok(io) }));
+    let Poll::Ready(Err(refused)) = upgraded else { panic!("not refused") };
+    assert_eq!(show(refused.error), "aborted");
+}
+
+#[test]
+fn an_aborted_channel_that_is_gone_keeps_no_waker() {
+    let (mut channel, peer, pusher) = stuck();
+    let waker = Arc::new(CountedWaker);
+    let task = std::task::Waker::from(Arc::clone(&waker));
+    let mut context = std::task::Context::from_waker(&task);
+    for close in [false, true] {
+        if close {
+            pusher.close_when_done();
+        }
+        let mut flush = Box::pin(channel.flush());
+        assert!(flush.as_mut().poll(&mut context).is_pending());
+    }
+    drop((channel, task));
+    peer.forget_wakers();
+    assert_eq!(Arc::strong_count(&waker), 1);
+    pusher.abort();
+}
+
+struct CountedWaker;
+
+impl std::task::Wake for CountedWaker {
+    fn wake(self: Arc<Self>) {}
 }

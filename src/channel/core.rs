@@ -1,9 +1,9 @@
 //! What a channel is apart from its transport, and questions to all of it.
 
 use super::{Discarded, Input, InputState, Output};
-use crate::pusher::{Inbox, Pushed};
-use crate::{Error, TerminatorCodec};
-use bytes::Buf;
+use crate::pusher::{Inbox, Pushed, Request};
+use crate::{Error, Pusher, TerminatorCodec};
+use bytes::{Buf, BytesMut};
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::Sleep;
@@ -52,7 +52,7 @@ impl Core {
         let broken = self.output.has_failed() && self.output.is_shut();
         match self.input.state {
             InputState::Open | InputState::Ended => false,
-            InputState::Failed => true,
+            InputState::Aborted | InputState::Failed => true,
             InputState::Done | InputState::Over => broken,
         }
     }
@@ -69,6 +69,13 @@ impl Core {
         }
     }
 
+    pub(crate) fn pusher(&mut self) -> Pusher {
+        let output = &self.output;
+        self.inbox
+            .get_or_insert_with(|| Inbox::new(output.room, output.queued(), !output.is_open()))
+            .pusher()
+    }
+
     /// Lets go of the pushers: what they have pushed is queued, and from now on
     /// they find the channel closed.
     pub(crate) fn dismiss_pushers(&mut self) {
@@ -81,10 +88,20 @@ impl Core {
     /// Moves what was pushed from other tasks into the queue.
     pub(crate) fn absorb(&mut self) {
         let Some(inbox) = &self.inbox else { return };
-        let (pushed, close) = inbox.take();
+        let (pushed, request) = inbox.take();
         self.queue_pushed(pushed);
-        if close {
-            self.output.close_when_done();
+        match request {
+            Some(Request::CloseWhenDone) => self.output.close_when_done(),
+            Some(Request::Abort) => self.abort(),
+            None => {}
+        }
+    }
+
+    fn abort(&mut self) {
+        self.output.break_with(Error::Aborted);
+        if !matches!(self.input.state, InputState::Over | InputState::Failed) {
+            self.input.buffer = BytesMut::new();
+            self.input.state = InputState::Aborted;
         }
     }
 

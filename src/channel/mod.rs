@@ -13,7 +13,6 @@ pub(crate) use self::input::{Input, InputState};
 pub(crate) use self::output::{Output, Watermarks};
 
 use crate::producer::boxed;
-use crate::pusher::Inbox;
 use crate::queue::poll_next_turn;
 use crate::{Error, Frame, Pusher, Terminator, TerminatorCodec};
 use bytes::Bytes;
@@ -110,7 +109,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// [`Error::FrameTooLong`], after which the stream goes on. [`Error::Io`]
     /// and [`Error::Producer`] come once, after the frames that were received
-    /// before, and are followed by `None`.
+    /// before, and are followed by `None`. [`Error::Aborted`] comes at once.
     ///
     /// # Cancel safety
     ///
@@ -130,7 +129,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// - [`Error::UnexpectedEof`] with what there was, if input ends first, or
     ///   broke before.
     /// - [`Error::FrameTooLong`]; the next call first finishes skipping it.
-    /// - [`Error::Io`] and [`Error::Producer`], once.
+    /// - [`Error::Io`], [`Error::Producer`] and [`Error::Aborted`], once.
     ///
     /// # Cancel safety
     ///
@@ -161,8 +160,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] or [`Error::Producer`] if sending fails, once;
-    /// [`Error::Closed`] after that.
+    /// [`Error::Io`], [`Error::Producer`] or [`Error::Aborted`] if sending
+    /// fails, once; [`Error::Closed`] after that.
     ///
     /// # Cancel safety
     ///
@@ -220,6 +219,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             match core.input.state {
                 InputState::Open | InputState::Ended => {}
                 InputState::Over | InputState::Failed => return Poll::Ready(None),
+                InputState::Aborted => {
+                    core.input.state = InputState::Failed;
+                    return Poll::Ready(core.output.take_failure().map(Err));
+                }
                 InputState::Done => {
                     if !core.output.is_open() {
                         // "The end" includes the end of our side.
@@ -397,11 +400,7 @@ impl<T> Channel<T> {
 
     /// A handle that pushes into this channel from other tasks.
     pub fn pusher(&mut self) -> Pusher {
-        let output = &self.core.output;
-        self.core
-            .inbox
-            .get_or_insert_with(|| Inbox::new(output.room, output.queued(), !output.is_open()))
-            .pusher()
+        self.core.pusher()
     }
 
     /// The codec, to look at its settings.

@@ -195,7 +195,8 @@ impl Output {
         Poll::Ready(())
     }
 
-    fn break_with(&mut self, error: Error) {
+    /// Ends the writing side by `error`, unless one has ended it before.
+    pub(crate) fn break_with(&mut self, error: Error) {
         tracing::debug!(target: "asynchat", %error, "writing failed");
         self.state = State::Shut;
         self.discard();

@@ -1,6 +1,13 @@
-//! What to do where a program that a test talks to is not installed.
+//! The programs that tests talk to: what to do where one is not installed, and
+//! how one is started and stopped.
 
-use std::io::Write;
+// Each test uses some of it.
+#![allow(dead_code)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 /// Says in one line that `what` was left out; where `ASYNCHAT_NEED_PEERS` is
 /// set, as in the gate, that is a failure.
@@ -8,4 +15,80 @@ pub(crate) fn left_out(what: &str) {
     assert!(std::env::var_os("ASYNCHAT_NEED_PEERS").is_none(), "{what}, but is needed");
     // Not `println!`, which nobody sees of a test that passes.
     let _ = writeln!(std::io::stderr(), "left out: {what}");
+}
+
+/// Whether a program is installed; if not, says that it was left out.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let path = std::env::var("PATH").unwrap_or_default();
+    // Servers are often where only root looks.
+    let mut folders = path.split(':').chain(["/usr/sbin", "/usr/local/sbin"]);
+    let found = folders.any(|folder| Path::new(folder).join(program).is_file());
+    if !found {
+        left_out(&format!("{program} is not installed"));
+    }
+    found
+}
+
+/// A server on a loopback port of its own, stopped when this is dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    /// Starts `arguments(port)`, the first of which is the program, and waits
+    /// until it prints a line with `ready` in it.
+    pub(crate) fn start(ready: &str, arguments: impl Fn(u16) -> Vec<String>) -> Self {
+        let mut said = String::new();
+        // Another program may take the port in between: then another one.
+        for _ in 0..5 {
+            let port = free_port();
+            let mut child = Command::new("sh")
+                .args(["-c", "exec \"$@\" 2>&1", "sh"])
+                .args(arguments(port))
+                .env("PATH", std::env::var("PATH").unwrap_or_default() + ":/usr/sbin")
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("there is a shell");
+            let mut output = BufReader::new(child.stdout.take().expect("piped"));
+            let mut line = Vec::new();
+            while output.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+                let text = String::from_utf8_lossy(&line).into_owned();
+                if text.contains(ready) {
+                    // Read on, or it waits for us one day.
+                    std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+                    return Server { child, address: (Ipv4Addr::LOCALHOST, port).into() };
+                }
+                said += &text;
+                line.clear();
+            }
+            let _ = child.wait();
+        }
+        panic!("{:?} does not start: {said}", arguments(0));
+    }
+
+    /// Stops it, as an operator would, and waits for its end.
+    pub(crate) fn stop(&mut self) {
+        let pid = self.child.id().to_string();
+        let asked = Command::new("kill").arg(pid).status();
+        if !asked.is_ok_and(|status| status.success()) {
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.stop();
+        }
+    }
+}
+
+/// A loopback port that nobody listens on just now.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("it is bound").port()
 }
