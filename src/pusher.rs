@@ -258,15 +258,8 @@ impl Shared {
 
 impl Inbox {
     pub(crate) fn new(room: Watermarks, queued: usize, closed: bool) -> Self {
-        let state = State {
-            pushed: Vec::new(),
-            cost: 0,
-            queued,
-            room,
-            task: None,
-            closed,
-            request: None,
-        };
+        let state =
+            State { pushed: Vec::new(), cost: 0, queued, room, task: None, closed, request: None };
         Inbox {
             shared: Arc::new(Shared {
                 state: Mutex::new(state),
