@@ -1,0 +1,308 @@
+//! A client: commands go out as they are queued, replies come in order.
+
+use super::value::{BulkKind, Invalid, Next, Parsed, Parser, Value};
+use asynchat::{Channel, Terminator};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::fmt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, ToSocketAddrs};
+
+/// A connection to a server, in RESP2, or in RESP3 after `HELLO 3`.
+///
+/// [`send`](Self::send) as many commands as you like, then
+/// [`receive`](Self::receive) as many replies; or [`call`](Self::call).
+pub(crate) struct Client<T> {
+    channel: Channel<T>,
+    parser: Parser,
+    next: Next,
+    /// Commands sent whose replies have not come.
+    unanswered: u64,
+    /// Messages that came while `call` waited for its reply.
+    messages: VecDeque<Value>,
+    is_resp3: bool,
+    /// Whether messages of pub/sub may come.
+    is_subscribed: bool,
+    /// Whether the connection is in the middle of something that was given up.
+    is_broken: bool,
+}
+
+/// What [`Client::receive_streamed`] has received.
+pub(crate) enum Streamed<'c, T> {
+    Bulk(Bulk<'c, T>),
+    /// Anything else, whole.
+    Value(Value),
+}
+
+/// A bulk string that is still coming.
+pub(crate) struct Bulk<'c, T> {
+    client: &'c mut Client<T>,
+    len: u64,
+    rest: Rest,
+}
+
+/// What is left of a bulk string.
+enum Rest {
+    Data,
+    LineEnd,
+    Nothing,
+}
+
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// The connection failed, or ended.
+    Channel(asynchat::Error),
+    /// What came is not RESP, or too large.
+    Invalid(Invalid),
+    /// The server refused the command.
+    Server(String),
+    /// More than [`MAX_MESSAGES`] came while a reply was awaited.
+    TooManyMessages,
+    /// There was an error before, or a `Bulk` was given up.
+    Broken,
+}
+
+impl Client<TcpStream> {
+    pub(crate) async fn connect(address: impl ToSocketAddrs) -> Result<Self, Error> {
+        let socket = TcpStream::connect(address).await.map_err(asynchat::Error::Io)?;
+        // Commands are gathered by the channel.
+        let _ = socket.set_nodelay(true);
+        Ok(Client::new(socket))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
+    pub(crate) fn new(io: T) -> Self {
+        Client {
+            channel: Channel::new(io, Terminator::crlf()),
+            parser: Parser::new(MAX_REPLY),
+            next: Next::Line,
+            unanswered: 0,
+            messages: VecDeque::new(),
+            is_resp3: false,
+            is_subscribed: false,
+            is_broken: false,
+        }
+    }
+
+    /// Queues a command. It is sent while a reply is awaited.
+    pub(crate) fn send<A: AsRef<[u8]>>(&mut self, command: &[A]) {
+        let mut header = Vec::with_capacity(24);
+        self.push_header(&mut header, b'*', command.len());
+        for argument in command.iter().map(AsRef::as_ref) {
+            self.push_header(&mut header, b'$', argument.len());
+            self.channel.push_slice(argument);
+            self.channel.push_slice(b"\r\n");
+        }
+        let word = |i: usize| command.get(i).map_or(&b""[..], AsRef::as_ref);
+        let subscribes = SUBSCRIBING.iter().any(|name| word(0).eq_ignore_ascii_case(name));
+        self.is_resp3 |= word(0).eq_ignore_ascii_case(b"HELLO") && word(1) == b"3";
+        self.is_subscribed |= subscribes;
+        // Those are confirmed by messages, one for each name.
+        self.unanswered += u64::from(!subscribes);
+    }
+
+    fn push_header(&mut self, header: &mut Vec<u8>, mark: u8, count: usize) {
+        use std::io::Write;
+        header.clear();
+        // A `Vec` takes everything.
+        let _ = write!(header, "{}{count}\r\n", char::from(mark));
+        self.channel.push_slice(header);
+    }
+
+    /// The next reply or message. Commands are sent meanwhile, so that a
+    /// pipeline may be as long as you like.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: what has arrived of a reply is kept.
+    pub(crate) async fn receive(&mut self) -> Result<Value, Error> {
+        match self.messages.pop_front() {
+            Some(message) => Ok(message),
+            None => self.receive_next().await,
+        }
+    }
+
+    /// Sends a command and gives its reply, or the server's error. Replies to
+    /// what was sent before and not received are dropped; messages are kept
+    /// for [`receive`](Self::receive).
+    ///
+    /// # Cancel safety
+    ///
+    /// The command may have been sent; its reply will be dropped.
+    pub(crate) async fn call<A: AsRef<[u8]>>(&mut self, command: &[A]) -> Result<Value, Error> {
+        self.send(command);
+        loop {
+            match self.receive_next().await? {
+                message @ Value::Push(_) if self.messages.len() < MAX_MESSAGES => {
+                    self.messages.push_back(message);
+                }
+                Value::Push(_) => return self.fails(Error::TooManyMessages),
+                _ if self.unanswered > 0 => {}
+                Value::Error(text) => {
+                    return Err(Error::Server(String::from_utf8_lossy(&text).into()));
+                }
+                reply => return Ok(reply),
+            }
+        }
+    }
+
+    async fn receive_next(&mut self) -> Result<Value, Error> {
+        if self.is_broken {
+            return Err(Error::Broken);
+        }
+        loop {
+            match self.receive_part().await {
+                Ok(Parsed::Incomplete(next)) => self.next = next,
+                Ok(Parsed::Value(value)) => {
+                    self.next = Next::Line;
+                    return Ok(self.note(value));
+                }
+                Err(error) => return self.fails(error),
+            }
+        }
+    }
+
+    /// A line or a bulk string. Whatever was parsed before is in `self`, so
+    /// this is as cancel safe as the channel's `receive`.
+    async fn receive_part(&mut self) -> Result<Parsed, Error> {
+        match self.next {
+            Next::Line => {
+                let line = self.receive_line().await?;
+                self.parser.line(&line).map_err(Error::Invalid)
+            }
+            Next::Bulk { len, kind } => {
+                self.channel.set_max_length(MAX_REPLY as usize);
+                let data = self.channel.receive(len.saturating_add(CRLF)).await?;
+                self.parser.bulk(kind, data).map_err(Error::Invalid)
+            }
+        }
+    }
+
+    async fn receive_line(&mut self) -> Result<Bytes, asynchat::Error> {
+        self.channel.set_max_length(MAX_LINE);
+        self.channel.receive(Terminator::crlf()).await
+    }
+
+    /// Counts a reply, and tells a message from one.
+    fn note(&mut self, value: Value) -> Value {
+        match value {
+            Value::Array(values) if self.is_subscribed && !self.is_resp3 => Value::Push(values),
+            Value::Push(values) => Value::Push(values),
+            reply => {
+                self.unanswered = self.unanswered.saturating_sub(1);
+                reply
+            }
+        }
+    }
+
+    /// The next reply; if it is a bulk string, only its beginning has come, and
+    /// the rest is for you to take as it arrives.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`receive`](Self::receive).
+    pub(crate) async fn receive_streamed(&mut self) -> Result<Streamed<'_, T>, Error> {
+        let is_begun = self.next != Next::Line || self.parser.has_begun();
+        if is_begun || self.is_broken || !self.messages.is_empty() {
+            return self.receive().await.map(Streamed::Value);
+        }
+        let line = match self.receive_line().await {
+            Ok(line) => line,
+            Err(error) => return self.fails(error.into()),
+        };
+        let parsed = match self.parser.line(&line) {
+            Ok(parsed) => parsed,
+            Err(invalid) => return self.fails(Error::Invalid(invalid)),
+        };
+        match parsed {
+            Parsed::Value(value) => Ok(Streamed::Value(self.note(value))),
+            Parsed::Incomplete(Next::Bulk { len, kind: BulkKind::String }) => {
+                self.channel.set_terminator(len);
+                self.channel.set_streaming(true);
+                self.is_broken = true;
+                Ok(Streamed::Bulk(Bulk { client: self, len, rest: Rest::Data }))
+            }
+            Parsed::Incomplete(next) => {
+                self.next = next;
+                self.receive_next().await.map(Streamed::Value)
+            }
+        }
+    }
+
+    /// What comes next on this connection cannot be told any more.
+    fn fails<V>(&mut self, error: Error) -> Result<V, Error> {
+        self.is_broken = true;
+        Err(error)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Bulk<'_, T> {
+    /// All of its bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Some more of them, or `None` behind the last.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe. Dropped before `None`, it leaves the client of no use.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        let channel = &mut self.client.channel;
+        while let Rest::Data = self.rest {
+            let frame = channel.next().await.ok_or(UNEXPECTED_EOF)??;
+            if frame.is_complete() {
+                self.rest = Rest::LineEnd;
+                channel.set_streaming(false);
+            }
+            if !frame.data().is_empty() {
+                return Ok(Some(frame.into_data()));
+            }
+        }
+        if let Rest::LineEnd = self.rest {
+            let end = channel.receive(CRLF).await?;
+            self.client.parser.bulk(BulkKind::String, end).map_err(Error::Invalid)?;
+            self.client.unanswered = self.client.unanswered.saturating_sub(1);
+            self.client.is_broken = false;
+            self.rest = Rest::Nothing;
+        }
+        Ok(None)
+    }
+}
+
+impl From<asynchat::Error> for Error {
+    fn from(error: asynchat::Error) -> Self {
+        Error::Channel(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Channel(asynchat::Error::Io(error)) => error.fmt(f),
+            Error::Channel(error) => error.fmt(f),
+            Error::Invalid(invalid) => invalid.fmt(f),
+            Error::Server(text) => f.write_str(text),
+            Error::TooManyMessages => write!(f, "more than {MAX_MESSAGES} messages in one call"),
+            Error::Broken => f.write_str("the connection has failed before"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Commands that no reply answers.
+const SUBSCRIBING: [&[u8]; 6] =
+    [b"SUBSCRIBE", b"UNSUBSCRIBE", b"PSUBSCRIBE", b"PUNSUBSCRIBE", b"SSUBSCRIBE", b"SUNSUBSCRIBE"];
+
+const CRLF: u64 = 2;
+
+const UNEXPECTED_EOF: asynchat::Error = asynchat::Error::UnexpectedEof { partial: Bytes::new() };
+
+/// The most bytes of a line, and of a whole reply that is not streamed: what
+/// a server's `proto-max-bulk-len` is unless it was changed.
+const MAX_LINE: usize = 64 * 1024;
+const MAX_REPLY: u64 = 512 << 20;
+
+const MAX_MESSAGES: usize = 10_000;

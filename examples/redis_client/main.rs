@@ -1,0 +1,151 @@
+//! A pipelining Redis client, RESP2 and RESP3, as a command line.
+//!
+//! It shows `receive` switching between lines and counts, a parser that knows
+//! nothing of I/O, replies that are cancel safe because what has arrived of
+//! them is kept, and a large value streamed to a file without being held.
+//!
+//! ```text
+//! cargo run --example redis_client -- [OPTIONS] ADDRESS COMMAND ARGS…
+//!
+//! redis_client 127.0.0.1:6379 SET greeting hello
+//! redis_client 127.0.0.1:6379 GET greeting                   "hello"
+//! redis_client --resp3 127.0.0.1:6379 CONFIG GET save        a map
+//! redis_client 127.0.0.1:6379 SUBSCRIBE news                 messages, until Ctrl-C
+//! redis_client --output FILE 127.0.0.1:6379 GET large        with a progress bar
+//! redis_client --repeat 1000 127.0.0.1:6379 INCR n           one pipeline
+//! ```
+//!
+//! Replies are written as `redis-cli` writes them; the exit status is 1 if the
+//! last was an error. A password is taken from `REDISCLI_AUTH`.
+//!
+//! `value.rs` is the protocol, `client.rs` the client. There is no TLS, no
+//! cluster, and no reconnecting.
+
+// The chat server uses more of the client than this program.
+#![allow(dead_code)]
+
+mod client;
+mod value;
+
+use client::{Client, Streamed};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use tokio::fs::File;
+use tokio::io::{AsyncWriteExt, BufWriter};
+use tokio::net::TcpStream;
+use value::Value;
+
+#[tokio::main]
+async fn main() {
+    let arguments = std::env::args().skip(1);
+    let password = std::env::var("REDISCLI_AUTH").ok();
+    match run(arguments, password, &mut io::stdout()).await {
+        Ok(true) => {}
+        Ok(false) => std::process::exit(1),
+        Err(error) => {
+            eprintln!("redis_client: {error}");
+            std::process::exit(2);
+        }
+    }
+}
+
+/// Whether the last reply was no error.
+pub(crate) async fn run(
+    arguments: impl Iterator<Item = String>,
+    password: Option<String>,
+    out: &mut impl Write,
+) -> Result<bool, Box<dyn std::error::Error>> {
+    let options = Options::parse(arguments).ok_or(USAGE)?;
+    let mut client = Client::connect(&options.address).await?;
+    if options.resp3 {
+        client.call(&["HELLO", "3"]).await?;
+    }
+    if let Some(password) = password {
+        client.call(&["AUTH", &password]).await?;
+    }
+    for _ in 0..options.repeat {
+        client.send(&options.command);
+    }
+    if let Some(path) = options.output {
+        return save(&mut client, path, out).await;
+    }
+    let name = options.command[0].to_ascii_uppercase();
+    let is_endless = matches!(&*name, "SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE" | "MONITOR");
+    let mut replies = 0;
+    loop {
+        let reply = client.receive().await?;
+        writeln!(out, "{reply}")?;
+        out.flush()?;
+        replies += u64::from(!matches!(reply, Value::Push(_)));
+        let is_error = matches!(reply, Value::Error(_));
+        if is_error && is_endless || !is_endless && replies == options.repeat {
+            return Ok(!is_error);
+        }
+    }
+}
+
+/// Writes a reply to a file if it is a string; otherwise it is printed.
+async fn save(
+    client: &mut Client<TcpStream>,
+    path: PathBuf,
+    out: &mut impl Write,
+) -> Result<bool, Box<dyn std::error::Error>> {
+    let mut bulk = match client.receive_streamed().await? {
+        Streamed::Bulk(bulk) => bulk,
+        Streamed::Value(value) => {
+            writeln!(out, "{value}")?;
+            return Ok(!matches!(value, Value::Error(_)));
+        }
+    };
+    let mut file = BufWriter::with_capacity(256 * 1024, File::create(&path).await?);
+    // It draws nothing where stderr is not a terminal.
+    let bar = ProgressBar::new(bulk.len()).with_style(ProgressStyle::with_template(BAR)?);
+    while let Some(chunk) = bulk.chunk().await? {
+        file.write_all(&chunk).await?;
+        bar.inc(chunk.len() as u64);
+    }
+    file.flush().await?;
+    bar.finish_and_clear();
+    writeln!(out, "{} bytes in {}", bulk.len(), path.display())?;
+    Ok(true)
+}
+
+struct Options {
+    resp3: bool,
+    repeat: u64,
+    output: Option<PathBuf>,
+    address: String,
+    /// Not empty.
+    command: Vec<String>,
+}
+
+impl Options {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
+        let (mut resp3, mut repeat, mut output) = (false, 1, None);
+        let address = loop {
+            let argument = arguments.next()?;
+            match argument.as_str() {
+                "--resp3" => resp3 = true,
+                "--repeat" => repeat = arguments.next()?.parse().ok()?,
+                "--output" => output = Some(arguments.next()?.into()),
+                _ if argument.starts_with('-') => return None,
+                _ => break argument,
+            }
+        };
+        let command: Vec<String> = arguments.collect();
+        let alone = output.is_none() || repeat == 1;
+        (!command.is_empty() && repeat > 0 && alone).then_some(Options {
+            resp3,
+            repeat,
+            output,
+            address,
+            command,
+        })
+    }
+}
+
+const BAR: &str = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+
+const USAGE: &str =
+    "usage: redis_client [--resp3] [--repeat N] [--output FILE] ADDRESS COMMAND ARGS…";
