@@ -24,6 +24,26 @@ use tokio::io::{AsyncRead, AsyncWrite};
 ///
 /// An `Err` from any of them ends `run` with it; the channel stays as it is.
 ///
+/// Override either `collect_incoming_data` and `found_terminator`, asynchat's
+/// two, or [`frame`](Self::frame), if frames are whole:
+///
+/// ```
+/// # use asynchat::{Control, Error, Handler};
+/// struct Shout;
+///
+/// impl Handler for Shout {
+///     type Error = Error;
+///
+///     fn frame(&mut self, channel: &mut Control<'_>, line: &[u8]) -> Result<(), Error> {
+///         channel.push(line.to_ascii_uppercase());
+///         channel.push("\n");
+///         Ok(())
+///     }
+/// }
+/// ```
+///
+/// And with those two:
+///
 /// ```
 /// use asynchat::{Control, Error, Handler};
 ///
@@ -62,20 +82,30 @@ pub trait Handler {
 
     /// Some bytes have arrived: a whole frame, or in streaming mode, without a
     /// terminator and at the end of input, a part of one. Never empty.
+    ///
+    /// By default they are dropped, with a `debug` event. For a handler that
+    /// overrides [`frame`](Self::frame) and stays in whole mode, that is only
+    /// what is left of a frame that input ended in.
     fn collect_incoming_data(
         &mut self,
         channel: &mut Control<'_>,
         data: &[u8],
-    ) -> Result<(), Self::Error>;
+    ) -> Result<(), Self::Error> {
+        let _ = channel;
+        tracing::debug!(target: "asynchat", bytes = data.len(), "data not collected: dropped");
+        Ok(())
+    }
 
     /// The terminator was found, or the count reached: what was collected
-    /// since the last time is a frame.
-    fn found_terminator(&mut self, channel: &mut Control<'_>) -> Result<(), Self::Error>;
+    /// since the last time is a frame. By default nothing is done.
+    fn found_terminator(&mut self, channel: &mut Control<'_>) -> Result<(), Self::Error> {
+        let _ = channel;
+        Ok(())
+    }
 
     /// A whole frame, in whole mode. By default `collect_incoming_data`, if it
-    /// is not empty, and `found_terminator`; override it if you need not
-    /// collect. What is left at the end of input still comes to
-    /// `collect_incoming_data`: it is no frame.
+    /// is not empty, and `found_terminator`. What is left at the end of input
+    /// comes to `collect_incoming_data` all the same: it is no frame.
     #[inline]
     fn frame(&mut self, channel: &mut Control<'_>, data: &[u8]) -> Result<(), Self::Error> {
         if !data.is_empty() {

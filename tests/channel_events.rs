@@ -3,7 +3,7 @@
 
 mod mock;
 
-use asynchat::Channel;
+use asynchat::{Channel, Control, Error, Handler};
 use mock::{Give, Read, Write, mock, poll, producer, show};
 use std::fmt::Write as _;
 use std::io::ErrorKind;
@@ -156,4 +156,28 @@ fn frames_that_come_and_go_in_the_ordinary_way_have_no_events() {
         }
     });
     assert_eq!(events, []);
+}
+
+#[test]
+fn what_a_handler_does_not_collect_has_an_event_without_content() {
+    struct Whole(Vec<usize>);
+    impl Handler for Whole {
+        type Error = Error;
+        fn frame(&mut self, _: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+            self.0.push(data.len());
+            Ok(())
+        }
+    }
+    let mut whole = Whole(vec![]);
+    let events = events(|| {
+        let (io, peer) = mock();
+        let mut channel =
+            Channel::builder().terminator("\n").linger(std::time::Duration::ZERO).build(io);
+        peer.sends("SECRET\n\nSEC");
+        peer.ends();
+        assert_eq!(show(poll!(channel.run(&mut whole))), "closed");
+    });
+    assert_eq!(whole.0, [6, 0], "each whole frame, and no other");
+    assert_has(&events, "data not collected: dropped");
+    assert_has(&events, "bytes=3");
 }
