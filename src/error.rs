@@ -65,6 +65,7 @@ impl fmt::Display for Error {
             Error::Io(_) => f.write_str("i/o error"),
             Error::FrameTooLong { limit } => write!(f, "frame longer than {limit} bytes"),
             Error::TerminatorInContent => f.write_str("terminator inside the content"),
+            Error::UnexpectedEof { partial } if partial.is_empty() => f.write_str("input ended"),
             Error::UnexpectedEof { partial } => {
                 write!(f, "input ended after {} bytes of a frame", partial.len())
             }

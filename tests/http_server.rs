@@ -3,6 +3,9 @@
 #[path = "../examples/http_server/http.rs"]
 mod http;
 mod peers;
+#[allow(dead_code)] // Ctrl-C
+#[path = "../examples/common/serve.rs"]
+mod serve;
 #[path = "../examples/http_server/server.rs"]
 mod server;
 

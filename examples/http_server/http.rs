@@ -1,10 +1,12 @@
 //! The bytes of HTTP/1: what a request head says, and the chunked coding.
 //! Strict where leniency would let two readers see two different requests.
 
+use asynchat::Terminator;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use httparse::{EMPTY_HEADER, Header};
 use std::io;
+use std::sync::LazyLock;
 
 /// A status code with its reason phrase.
 pub(crate) type Status = &'static str;
@@ -18,6 +20,11 @@ pub(crate) const EXPECTATION_FAILED: Status = "417 Expectation Failed";
 pub(crate) const FIELDS_TOO_LARGE: Status = "431 Request Header Fields Too Large";
 pub(crate) const NOT_IMPLEMENTED: Status = "501 Not Implemented";
 pub(crate) const VERSION_NOT_SUPPORTED: Status = "505 HTTP Version Not Supported";
+
+/// `Terminator::blank_line()`, and wherever a lenient reader would see one: so
+/// that a head with bare LFs is refused at once instead of waited for.
+pub(crate) static HEAD_END: LazyLock<Terminator> =
+    LazyLock::new(|| Terminator::any(["\r\n\r\n", "\n\r\n", "\n\n"]));
 
 /// What a request head says, as far as this server cares.
 pub(crate) struct Request<'h> {

@@ -29,10 +29,13 @@
 //! Ctrl-C stops it: no new connections, idle ones are closed, and requests
 //! that have begun are finished, or cut off after ten seconds.
 //!
-//! `http.rs` reads heads and chunks, `server.rs` is the server. There is no
-//! TLS, no `Date` field, and no timeout for a peer that is merely slow.
+//! `http.rs` reads heads and chunks, `server.rs` is the server, and
+//! `common/serve.rs` the accept loop. There is no TLS, no `Date` field, and no
+//! timeout for a peer that is merely slow.
 
 mod http;
+#[path = "../common/serve.rs"]
+mod serve;
 mod server;
 
 use server::Config;
@@ -57,12 +60,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on {}", listener.local_addr()?)?;
     stdout.flush()?;
-    server::serve(listener, config, async {
-        if let Err(error) = tokio::signal::ctrl_c().await {
-            eprintln!("cannot wait for Ctrl-C: {error}");
-        }
-    })
-    .await;
+    server::serve(listener, config, serve::ctrl_c()).await;
     Ok(())
 }
 

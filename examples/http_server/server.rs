@@ -1,21 +1,21 @@
 //! The server: one task per connection, each a [`Channel`] that runs an
 //! [`Http`].
 
-use crate::http::{self, Body, Request, Status};
+use crate::http::{self, Body, HEAD_END, Request, Status};
+use crate::serve;
 use asynchat::{Channel, Control, Error, Handler, Run, Terminator, producer};
 use bytes::Bytes;
-use futures::Stream;
+use futures::{FutureExt, Stream};
 use std::future::Future;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::pin::pin;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// What can be chosen on the command line.
 pub(crate) struct Config {
@@ -32,35 +32,11 @@ pub(crate) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let config = Arc::new(config);
-    let (stop, stopping) = watch::channel(());
-    let mut shutdown = pin!(shutdown);
-    loop {
-        let accepted = tokio::select! {
-            () = &mut shutdown => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((socket, _)) => {
-                tokio::spawn(accept(socket, Arc::clone(&config), stopping.clone()));
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: wait for some to come free.
-                eprintln!("accept: {error}");
-                sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-    drop((listener, stopping));
-    stop.send_replace(());
-    // Every connection holds a receiver.
-    stop.closed().await;
-}
-
-async fn accept(socket: TcpStream, config: Arc<Config>, stopping: watch::Receiver<()>) {
-    // Answers are written whole: waiting to fill packets only delays them.
-    let _ = socket.set_nodelay(true);
-    // How one connection ends is no concern of the others.
-    let _ = connection(socket, config, stopping).await;
+    let connection = |socket, stopping| {
+        // How one connection ends is no concern of the others.
+        connection(socket, Arc::clone(&config), stopping).map(drop)
+    };
+    serve::serve(listener, shutdown, connection).await;
 }
 
 /// Serves one connection until it is closed.
@@ -409,11 +385,6 @@ const BINARY: &str = "Content-Type: application/octet-stream\r\n";
 const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
 
 const PAGE: &str = "<!doctype html><title>asynchat</title><p>It works.\n";
-
-/// `Terminator::blank_line()`, and wherever a lenient reader would see one: so
-/// that a head with bare LFs is refused at once instead of waited for.
-static HEAD_END: LazyLock<Terminator> =
-    LazyLock::new(|| Terminator::any(["\r\n\r\n", "\n\r\n", "\n\n"]));
 
 /// Bytes of a request head.
 const MAX_HEAD: usize = 64 * 1024;

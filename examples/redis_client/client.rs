@@ -110,6 +110,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         self.channel.push_slice(header);
     }
 
+    /// How many commands were sent whose replies have not come.
+    pub(crate) fn unanswered(&self) -> u64 {
+        self.unanswered
+    }
+
     /// The next reply or message. Commands are sent meanwhile, so that a
     /// pipeline may be as long as you like.
     ///

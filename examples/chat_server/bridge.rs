@@ -1,0 +1,181 @@
+//! Several servers share one room through Redis' pub/sub.
+//!
+//! Each publishes what the people on it do, and every few seconds who they
+//! are. It hears its own messages as well; if it has not for a while, the
+//! connection is lost, whatever the socket says.
+
+use super::client::{Client, Error};
+use super::room::{self, News, Room};
+use super::value::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, interval, sleep, timeout};
+
+/// Connects the room with the others until it is closed.
+pub(crate) async fn run(room: Arc<Room>, address: String) {
+    let me = room::random();
+    let mut outage = Outage { wait: FIRST_WAIT, is_known: false };
+    loop {
+        let mut session = Session { room: &room, me: &me, heard: BTreeMap::new() };
+        let ended = session.run(&address, &mut outage).await;
+        room.unlink();
+        let Err(error) = ended else { return };
+        if !std::mem::replace(&mut outage.is_known, true) {
+            room.notice(&format!("no connection to the other servers ({error}); trying again"));
+        }
+        sleep(outage.wait).await;
+        outage.wait = (outage.wait * 2).min(LAST_WAIT);
+    }
+}
+
+struct Outage {
+    /// How long to wait before the next try.
+    wait: Duration,
+    /// Whether the room was told.
+    is_known: bool,
+}
+
+struct Session<'r> {
+    room: &'r Room,
+    /// This server, among the others.
+    me: &'r str,
+    /// When each server was last heard of, this one too.
+    heard: BTreeMap<String, Instant>,
+}
+
+impl Session<'_> {
+    /// Ends well only when the room is closed.
+    async fn run(&mut self, address: &str, outage: &mut Outage) -> Result<(), Error> {
+        let connecting = async {
+            let mut client = Client::connect(address).await?;
+            // Only in RESP3 may one connection both publish and subscribe.
+            client.call(&["HELLO", "3"]).await?;
+            client.send(&["SUBSCRIBE", CHANNEL]);
+            client.receive().await?;
+            Ok::<_, Error>(client)
+        };
+        let mut client = timeout(SILENCE, connecting).await.map_err(|_| silent())??;
+        let (mut news, nicks) = self.room.link(BACKLOG);
+        self.publish(&mut client, &format!("here {}", nicks.join(" ")));
+        self.publish(&mut client, "hello");
+        if std::mem::take(&mut outage.is_known) {
+            self.room.notice("connected to the other servers again");
+        }
+        outage.wait = FIRST_WAIT;
+        let mut beat = interval(BEAT);
+        self.heard.insert(self.me.to_owned(), Instant::now());
+        loop {
+            tokio::select! {
+                received = client.receive() => self.receive(&mut client, received?),
+                // What has not been taken waits in the room's queue, which is
+                // bounded.
+                news = news.recv(), if client.unanswered() < BACKLOG as u64 => match news {
+                    Some(news) => self.publish(&mut client, &encode(&news)),
+                    None => {
+                        client.call(&["PUBLISH", CHANNEL, &format!("{} bye", self.me)]).await?;
+                        return Ok(());
+                    }
+                },
+                _ = beat.tick() => {
+                    let nicks = self.room.nicks().join(" ");
+                    self.publish(&mut client, &format!("here {nicks}"));
+                    self.forget_the_silent()?;
+                }
+            }
+        }
+    }
+
+    fn publish(&self, client: &mut Client<TcpStream>, message: &str) {
+        client.send(&["PUBLISH", CHANNEL, &format!("{} {message}", self.me)]);
+    }
+
+    fn receive(&mut self, client: &mut Client<TcpStream>, value: Value) {
+        let Value::Push(parts) = value else { return };
+        let [Value::Bulk(kind), _, Value::Bulk(message)] = parts.as_slice() else { return };
+        let message = String::from_utf8_lossy(message);
+        let Some((server, message)) = message.split_once(' ').filter(|_| kind == "message") else {
+            return;
+        };
+        self.heard.insert(server.to_owned(), Instant::now());
+        if server == self.me {
+            return;
+        }
+        match message.split_once(' ').unwrap_or((message, "")) {
+            ("hello", _) => {
+                let nicks = self.room.nicks().join(" ");
+                self.publish(client, &format!("here {nicks}"));
+            }
+            ("here", nicks) => {
+                let nicks: BTreeSet<_> = nicks.split(' ').filter(|n| room::is_nick(n)).collect();
+                self.room.set_nicks_of(server, nicks.into_iter().map(str::to_owned).collect());
+            }
+            ("bye", _) => {
+                self.heard.remove(server);
+                self.room.forget(server);
+            }
+            _ => {
+                if let Some(news) = decode(message) {
+                    self.room.hear_from(server, news);
+                }
+            }
+        }
+    }
+
+    fn forget_the_silent(&mut self) -> Result<(), Error> {
+        let room = self.room;
+        self.heard.retain(|server, heard| {
+            let is_alive = heard.elapsed() < SILENCE;
+            if !is_alive {
+                room.forget(server);
+            }
+            is_alive
+        });
+        if self.heard.contains_key(self.me) { Ok(()) } else { Err(silent()) }
+    }
+}
+
+fn encode(news: &News) -> String {
+    match news {
+        News::Said { who, text } => format!("said {who} {text}"),
+        News::Joined(who) => format!("joined {who}"),
+        News::Left(who) => format!("left {who}"),
+        News::Renamed { from, to } => format!("renamed {from} {to}"),
+    }
+}
+
+/// What another server says is believed, but kept to the form.
+fn decode(message: &str) -> Option<News> {
+    let (kind, rest) = message.split_once(' ')?;
+    let (who, text) = rest.split_once(' ').unwrap_or((rest, ""));
+    if !room::is_nick(who) {
+        return None;
+    }
+    let who = who.to_owned();
+    Some(match kind {
+        "said" => News::Said { who, text: room::plain(text) },
+        "joined" => News::Joined(who),
+        "left" => News::Left(who),
+        "renamed" if room::is_nick(text) => News::Renamed { from: who, to: text.to_owned() },
+        _ => return None,
+    })
+}
+
+fn silent() -> Error {
+    Error::Channel(asynchat::Error::Io(io::ErrorKind::TimedOut.into()))
+}
+
+const CHANNEL: &str = "asynchat.chat";
+
+/// How many messages may wait for Redis.
+const BACKLOG: usize = 1000;
+
+/// How often a server tells who is on it, and after how long it is given up.
+const BEAT: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(35);
+
+/// The pause before Redis is tried again grows from the first to the last.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LAST_WAIT: Duration = Duration::from_secs(10);

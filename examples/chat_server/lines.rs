@@ -1,0 +1,48 @@
+//! People who type lines: `nc`, `telnet`.
+
+use super::room::{Form, Room, Seat};
+use asynchat::{Control, Error, Handler};
+use std::sync::Arc;
+
+pub(crate) struct Lines {
+    room: Arc<Room>,
+    seat: Option<Seat>,
+}
+
+impl Lines {
+    pub(crate) fn new(room: Arc<Room>) -> Self {
+        Lines { room, seat: None }
+    }
+}
+
+impl Handler for Lines {
+    type Error = Error;
+
+    fn connected(&mut self, channel: &mut Control<'_>) -> Result<(), Error> {
+        self.seat = self.room.join(channel.pusher(), Form::Line, None).ok();
+        if self.seat.is_none() {
+            channel.close_when_done();
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, _: &mut Control<'_>, line: &[u8]) -> Result<(), Error> {
+        if let Some(seat) = &self.seat {
+            seat.hear(line);
+        }
+        Ok(())
+    }
+
+    fn frame_too_long(&mut self, _: &mut Control<'_>, limit: usize) -> Result<(), Error> {
+        if let Some(seat) = &self.seat {
+            seat.tell(&format!("no more than {limit} bytes at a time, please"));
+        }
+        Ok(())
+    }
+
+    fn input_ended(&mut self, channel: &mut Control<'_>) -> Result<(), Error> {
+        self.seat = None;
+        channel.close_when_done();
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! A chat room: what one says, everybody hears. For people on `nc` and people
+//! in a browser, and over several machines if you like.
+//!
+//! It shows [`Pusher`](asynchat::Pusher): output for a channel from other tasks,
+//! and a slow reader that is cut off at its own high-water mark and never holds
+//! up the others. And a client and a server in one program.
+//!
+//! ```text
+//! cargo run --example chat_server -- [ADDRESS] [--http ADDRESS] [--redis ADDRESS]
+//! nc 127.0.0.1 7000                 one person
+//! http://127.0.0.1:7080/            another one
+//! ```
+//!
+//! You will see what the other writes; `/nick NAME`, `/who`, `/quit` and `/help`
+//! are commands. The defaults are 127.0.0.1:7000, and 127.0.0.1:7080 for
+//! browsers. With `--redis` all servers that have the same Redis share the room;
+//! a lost connection is tried again, with growing pauses, and said in the room.
+//! Names are then checked on all servers, but two people who take the same one
+//! at the same moment both get it.
+//!
+//! `room.rs` is the room, `lines.rs` and `web.rs` are the people, `bridge.rs` is
+//! the way to the other servers. Reading HTTP and speaking to Redis are those of
+//! the examples `http_server` and `redis_client`. There is no TLS, no password,
+//! no memory of what was said, and no limit to how much one may say.
+
+mod bridge;
+// Of the examples, what is needed here.
+#[allow(dead_code)]
+#[path = "../redis_client/client.rs"]
+mod client;
+#[allow(dead_code)]
+#[path = "../http_server/http.rs"]
+mod http;
+mod lines;
+mod room;
+#[path = "../common/serve.rs"]
+mod serve;
+#[allow(dead_code)]
+#[path = "../redis_client/value.rs"]
+mod value;
+mod web;
+
+use asynchat::{Builder, Channel, Error, Handler, Terminator};
+use futures::FutureExt;
+use room::Room;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+#[tokio::main]
+async fn main() {
+    if let Err(error) = run(std::env::args().skip(1)).await {
+        eprintln!("chat_server: {error}");
+        std::process::exit(1);
+    }
+}
+
+async fn run(mut args: impl Iterator<Item = String>) -> Result<(), Box<dyn std::error::Error>> {
+    let (mut lines, mut web) = ("127.0.0.1:7000".to_owned(), "127.0.0.1:7080".to_owned());
+    let mut redis = None;
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--http" => web = args.next().ok_or(USAGE)?,
+            "--redis" => redis = Some(args.next().ok_or(USAGE)?),
+            _ if arg.starts_with('-') => return Err(USAGE.into()),
+            _ => lines = arg,
+        }
+    }
+    let (lines, web) = (TcpListener::bind(lines).await?, TcpListener::bind(web).await?);
+    let mut stdout = io::stdout();
+    writeln!(stdout, "listening on {}", lines.local_addr()?)?;
+    writeln!(stdout, "and for browsers on http://{}/", web.local_addr()?)?;
+    stdout.flush()?;
+    serve_all(lines, web, redis, serve::ctrl_c()).await;
+    Ok(())
+}
+
+/// Serves until `shutdown`, and sends everybody home.
+pub(crate) async fn serve_all(
+    lines: TcpListener,
+    web: TcpListener,
+    redis: Option<String>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let room = Arc::new(Room::default());
+    let shutdown = async {
+        shutdown.await;
+        room.close();
+    };
+    let shutdown = shutdown.shared();
+    let bridge = async {
+        if let Some(address) = redis {
+            // It ends with the room, but does not wait for Redis then.
+            tokio::select! {
+                () = bridge::run(Arc::clone(&room), address) => {}
+                () = async { shutdown.clone().await; tokio::time::sleep(GRACE).await } => {}
+            }
+        }
+    };
+    let talk = |socket, stopping| {
+        let handler = lines::Lines::new(Arc::clone(&room));
+        connection(socket, line_settings(), handler, stopping)
+    };
+    let browse = |socket, stopping| {
+        let handler = web::Web::new(Arc::clone(&room));
+        connection(socket, web_settings(), handler, stopping)
+    };
+    tokio::join!(
+        serve::serve(lines, shutdown.clone(), talk),
+        serve::serve(web, shutdown.clone(), browse),
+        bridge,
+    );
+}
+
+/// One connection, to its end; but not long after the server is to stop.
+pub(crate) async fn connection<T, H>(
+    io: T,
+    settings: Builder,
+    mut handler: H,
+    mut stopping: watch::Receiver<()>,
+) where
+    T: AsyncRead + AsyncWrite + Unpin,
+    H: Handler<Error = Error>,
+{
+    let mut channel = settings.build(io);
+    // How it ends is no concern of the others.
+    tokio::select! {
+        _ = channel.run(&mut handler) => return,
+        _ = stopping.changed() => {}
+    }
+    channel.close_when_done();
+    let _ = timeout(GRACE, channel.run(&mut handler)).await;
+}
+
+pub(crate) fn line_settings() -> Builder {
+    Channel::builder().terminator(Terminator::line()).max_length(web::MAX_LINE)
+}
+
+pub(crate) fn web_settings() -> Builder {
+    // The parser wants to see the blank line.
+    Channel::builder().terminator(http::HEAD_END.clone()).keep_terminator(true)
+}
+
+/// How long a connection may take to end once the server is to stop.
+const GRACE: Duration = Duration::from_secs(5);
+
+const USAGE: &str = "usage: chat_server [ADDRESS] [--http ADDRESS] [--redis ADDRESS]";

@@ -1,0 +1,375 @@
+//! The room: who is in it, and everybody hears what is said.
+//!
+//! It knows people by their [`Pusher`]s. To tell somebody something never
+//! waits: who has no room left in his own queue is cut off.
+
+use asynchat::{Pusher, TryPushError};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc;
+
+#[derive(Default)]
+pub(crate) struct Room(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    people: BTreeMap<u64, Person>,
+    /// The number of the next one.
+    next: u64,
+    /// Who is on the other servers, by server.
+    elsewhere: BTreeMap<String, BTreeSet<String>>,
+    /// The way to them, while there is one.
+    link: Option<mpsc::Sender<News>>,
+    is_closed: bool,
+}
+
+struct Person {
+    nick: String,
+    pusher: Pusher,
+    form: Form,
+    /// What a request that speaks for this person must show.
+    key: Option<String>,
+}
+
+/// How somebody is told things.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Form {
+    /// Lines of text.
+    Line,
+    /// Server-sent events.
+    Event,
+}
+
+/// What everybody in the room gets to know. What a person on this server does
+/// goes to the other servers as well.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum News {
+    Said { who: String, text: String },
+    Joined(String),
+    Left(String),
+    Renamed { from: String, to: String },
+}
+
+/// What a person is told.
+enum Message<'m> {
+    Said { who: &'m str, text: &'m str },
+    Notice(&'m str),
+}
+
+/// A place in the room, given up when this is dropped.
+pub(crate) struct Seat {
+    room: Arc<Room>,
+    number: u64,
+}
+
+/// Why nobody of that name can be in the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Taken,
+    /// Not 1 to 20 letters, digits, `-` and `_`.
+    NotAName,
+    Closed,
+}
+
+impl Room {
+    /// Sits somebody down, under a name of their own or as a guest.
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        pusher: Pusher,
+        form: Form,
+        nick: Option<&str>,
+    ) -> Result<Seat, Refused> {
+        let mut state = self.lock();
+        if state.is_closed {
+            return Err(Refused::Closed);
+        }
+        let nick = match nick {
+            Some(nick) => state.check(nick)?,
+            None => state.guest(),
+        };
+        let number = state.next;
+        state.next += 1;
+        let key = (form == Form::Event).then(random);
+        if let Some(key) = &key {
+            // Only a page needs to be told; it comes before anything else.
+            let _ = pusher.try_push(format!("event: key\ndata: {key}\n\n"));
+        }
+        state.people.insert(number, Person { nick: nick.clone(), pusher, form, key });
+        state.tell(number, &format!("welcome, {nick}; /help tells what you can do"));
+        state.publish(News::Joined(nick));
+        Ok(Seat { room: Arc::clone(self), number })
+    }
+
+    /// A line from whoever has been given this key.
+    pub(crate) fn hear_by_key(&self, key: &str, line: &[u8]) -> Result<(), Refused> {
+        let mut state = self.lock();
+        let has_key = |(_, person): &(&u64, &Person)| person.key.as_deref() == Some(key);
+        let (&number, _) = state.people.iter().find(has_key).ok_or(Refused::Closed)?;
+        state.hear(number, line);
+        Ok(())
+    }
+
+    /// Everybody on this server, as the others are to know them.
+    pub(crate) fn nicks(&self) -> Vec<String> {
+        self.lock().people.values().map(|person| person.nick.clone()).collect()
+    }
+
+    /// From now on news go to the other servers; gives the news, and who is
+    /// here before them.
+    pub(crate) fn link(&self, capacity: usize) -> (mpsc::Receiver<News>, Vec<String>) {
+        let (sender, receiver) = mpsc::channel(capacity);
+        let mut state = self.lock();
+        if !state.is_closed {
+            state.link = Some(sender);
+        }
+        let nicks = state.people.values().map(|person| person.nick.clone()).collect();
+        (receiver, nicks)
+    }
+
+    /// The other servers are out of reach.
+    pub(crate) fn unlink(&self) {
+        let mut state = self.lock();
+        state.link = None;
+        state.elsewhere.clear();
+    }
+
+    /// Tells everybody on this server.
+    pub(crate) fn notice(&self, text: &str) {
+        self.lock().tell_all(&Message::Notice(text));
+    }
+
+    /// What somebody on another server did.
+    pub(crate) fn hear_from(&self, server: &str, news: News) {
+        let mut state = self.lock();
+        let there = state.elsewhere.entry(server.to_owned()).or_default();
+        match &news {
+            News::Joined(who) => drop(there.insert(who.clone())),
+            News::Left(who) => drop(there.remove(who)),
+            News::Renamed { from, to } => {
+                there.remove(from);
+                there.insert(to.clone());
+            }
+            News::Said { .. } => {}
+        }
+        state.announce(&news);
+    }
+
+    /// Everybody on another server.
+    pub(crate) fn set_nicks_of(&self, server: &str, nicks: BTreeSet<String>) {
+        self.lock().elsewhere.insert(server.to_owned(), nicks);
+    }
+
+    /// Another server has gone, and everybody on it with it.
+    pub(crate) fn forget(&self, server: &str) {
+        let mut state = self.lock();
+        for who in state.elsewhere.remove(server).unwrap_or_default() {
+            state.announce(&News::Left(who));
+        }
+    }
+
+    /// Sends everybody home.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.tell_all(&Message::Notice("the server stops"));
+        state.is_closed = true;
+        state.link = None;
+        state.people.values().for_each(|person| person.pusher.close_when_done());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// A line from the person who sits here.
+    pub(crate) fn hear(&self, line: &[u8]) {
+        self.room.lock().hear(self.number, line);
+    }
+
+    /// Something for this person alone.
+    pub(crate) fn tell(&self, text: &str) {
+        self.room.lock().tell(self.number, text);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.room.lock().leave(self.number);
+    }
+}
+
+impl State {
+    fn hear(&mut self, number: u64, line: &[u8]) {
+        let Some(person) = self.people.get(&number) else { return };
+        let who = person.nick.clone();
+        let text = plain(&String::from_utf8_lossy(line));
+        let (command, argument) = text.split_once(' ').unwrap_or((&text, ""));
+        match command {
+            "" => {}
+            "/help" => self.tell(number, HELP),
+            "/who" => {
+                let who = self.everybody().collect::<Vec<_>>().join(", ");
+                self.tell(number, &format!("here: {who}"));
+            }
+            "/nick" => match self.check(argument) {
+                Ok(to) => self.rename(number, to),
+                Err(refused) => self.tell(number, &refused.to_string()),
+            },
+            "/quit" => {
+                self.tell(number, "good-bye");
+                self.leave(number);
+            }
+            _ if command.starts_with('/') => self.tell(number, "no such command; try /help"),
+            _ => self.publish(News::Said { who, text }),
+        }
+    }
+
+    fn rename(&mut self, number: u64, to: String) {
+        if let Some(person) = self.people.get_mut(&number) {
+            let from = std::mem::replace(&mut person.nick, to.clone());
+            self.publish(News::Renamed { from, to });
+        }
+    }
+
+    fn leave(&mut self, number: u64) {
+        if let Some(person) = self.people.remove(&number) {
+            person.pusher.close_when_done();
+            self.publish(News::Left(person.nick));
+        }
+    }
+
+    /// Tells everybody, here and elsewhere.
+    fn publish(&mut self, news: News) {
+        self.announce(&news);
+        if !self.forward(news) {
+            self.tell_all(&Message::Notice("the other servers did not get this"));
+        }
+    }
+
+    /// Tells the other servers: whether they will get it, if there are any.
+    fn forward(&self, news: News) -> bool {
+        self.link.as_ref().is_none_or(|link| link.try_send(news).is_ok())
+    }
+
+    /// Tells everybody on this server.
+    fn announce(&mut self, news: &News) {
+        let notice = match news {
+            News::Said { who, text } => return self.tell_all(&Message::Said { who, text }),
+            News::Joined(who) => format!("{who} has come"),
+            News::Left(who) => format!("{who} has left"),
+            News::Renamed { from, to } => format!("{from} is now {to}"),
+        };
+        self.tell_all(&Message::Notice(&notice));
+    }
+
+    fn tell_all(&mut self, message: &Message<'_>) {
+        let mut cut_off = self.tell_who_has_room(message);
+        // To hear of it may be too much for the next one.
+        while let Some(who) = cut_off.pop() {
+            let text = format!("{who} did not read, and was cut off");
+            cut_off.extend(self.tell_who_has_room(&Message::Notice(&text)));
+            self.forward(News::Left(who));
+        }
+    }
+
+    /// Cuts the others off, and gives their names.
+    fn tell_who_has_room(&mut self, message: &Message<'_>) -> Vec<String> {
+        // Made once, whoever gets it.
+        let [line, event] = [Form::Line, Form::Event].map(|form| message.encode(form));
+        let mut cut_off = Vec::new();
+        self.people.retain(|_, person| {
+            let bytes = if person.form == Form::Line { &line } else { &event };
+            let had_room = person.tell(bytes.clone());
+            if !had_room {
+                cut_off.push(std::mem::take(&mut person.nick));
+            }
+            had_room
+        });
+        cut_off
+    }
+
+    fn tell(&mut self, number: u64, text: &str) {
+        if let Some(person) = self.people.get(&number) {
+            // Who has no room leaves with the connection.
+            person.tell(Message::Notice(text).encode(person.form));
+        }
+    }
+
+    fn everybody(&self) -> impl Iterator<Item = &str> {
+        let here = self.people.values().map(|person| &person.nick);
+        here.chain(self.elsewhere.values().flatten()).map(String::as_str)
+    }
+
+    /// A name that nobody has.
+    fn check(&self, nick: &str) -> Result<String, Refused> {
+        if !is_nick(nick) {
+            return Err(Refused::NotAName);
+        }
+        let is_taken = self.everybody().any(|other| other.eq_ignore_ascii_case(nick));
+        if is_taken { Err(Refused::Taken) } else { Ok(nick.to_owned()) }
+    }
+
+    fn guest(&self) -> String {
+        let numbers = self.next + 1..;
+        let mut guests = numbers.map(|n| format!("guest{n}"));
+        guests.find(|nick| self.check(nick).is_ok()).unwrap_or_default()
+    }
+}
+
+impl Person {
+    /// Whether there was room; if not, the person is cut off. One who is about
+    /// to go needs not be told.
+    fn tell(&self, message: Bytes) -> bool {
+        let full = matches!(self.pusher.try_push(message), Err(TryPushError::Full(_)));
+        if full {
+            self.pusher.abort();
+        }
+        !full
+    }
+}
+
+impl Message<'_> {
+    fn encode(&self, form: Form) -> Bytes {
+        match (form, self) {
+            (Form::Line, Message::Said { who, text }) => format!("{who}: {text}\r\n"),
+            (Form::Line, Message::Notice(text)) => format!("* {text}\r\n"),
+            (Form::Event, Message::Said { who, text }) => {
+                format!("event: said\ndata: {who}: {text}\n\n")
+            }
+            (Form::Event, Message::Notice(text)) => format!("event: notice\ndata: {text}\n\n"),
+        }
+        .into()
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refused::Taken => "somebody else has that name",
+            Refused::NotAName => "a name is 1 to 20 letters, digits, - and _",
+            Refused::Closed => "you are not in the room",
+        })
+    }
+}
+
+/// Without what could move a cursor, or end an event.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+pub(crate) fn is_nick(nick: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    (1..=20).contains(&nick.len()) && nick.chars().all(is_allowed)
+}
+
+/// Nobody can guess it: two numbers, each under a key of the system's.
+pub(crate) fn random() -> String {
+    let number = || std::hash::RandomState::new().hash_one(0);
+    format!("{:016x}{:016x}", number(), number())
+}
+
+const HELP: &str = "/who, /nick NAME, /quit; everything else is said to everybody";

@@ -1,0 +1,134 @@
+//! People in a browser: a page, server-sent events for what is said, and
+//! `POST` to speak.
+
+use super::http::{self, Body, HEAD_END, Request, Status};
+use super::room::{Form, Refused, Room, Seat};
+use asynchat::{Control, Error, Handler, Terminator};
+use std::sync::Arc;
+
+/// One connection of a browser.
+pub(crate) struct Web {
+    room: Arc<Room>,
+    state: State,
+    keep_alive: bool,
+}
+
+/// What comes next.
+enum State {
+    Head,
+    /// What the person with this key says.
+    Say(String),
+    /// Nothing: the connection is for the events.
+    Listening {
+        _seat: Seat,
+    },
+}
+
+impl Web {
+    pub(crate) fn new(room: Arc<Room>) -> Self {
+        Web { room, state: State::Head, keep_alive: false }
+    }
+
+    fn head(&mut self, channel: &mut Control<'_>, head: &[u8]) -> Result<(), Status> {
+        let request = Request::parse(head)?;
+        self.keep_alive = request.keep_alive;
+        match (request.method, request.path, request.body) {
+            ("POST", "/say", Body::Length(length)) => {
+                if length > MAX_LINE as u64 {
+                    return Err(http::CONTENT_TOO_LARGE);
+                }
+                let key = request.query.strip_prefix("key=").ok_or(http::BAD_REQUEST)?;
+                self.state = State::Say(key.to_owned());
+                channel.set_terminator(length);
+                Ok(())
+            }
+            (_, "/say", _) => Err(http::METHOD_NOT_ALLOWED),
+            ("GET", _, Body::Length(0)) => self.get(channel, &request),
+            ("GET", ..) => Err(http::BAD_REQUEST),
+            _ => Err(http::METHOD_NOT_ALLOWED),
+        }
+    }
+
+    fn get(&mut self, channel: &mut Control<'_>, request: &Request<'_>) -> Result<(), Status> {
+        let (kind, file) = match request.path {
+            "/" => ("text/html", include_str!("page.html")),
+            "/page.js" => ("text/javascript", include_str!("page.js")),
+            "/page.css" => ("text/css", include_str!("page.css")),
+            "/events" => return self.listen(channel, request.query),
+            _ => return Err(http::NOT_FOUND),
+        };
+        self.answer(channel, http::OK, kind, file);
+        Ok(())
+    }
+
+    fn listen(&mut self, channel: &mut Control<'_>, query: &str) -> Result<(), Status> {
+        let nick = query.strip_prefix("nick=").ok_or(http::BAD_REQUEST)?;
+        // The head goes first: what the room has to say comes through a pusher,
+        // and joins the queue when this callback is over.
+        let seat = self.room.join(channel.pusher(), Form::Event, Some(nick));
+        let seat = seat.map_err(|refused| match refused {
+            Refused::Taken => "409 Conflict",
+            Refused::NotAName => http::BAD_REQUEST,
+            Refused::Closed => "503 Service Unavailable",
+        })?;
+        channel.push(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+             Cache-Control: no-store\r\nConnection: close\r\n\r\n",
+        );
+        self.state = State::Listening { _seat: seat };
+        channel.set_terminator(Terminator::None);
+        Ok(())
+    }
+
+    fn answer(&self, channel: &mut Control<'_>, status: Status, kind: &str, body: &'static str) {
+        let length = body.len();
+        let connection = if self.keep_alive { "keep-alive" } else { "close" };
+        channel.push(format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {kind}; charset=utf-8\r\n\
+             Content-Length: {length}\r\nContent-Security-Policy: default-src 'self'\r\n\
+             X-Content-Type-Options: nosniff\r\nConnection: {connection}\r\n\r\n"
+        ));
+        channel.push(body);
+        if !self.keep_alive {
+            channel.close_when_done();
+        }
+    }
+
+    /// Answers with an error; how the next request begins is then not certain.
+    fn refuse(&mut self, channel: &mut Control<'_>, status: Status) {
+        self.keep_alive = false;
+        self.answer(channel, status, "text/plain", status);
+    }
+}
+
+impl Handler for Web {
+    type Error = Error;
+
+    fn frame(&mut self, channel: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+        match &self.state {
+            State::Head => {
+                if let Err(status) = self.head(channel, data) {
+                    self.refuse(channel, status);
+                }
+            }
+            State::Say(key) => {
+                match self.room.hear_by_key(key, data) {
+                    Ok(()) => self.answer(channel, http::OK, "text/plain", ""),
+                    Err(_) => self.refuse(channel, "403 Forbidden"),
+                }
+                self.state = State::Head;
+                channel.set_terminator(HEAD_END.clone());
+            }
+            State::Listening { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn frame_too_long(&mut self, channel: &mut Control<'_>, _: usize) -> Result<(), Error> {
+        self.refuse(channel, http::FIELDS_TOO_LARGE);
+        Ok(())
+    }
+}
+
+/// The most bytes of what is said at once.
+pub(crate) const MAX_LINE: usize = 1000;
