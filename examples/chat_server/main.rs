@@ -27,18 +27,18 @@ mod bridge;
 // Of the examples, what is needed here.
 #[allow(dead_code)]
 #[path = "../redis_client/client.rs"]
-mod client;
+pub(crate) mod client;
 #[allow(dead_code)]
 #[path = "../http_server/http.rs"]
 mod http;
-mod lines;
-mod room;
+pub(crate) mod lines;
+pub(crate) mod room;
 #[path = "../common/serve.rs"]
 mod serve;
 #[allow(dead_code)]
 #[path = "../redis_client/value.rs"]
-mod value;
-mod web;
+pub(crate) mod value;
+pub(crate) mod web;
 
 use asynchat::{Builder, Channel, Error, Handler, Terminator};
 use futures::FutureExt;

@@ -95,7 +95,7 @@ impl Room {
         let key = (form == Form::Event).then(random);
         if let Some(key) = &key {
             // Only a page needs to be told; it comes before anything else.
-            let _ = pusher.try_push(format!("event: key\ndata: {key}\n\n"));
+            let _ = pusher.try_push(format!("retry: 1000\nevent: key\ndata: {key}\n\n"));
         }
         state.people.insert(number, Person { nick: nick.clone(), pusher, form, key });
         state.tell(number, &format!("welcome, {nick}; /help tells what you can do"));

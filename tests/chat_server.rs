@@ -1,0 +1,844 @@
+//! The example `chat_server`: people on lines and in a browser, slow readers,
+//! and several servers on one Redis.
+
+#[allow(dead_code)] // `main` and Ctrl-C
+#[path = "../examples/chat_server/main.rs"]
+mod app;
+mod peers;
+
+use app::{lines, room::Room, web};
+use asynchat::{Channel, Error, Terminator};
+use peers::Server;
+use serde_json::{Value, json};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Join, duplex, join};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// A server with both its listeners.
+struct Chat {
+    lines: SocketAddr,
+    web: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Chat {
+    async fn start(redis: Option<SocketAddr>) -> Self {
+        let lines = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let web = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let addresses = (lines.local_addr().unwrap(), web.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async move { drop(stopped.await) };
+        let redis = redis.map(|address| address.to_string());
+        let task = tokio::spawn(app::serve_all(lines, web, redis, shutdown));
+        Chat { lines: addresses.0, web: addresses.1, stop, task }
+    }
+
+    async fn stop(self) {
+        drop(self.stop);
+        within(self.task).await.unwrap();
+    }
+
+    /// Somebody on a line, who has come in.
+    async fn person(&self) -> Person<TcpStream> {
+        Person::new(TcpStream::connect(self.lines).await.unwrap()).await
+    }
+
+    async fn named(&self, nick: &str) -> Person<TcpStream> {
+        let mut person = self.person().await;
+        person.says(&format!("/nick {nick}")).await;
+        person.hears_up_to(&format!("is now {nick}")).await;
+        person
+    }
+
+    /// A request, with the answer up to the close.
+    async fn request(&self, request: &str) -> String {
+        let mut channel = Channel::new(TcpStream::connect(self.web).await.unwrap(), "\n");
+        channel.push(request.to_owned());
+        text(&within(channel.receive(Terminator::None)).await.unwrap())
+    }
+
+    async fn browser_person(&self, nick: &str) -> (Person<TcpStream>, String) {
+        let mut events = Channel::new(TcpStream::connect(self.web).await.unwrap(), "\n");
+        events.push(format!("GET /events?nick={nick} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        let head = text(&within(events.receive(Terminator::blank_line())).await.unwrap());
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream"), "{head}");
+        let key = text(&within(events.receive("\n\n")).await.unwrap());
+        let key = key.strip_prefix("retry: 1000\nevent: key\ndata: ").expect("the key comes first").to_owned();
+        (Person { channel: events, ends: "\n\n" }, key)
+    }
+
+    async fn say(&self, key: &str, words: &str) -> String {
+        let length = words.len();
+        self.request(&format!(
+            "POST /say?key={key} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n\r\n{words}"
+        ))
+        .await
+    }
+}
+
+struct Person<T> {
+    channel: Channel<T>,
+    ends: &'static str,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Person<T> {
+    async fn new(io: T) -> Self {
+        let mut person = Person { channel: Channel::new(io, "\r\n"), ends: "\r\n" };
+        let welcome = person.hears().await;
+        assert!(welcome.starts_with("* welcome, guest"), "{welcome}");
+        person
+    }
+
+    async fn says(&mut self, words: &str) {
+        self.channel.push(format!("{words}\r\n"));
+        within(self.channel.flush()).await.unwrap();
+    }
+
+    async fn hears(&mut self) -> String {
+        text(&within(self.channel.receive(self.ends)).await.unwrap())
+    }
+
+    /// Everything up to a message that ends in `words`.
+    async fn hears_up_to(&mut self, words: &str) -> Vec<String> {
+        let mut heard = vec![];
+        loop {
+            heard.push(self.hears().await);
+            if heard.last().is_some_and(|last| last.ends_with(words)) {
+                return heard;
+            }
+        }
+    }
+
+    #[track_caller]
+    fn hears_this<'p>(&'p mut self, words: &'p str) -> impl Future<Output = ()> + 'p {
+        let place = std::panic::Location::caller();
+        async move { assert_eq!(self.hears().await, words, "{place}") }
+    }
+
+    async fn hears_the_end(&mut self) -> Vec<String> {
+        let mut heard = vec![];
+        loop {
+            match within(self.channel.receive(self.ends)).await {
+                Ok(message) => heard.push(text(&message)),
+                Err(Error::UnexpectedEof { partial }) if partial.is_empty() => return heard,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+fn text(data: &[u8]) -> String {
+    String::from_utf8(data.to_vec()).unwrap()
+}
+
+/// A guard against hanging; nothing here waits for the time to pass.
+async fn within<F: Future>(future: F) -> F::Output {
+    timeout(Duration::from_secs(60), future).await.expect("somebody hangs")
+}
+
+// Lines.
+
+#[tokio::test]
+async fn what_one_says_everybody_hears() {
+    let chat = Chat::start(None).await;
+    let mut alice = chat.person().await;
+    alice.hears_this("* guest1 has come").await;
+    let mut bob = chat.person().await;
+    for person in [&mut alice, &mut bob] {
+        person.hears_this("* guest2 has come").await;
+    }
+    alice.says("/nick alice").await;
+    alice.says("hello").await;
+    for person in [&mut alice, &mut bob] {
+        person.hears_this("* guest1 is now alice").await;
+        person.hears_this("alice: hello").await;
+    }
+    bob.says("/who").await;
+    bob.hears_this("* here: alice, guest2").await;
+    bob.says("/quit").await;
+    bob.hears_this("* good-bye").await;
+    assert!(bob.hears_the_end().await.is_empty());
+    alice.hears_this("* guest2 has left").await;
+    drop(alice);
+    chat.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_said_is_refused_or_made_harmless() {
+    let chat = Chat::start(None).await;
+    let mut alice = chat.named("alice").await;
+    let mut bob = chat.named("bob").await;
+    alice.hears_up_to("is now bob").await;
+    let name = "* a name is 1 to 20 letters, digits, - and _";
+    for (words, answer) in [
+        ("/nick bob", "* somebody else has that name"),
+        ("/nick BOB", "* somebody else has that name"),
+        ("/nick", name),
+        ("/nick a b", name),
+        ("/nick a:b", name),
+        ("/nick \u{e9}", name),
+        ("/nick aaaaabbbbbcccccddddde", name),
+        ("/nicks", "* no such command; try /help"),
+        ("/", "* no such command; try /help"),
+        ("/help", "* /who, /nick NAME, /quit; everything else is said to everybody"),
+    ] {
+        alice.says(words).await;
+        alice.hears_this(answer).await;
+    }
+    for (words, heard) in [
+        (&b"\x1b[2Jred\x07\0 ink\x7f\r\n"[..], "alice: [2Jred ink"),
+        (b"not \xff UTF-8\r\n", "alice: not \u{fffd} UTF-8"),
+        (b"\r\n\n\r\nline feed alone\n", "alice: line feed alone"),
+        (b"fake\rbob: hi\r\n", "alice: fakebob: hi"),
+        ("\u{85}\u{9b}\u{e9}\r\n".as_bytes(), "alice: \u{e9}"),
+    ] {
+        alice.channel.push_slice(words);
+        alice.hears_this(heard).await;
+        bob.hears_this(heard).await;
+    }
+    for (length, is_heard) in [(web::MAX_LINE, true), (web::MAX_LINE + 1, false)] {
+        let words = "x".repeat(length);
+        alice.says(&words).await;
+        match is_heard {
+            true => alice.hears_this(&format!("alice: {words}")).await,
+            false => alice.hears_this("* no more than 1000 bytes at a time, please").await,
+        }
+    }
+    alice.says("still here").await;
+    alice.hears_this("alice: still here").await;
+    drop(alice);
+    assert_eq!(bob.hears_up_to("alice has left").await.len(), 3, "nothing of the refused ones");
+}
+
+#[tokio::test]
+async fn a_peer_that_ends_its_side_still_hears_what_was_said() {
+    let chat = Chat::start(None).await;
+    let mut alice = chat.named("alice").await;
+    alice.says("last words").await;
+    alice.channel.push("cut off in the mid");
+    Channel::close(&mut alice.channel).await.unwrap();
+    assert_eq!(alice.hears_the_end().await, ["alice: last words"]);
+    let mut bob = chat.named("alice").await;
+    bob.says("/who").await;
+    bob.hears_this("* here: alice").await;
+}
+
+#[tokio::test]
+async fn many_people_hear_everything_in_the_same_order() {
+    const PEOPLE: usize = 100;
+    const WORDS: usize = 10;
+    let chat = Chat::start(None).await;
+    let mut people = vec![];
+    for i in 0..PEOPLE {
+        people.push(chat.named(&format!("p{i}")).await);
+    }
+    let last = format!("is now p{}", PEOPLE - 1);
+    let talk = people.into_iter().enumerate().map(|(i, mut person)| {
+        let last = last.clone();
+        tokio::spawn(async move {
+            if i + 1 < PEOPLE {
+                person.hears_up_to(&last).await;
+            }
+            for n in 0..WORDS {
+                person.says(&format!("words {n}")).await;
+            }
+            let mut heard = vec![];
+            for _ in 0..PEOPLE * WORDS {
+                heard.push(person.hears().await);
+            }
+            // The others go on talking to a room that this one is still in.
+            (heard, person)
+        })
+    });
+    let mut all = vec![];
+    for task in talk.collect::<Vec<_>>() {
+        all.push(task.await.unwrap());
+    }
+    for i in 0..PEOPLE {
+        let name = format!("p{i}: words ");
+        let said: Vec<_> = all[0].0.iter().filter_map(|words| words.strip_prefix(&name)).collect();
+        assert_eq!(said, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"], "{name}");
+        assert_eq!(all[i].0, all[0].0, "{name}hears the same");
+    }
+}
+
+// Slow readers.
+
+/// Somebody who talks to the room without a socket.
+async fn in_room(room: &Arc<Room>) -> Person<tokio::io::DuplexStream> {
+    Person::new(to_room(room).0).await
+}
+
+fn to_room(room: &Arc<Room>) -> (tokio::io::DuplexStream, JoinHandle<()>) {
+    let (io, theirs) = duplex(1024);
+    let handler = lines::Lines::new(Arc::clone(room));
+    let (stop, stopping) = watch::channel(());
+    let task = tokio::spawn(async move {
+        app::connection(theirs, app::line_settings(), handler, stopping).await;
+        drop(stop);
+    });
+    (io, task)
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_cut_off_at_its_high_water_mark_and_holds_nobody_up() {
+    let room = Arc::new(Room::default());
+    let mut alice = in_room(&room).await;
+    let mut bob = in_room(&room).await;
+    alice.hears_up_to("guest2 has come").await;
+    bob.hears_up_to("guest2 has come").await;
+    let (mut slow, task) = to_room(&room);
+    alice.hears_this("* guest3 has come").await;
+    bob.hears_this("* guest3 has come").await;
+    let words = "x".repeat(900);
+    let mut said = 0;
+    let cut_off = "* guest3 did not read, and was cut off";
+    loop {
+        alice.says(&words).await;
+        said += 1;
+        let heard = alice.hears().await;
+        bob.hears_this(&heard).await;
+        if heard == cut_off {
+            break;
+        }
+        assert!(said < 1000, "never cut off");
+    }
+    // The room tells of it before the words that were too many.
+    alice.hears_this(&format!("guest1: {words}")).await;
+    // 128 KiB, a pipe of 1 KiB and the words that brought it over the mark.
+    let (room_for, each) = (128 * 1024 + 1024, "guest1: \r\n".len() + words.len());
+    assert!(said * each > 100 * 1024 && said * each < room_for + 4 * each, "{said}");
+    within(task).await.expect("its task has ended, though it never read");
+    let mut rest = vec![];
+    within(slow.read_to_end(&mut rest)).await.unwrap();
+    assert!(rest.len() <= 1024, "what was queued is dropped");
+    alice.says("/who").await;
+    alice.hears_this("* here: guest1, guest2").await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_on_a_socket_is_cut_off_and_the_others_are_not() {
+    let chat = Chat::start(None).await;
+    let mut alice = chat.named("alice").await;
+    let mut bob = chat.named("bob").await;
+    let slow = chat.named("slow").await;
+    let words = "x".repeat(900);
+    let count = |heard: &[String]| heard.iter().filter(|line| line.ends_with(&words)).count();
+    let cut_off = "slow did not read, and was cut off";
+    let listener = tokio::spawn(async move { (bob.hears_up_to(cut_off).await, bob) });
+    let (mut said, mut heard) = (0, vec![]);
+    // More than the kernel takes for a socket that nobody reads.
+    while !heard.last().is_some_and(|last: &String| last.ends_with(cut_off)) {
+        alice.says(&words).await;
+        said += 1;
+        assert!(said < 100_000, "never cut off");
+        heard.push(alice.hears().await);
+    }
+    let (bob_heard, mut bob) = listener.await.unwrap();
+    assert_eq!(count(&bob_heard), count(&heard), "bob has heard all of it");
+    alice.says("/who").await;
+    alice.hears_up_to("* here: alice, bob").await;
+    bob.says("still here").await;
+    bob.hears_up_to("bob: still here").await;
+    let mut rest = slow.channel.into_parts().io;
+    let mut buffer = vec![0; 1 << 16];
+    // A reset, or the end.
+    while within(rest.read(&mut buffer)).await.is_ok_and(|n| n > 0) {}
+}
+
+#[tokio::test]
+async fn a_flood_of_commands_by_one_who_does_not_read_ends_the_connection() {
+    let room = Arc::new(Room::default());
+    let (io, task) = to_room(&room);
+    let mut flood = Channel::new(io, "\r\n");
+    (0..100_000).for_each(|_| flood.push("/help\r\n"));
+    // Nothing is read; the connection breaks instead.
+    let broken = within(flood.flush()).await;
+    assert!(matches!(broken, Err(Error::Io(_))), "{broken:?}");
+    within(task).await.unwrap();
+    assert!(room.nicks().is_empty());
+}
+
+// Browsers.
+
+#[tokio::test]
+async fn web_requests_are_answered() {
+    let chat = Chat::start(None).await;
+    let (_events, key) = chat.browser_person("taken").await;
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let post =
+        |path: &str, fields: &str| format!("POST {path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+    let say = format!("/say?key={key}");
+    for (request, status) in [
+        (get("/"), "200"),
+        (get("/page.js"), "200"),
+        (get("/page.css"), "200"),
+        (get("/?x=y"), "200"),
+        ("GET / HTTP/1.0\r\n\r\n".into(), "200"),
+        (get("/missing"), "404"),
+        (get("/events"), "400"),
+        (get("/events?nick="), "400"),
+        (get("/events?nick=a%20b"), "400"),
+        (get("/events?nick=a&x=y"), "400"),
+        (get("/events?nick=Taken"), "409"),
+        (get("/say?key=x"), "405"),
+        (post("/", "Content-Length: 0\r\n"), "405"),
+        (post("/say", "Content-Length: 0\r\n"), "400"),
+        (post("/say?key=", "Content-Length: 0\r\n"), "403"),
+        (post("/say?key=x", "Content-Length: 0\r\n"), "403"),
+        (post(&say, "Content-Length: 1001\r\n"), "413"),
+        (post(&say, "Transfer-Encoding: chunked\r\n"), "405"),
+        ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx".into(), "400"),
+        ("GET /\r\n\r\n".into(), "400"),
+        ("GET / HTTP/1.1\nHost: x\n\n".into(), "400"),
+        (format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "x".repeat(70_000)), "431"),
+    ] {
+        let answer = chat.request(&request).await;
+        let line = answer.lines().next().unwrap_or_default();
+        assert!(line.starts_with(&format!("HTTP/1.1 {status} ")), "{request:.100}: {line}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{request:.100}");
+    }
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let chat = Chat::start(None).await;
+    let (mut events, key) = chat.browser_person("web").await;
+    events.hears_up_to("web has come").await;
+    let say = |words: &str, connection: &str| {
+        format!(
+            "POST /say?key={key} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\
+             Connection: {connection}\r\n\r\n{words}",
+            words.len()
+        )
+    };
+    let requests = say("one", "keep-alive")
+        + "GET /page.css HTTP/1.1\r\nHost: x\r\n\r\n"
+        + &say("", "keep-alive")
+        + &say("two", "close")
+        + &say("never", "close");
+    let answers = chat.request(&requests).await;
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 4);
+    assert!(answers.ends_with("Content-Length: 0\r\nContent-Security-Policy: default-src 'self'\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"));
+    for words in ["one", "two"] {
+        events.hears_this(&format!("event: said\ndata: web: {words}")).await;
+    }
+    assert!(chat.say(&key, "three").await.starts_with("HTTP/1.1 200"));
+    events.hears_this("event: said\ndata: web: three").await;
+}
+
+#[tokio::test]
+async fn browsers_and_lines_are_in_one_room() {
+    let chat = Chat::start(None).await;
+    let mut alice = chat.named("alice").await;
+    let (mut web, key) = chat.browser_person("web").await;
+    web.hears_this("event: notice\ndata: welcome, web; /help tells what you can do").await;
+    web.hears_this("event: notice\ndata: web has come").await;
+    alice.hears_this("* web has come").await;
+    assert!(chat.say(&key, "hi\r\n\r\nevent: key\r\ndata: x").await.starts_with("HTTP/1.1 200"));
+    let harmless = "web: hievent: keydata: x";
+    alice.hears_this(harmless).await;
+    web.hears_this(&format!("event: said\ndata: {harmless}")).await;
+    alice.says("hello web").await;
+    alice.hears_this("alice: hello web").await;
+    web.hears_this("event: said\ndata: alice: hello web").await;
+    chat.say(&key, "/nick spider").await;
+    alice.hears_this("* web is now spider").await;
+    web.hears_this("event: notice\ndata: web is now spider").await;
+    chat.say(&key, "/who").await;
+    web.hears_this("event: notice\ndata: here: alice, spider").await;
+    chat.say(&key, "/quit").await;
+    alice.hears_this("* spider has left").await;
+    assert_eq!(web.hears_the_end().await, ["event: notice\ndata: good-bye"]);
+    assert!(chat.say(&key, "ghost").await.starts_with("HTTP/1.1 403"), "the key is spent");
+    let (web, _) = chat.browser_person("web").await;
+    alice.hears_this("* web has come").await;
+    drop(web);
+    alice.hears_this("* web has left").await;
+}
+
+#[tokio::test]
+async fn what_a_listening_browser_sends_is_ignored() {
+    let chat = Chat::start(None).await;
+    let (mut web, key) = chat.browser_person("web").await;
+    web.channel.push("GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(10_000));
+    web.hears_up_to("web has come").await;
+    chat.say(&key, "x").await;
+    web.hears_this("event: said\ndata: web: x").await;
+}
+
+// The end.
+
+#[tokio::test]
+async fn everybody_is_told_when_the_server_stops() {
+    let chat = Chat::start(None).await;
+    let mut alice = chat.named("alice").await;
+    let (mut web, _) = chat.browser_person("web").await;
+    web.hears_up_to("web has come").await;
+    alice.hears_this("* web has come").await;
+    let mut idle = Channel::new(TcpStream::connect(chat.web).await.unwrap(), "\r\n");
+    idle.push("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    within(idle.receive("</main>\n")).await.unwrap();
+    let (stop, task) = (chat.stop, chat.task);
+    drop(stop);
+    let farewell = alice.hears_the_end().await;
+    assert_eq!(farewell[0], "* the server stops");
+    assert_eq!(web.hears_the_end().await[0], "event: notice\ndata: the server stops");
+    assert_eq!(within(idle.receive(Terminator::None)).await.unwrap(), "");
+    drop((alice, web, idle));
+    within(task).await.unwrap();
+}
+
+// Several servers.
+
+fn redis() -> Option<Server> {
+    peers::is_installed("redis-server").then(|| redis_on(None))
+}
+
+fn redis_on(port: Option<u16>) -> Server {
+    Server::start("Ready to accept connections", |free| {
+        let port = port.unwrap_or(free).to_string();
+        ["redis-server", "--bind", "127.0.0.1", "--save", "", "--port", &port]
+            .map(str::to_owned)
+            .to_vec()
+    })
+}
+
+/// Until both servers know of each other, what one says the other may miss.
+async fn join_servers(one: &mut Person<TcpStream>, other: &mut Person<TcpStream>, nick: &str) {
+    let mut n = 0;
+    other.channel.set_terminator("\r\n");
+    loop {
+        one.says(&format!("ping {n}")).await;
+        one.hears_up_to(&format!("ping {n}")).await;
+        n += 1;
+        tokio::select! {
+            biased;
+            frame = other.channel.next() => {
+                let frame = frame.unwrap().unwrap();
+                if frame.data().starts_with(format!("{nick}: ping").as_bytes()) {
+                    break;
+                }
+            }
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    other.says("met").await;
+    other.hears_up_to(": met").await;
+    one.hears_up_to(": met").await;
+    one.says("met as well").await;
+    one.hears_up_to(": met as well").await;
+    other.hears_up_to(": met as well").await;
+}
+
+#[tokio::test]
+async fn several_servers_share_one_room() {
+    let Some(redis) = redis() else { return };
+    let (here, there) =
+        (Chat::start(Some(redis.address)).await, Chat::start(Some(redis.address)).await);
+    let mut alice = here.named("alice").await;
+    let mut bob = there.named("bob").await;
+    join_servers(&mut alice, &mut bob, "alice").await;
+    bob.says("/who").await;
+    bob.hears_this("* here: bob, alice").await;
+    bob.says("/nick alice").await;
+    bob.hears_this("* somebody else has that name").await;
+    bob.says("/nick robert").await;
+    for person in [&mut alice, &mut bob] {
+        person.hears_this("* bob is now robert").await;
+    }
+    let (mut web, key) = there.browser_person("web").await;
+    for person in [&mut alice, &mut bob] {
+        person.hears_this("* web has come").await;
+    }
+    there.say(&key, "hello over there").await;
+    for person in [&mut alice, &mut bob] {
+        person.hears_this("web: hello over there").await;
+    }
+    web.hears_up_to("web: hello over there").await;
+    drop(web);
+    for person in [&mut alice, &mut bob] {
+        person.hears_this("* web has left").await;
+    }
+    // A third one is told who is there.
+    let third = Chat::start(Some(redis.address)).await;
+    let mut carol = third.named("carol").await;
+    join_servers(&mut carol, &mut alice, "carol").await;
+    carol.says("/who").await;
+    let mut who = carol.hears().await;
+    while !who.starts_with("* here: carol, ") {
+        who = carol.hears().await;
+    }
+    assert!(who.contains("alice") && who.contains("robert"), "{who}");
+    // One that stops takes its people with it.
+    bob.hears_up_to(": met as well").await;
+    drop(bob);
+    there.stop().await;
+    alice.hears_up_to("robert has left").await;
+    carol.hears_up_to("robert has left").await;
+    alice.says("/who").await;
+    alice.hears_up_to("* here: alice, carol").await;
+}
+
+#[tokio::test]
+async fn a_lost_redis_is_said_and_found_again() {
+    let Some(mut redis) = redis() else { return };
+    let address = redis.address;
+    let (here, there) = (Chat::start(Some(address)).await, Chat::start(Some(address)).await);
+    let mut alice = here.named("alice").await;
+    let mut bob = there.named("bob").await;
+    join_servers(&mut alice, &mut bob, "alice").await;
+    redis.stop();
+    for person in [&mut alice, &mut bob] {
+        let lost = person.hears().await;
+        assert!(lost.starts_with("* no connection to the other servers ("), "{lost}");
+    }
+    alice.says("/who").await;
+    alice.hears_this("* here: alice").await;
+    alice.says("alone").await;
+    alice.hears_this("alice: alone").await;
+    let _redis = redis_on(Some(address.port()));
+    for person in [&mut alice, &mut bob] {
+        person.hears_this("* connected to the other servers again").await;
+    }
+    join_servers(&mut alice, &mut bob, "alice").await;
+    alice.says("/who").await;
+    alice.hears_this("* here: alice, bob").await;
+}
+
+#[tokio::test]
+async fn without_redis_the_room_goes_on_alone() {
+    let nobody = (Ipv4Addr::LOCALHOST, peers::free_port()).into();
+    let chat = Chat::start(Some(nobody)).await;
+    let mut alice = chat.named("alice").await;
+    alice.says("hello").await;
+    alice.hears_up_to("alice: hello").await;
+    drop(alice);
+    chat.stop().await;
+}
+
+#[tokio::test]
+async fn junk_on_the_redis_channel_does_no_harm() {
+    let Some(redis) = redis() else { return };
+    let chat = Chat::start(Some(redis.address)).await;
+    let mut alice = chat.named("alice").await;
+    let mut other = app::client::Client::connect(redis.address).await.unwrap();
+    let mut publish = async |message: &str| {
+        let published = other.call(&["PUBLISH", "asynchat.chat", message]).await.unwrap();
+        published == app::value::Value::Integer(1)
+    };
+    // Until the server listens.
+    while !within(publish("s hello")).await {
+        tokio::task::yield_now().await;
+    }
+    for junk in [
+        "",
+        " ",
+        "s",
+        "s ",
+        "s x",
+        "s said",
+        "s said  ",
+        "s said a:b hi",
+        "s joined",
+        "s joined \x1b[2J",
+        "s renamed bob",
+        "s renamed bob a:b",
+        "s bye now",
+        "x bye",
+        "s here \u{0} a:b  ",
+        "s joined bob carol",
+    ] {
+        publish(junk).await;
+    }
+    publish("s said eve hello\r\n* root has come\x1b").await;
+    publish("s said eve end").await;
+    let heard = alice.hears_up_to("eve: end").await;
+    let said: Vec<_> = heard.iter().filter(|words| words.starts_with("eve")).collect();
+    assert_eq!(said, ["eve: hello* root has come", "eve: end"], "{heard:?}");
+    assert!(!heard.iter().any(|words| words.contains("\x1b")), "{heard:?}");
+}
+
+// Real peers: nc, and a browser.
+
+/// A headless browser, spoken to over a pipe: its messages end in NUL.
+struct Browser {
+    channel: Channel<Join<ChildStdout, ChildStdin>>,
+    session: Option<String>,
+    id: u64,
+    _profile: tempfile::TempDir,
+    _child: Child,
+}
+
+impl Browser {
+    async fn start(url: &str) -> Self {
+        let profile = tempfile::tempdir().unwrap();
+        let data = format!("--user-data-dir={}", profile.path().display());
+        let mut child = Command::new("sh")
+            .args(["-c", "exec \"$@\" 3<&0 4>&1 0</dev/null 1>/dev/null 2>&1", "sh"])
+            .args(["chromium", "--headless", "--remote-debugging-pipe", "--no-sandbox"])
+            .args(["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"])
+            .args(["--disable-background-networking", "--disable-component-update"])
+            .args(["--disable-dev-shm-usage", "--window-size=720,480", &data])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let io = join(child.stdout.take().unwrap(), child.stdin.take().unwrap());
+        let channel = Channel::builder().terminator("\0").max_length(64 << 20).build(io);
+        let (session, id) = (None, 0);
+        let mut browser = Browser { channel, session, id, _profile: profile, _child: child };
+        let blank = json!({ "url": "about:blank" });
+        let target = browser.call("Target.createTarget", blank).await;
+        let attach = json!({ "targetId": target["targetId"], "flatten": true });
+        let attached = browser.call("Target.attachToTarget", attach).await;
+        browser.session = attached["sessionId"].as_str().map(str::to_owned);
+        browser.call("Page.navigate", json!({ "url": url })).await;
+        browser
+    }
+
+    async fn call(&mut self, method: &str, params: Value) -> Value {
+        self.id += 1;
+        let mut message = json!({ "id": self.id, "method": method, "params": params });
+        if let Some(session) = &self.session {
+            message["sessionId"] = json!(session);
+        }
+        self.channel.push(format!("{message}\0"));
+        loop {
+            let frame = within(self.channel.receive("\0")).await.expect("the browser is there");
+            let mut answer: Value = serde_json::from_slice(&frame).unwrap();
+            // Others are events.
+            if answer["id"] == self.id {
+                assert_eq!(answer["error"], Value::Null, "{method}");
+                return answer["result"].take();
+            }
+        }
+    }
+
+    /// Waits until the page shows `text`.
+    async fn shows(&mut self, text: &str) {
+        let script = format!(
+            "new Promise((resolve) => {{
+               const look = () => document.body?.innerText.includes({}) && resolve(true);
+               new MutationObserver(look).observe(document,
+                 {{ subtree: true, childList: true, attributes: true }});
+               addEventListener('load', look);
+               look();
+             }})",
+            json!(text)
+        );
+        let parameters = json!({ "expression": script, "awaitPromise": true });
+        let shown = self.call("Runtime.evaluate", parameters).await;
+        assert_eq!(shown["result"]["value"], true, "{shown}");
+    }
+
+    /// Types into a field of the page, and the enter key.
+    async fn types(&mut self, field: &str, text: &str) {
+        let focus = json!({ "expression": format!("document.getElementById({field:?}).focus()") });
+        self.call("Runtime.evaluate", focus).await;
+        self.call("Input.insertText", json!({ "text": text })).await;
+        for (kind, text) in [("keyDown", "\r"), ("keyUp", "")] {
+            let key =
+                json!({ "type": kind, "key": "Enter", "windowsVirtualKeyCode": 13, "text": text });
+            self.call("Input.dispatchKeyEvent", key).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn people_on_nc_and_in_a_browser_talk_to_each_other() {
+    if !peers::is_installed("chromium") || !peers::is_installed("nc") {
+        return;
+    }
+    let chat = Chat::start(None).await;
+    let (host, port) = (chat.lines.ip().to_string(), chat.lines.port().to_string());
+    let mut nc = Command::new("nc")
+        .args([host, port])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut nick = Person::new(join(nc.stdout.take().unwrap(), nc.stdin.take().unwrap())).await;
+    nick.channel.push("/nick nick\n");
+    nick.hears_up_to("guest1 is now nick").await;
+
+    let mut browser = Browser::start(&format!("http://{}/", chat.web)).await;
+    browser.shows("Your name").await;
+    // Refused by the page itself, and by the server.
+    browser.types("nick", "not a name").await;
+    browser
+        .call(
+            "Runtime.evaluate",
+            json!({ "expression": "document.getElementById('nick').value = ''" }),
+        )
+        .await;
+    browser.types("nick", "NICK").await;
+    browser.shows("That name is taken").await;
+    browser
+        .call(
+            "Runtime.evaluate",
+            json!({ "expression": "document.getElementById('nick').value = ''" }),
+        )
+        .await;
+    browser.types("nick", "barbara").await;
+    nick.hears_this("* barbara has come").await;
+    browser.shows("welcome, barbara").await;
+
+    browser.types("text", "Hello from a browser <b>in bold</b>!").await;
+    nick.hears_this("barbara: Hello from a browser <b>in bold</b>!").await;
+    browser.shows("Hello from a browser <b>in bold</b>!").await;
+    nick.channel.push("Gr\u{fc}\u{df}e from nc.\n");
+    nick.hears_this("nick: Gr\u{fc}\u{df}e from nc.").await;
+    browser.shows("Gr\u{fc}\u{df}e from nc.").await;
+    browser.types("text", "/who").await;
+    browser.shows("here: nick, barbara").await;
+
+    let picture = browser.call("Page.captureScreenshot", json!({ "format": "png" })).await;
+    let picture = picture["data"].as_str().unwrap();
+    assert!(picture.starts_with("iVBORw0KGgo"), "a PNG");
+    if let Some(path) = std::env::var_os("ASYNCHAT_SCREENSHOT") {
+        save_base64(picture, path);
+    }
+    nick.channel.push("/quit\n");
+    nick.hears_up_to("good-bye").await;
+    browser.shows("nick has left").await;
+    drop(nick);
+    assert!(within(nc.wait()).await.unwrap().success());
+
+    // The browser tries again when the server is back.
+    let (web, lines) = (chat.web, chat.lines);
+    chat.stop().await;
+    browser.shows("Connection lost").await;
+    let again = (TcpListener::bind(lines).await.unwrap(), TcpListener::bind(web).await.unwrap());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server =
+        tokio::spawn(app::serve_all(again.0, again.1, None, async { drop(stopped.await) }));
+    browser.shows("trying again.\nwelcome, barbara").await;
+    drop(browser);
+    drop(stop);
+    within(server).await.unwrap();
+}
+
+fn save_base64(data: &str, path: std::ffi::OsString) {
+    use std::io::Write;
+    let file = std::fs::File::create(path).unwrap();
+    let mut decoder = std::process::Command::new("base64")
+        .arg("-d")
+        .stdin(Stdio::piped())
+        .stdout(file)
+        .spawn()
+        .unwrap();
+    decoder.stdin.take().unwrap().write_all(data.as_bytes()).unwrap();
+    assert!(decoder.wait().unwrap().success());
+}
