@@ -198,6 +198,9 @@ impl TerminatorCodec {
     /// Sets what is appended to each encoded item: a byte string, or of a set
     /// the first. A count and `None` (the default) append nothing.
     ///
+    /// `line()` appends CR LF, and refuses a bare LF as well: right for a peer
+    /// that takes both for the end of a line.
+    ///
     /// Content is refused unless it reads back as exactly one frame, so do not
     /// put a member first that another member ends before its own end (`"\n\n"`
     /// before `"\n"`): nothing can be encoded then.
@@ -287,8 +290,7 @@ impl TerminatorCodec {
                 Cut::Skip(n) => *src = src.get(n..).unwrap_or_default(),
                 Cut::TooLong(n) => {
                     *src = src.get(n..).unwrap_or_default();
-                    self.note_too_long();
-                    return Err(Error::FrameTooLong { limit: self.max_length });
+                    return Err(too_long(self.max_length));
                 }
                 Cut::Complete { len, consume } => {
                     let (frame, rest) = src.split_at_checked(consume).unwrap_or((src, b""));
@@ -322,10 +324,24 @@ impl TerminatorCodec {
         Ok(self.end(rest.len()).then_some(FrameRef::Partial(rest)))
     }
 
+    /// Like `decode` or `decode_eof`, but in this mode.
+    pub(crate) fn decode_as(
+        &mut self,
+        streaming: bool,
+        src: &mut BytesMut,
+        eof: bool,
+    ) -> Result<Option<Frame>, Error> {
+        let set = std::mem::replace(&mut self.streaming, streaming);
+        let frame = if eof { self.decode_eof(src) } else { self.decode(src) };
+        self.streaming = set;
+        frame
+    }
+
     /// Like `decode`, but always whole: without a terminator, everything up to
     /// the end of input is one frame.
     pub(crate) fn decode_whole(
         &mut self,
+        max_length: usize,
         src: &mut BytesMut,
         eof: bool,
     ) -> Result<Option<Frame>, Error> {
@@ -333,17 +349,16 @@ impl TerminatorCodec {
             src.advance(n.min(src.len()));
         }
         if self.skip.is_some() || self.terminator != Terminator::None {
-            let streaming = std::mem::take(&mut self.streaming);
-            let frame = if eof { self.decode_eof(src) } else { self.decode(src) };
-            self.streaming = streaming;
+            let set = std::mem::replace(&mut self.max_length, max_length);
+            let frame = self.decode_as(false, src, eof);
+            self.max_length = set;
             return frame;
         }
-        if src.len() > self.max_length {
+        if src.len() > max_length {
             src.clear();
             self.progress.reset();
             self.begin_skip(Terminator::None);
-            self.note_too_long();
-            return Err(Error::FrameTooLong { limit: self.max_length });
+            return Err(too_long(max_length));
         }
         Ok(eof.then(|| {
             self.ended_by = EndedBy::Nothing;
@@ -526,11 +541,6 @@ impl TerminatorCodec {
         }
     }
 
-    #[cold]
-    fn note_too_long(&self) {
-        tracing::debug!(target: "asynchat", limit = self.max_length, "frame too long");
-    }
-
     /// What to append to `content` so that it reads back as one frame.
     pub(crate) fn ending_for(&self, content: &[u8]) -> Result<&[u8], Error> {
         let terminator = &self.encode_terminator;
@@ -559,6 +569,12 @@ impl TerminatorCodec {
     }
 }
 
+#[cold]
+fn too_long(limit: usize) -> Error {
+    tracing::debug!(target: "asynchat", limit, "frame too long");
+    Error::FrameTooLong { limit }
+}
+
 impl Default for TerminatorCodec {
     /// No terminator: everything is handed out as it arrives.
     fn default() -> Self {
@@ -583,8 +599,7 @@ impl Decoder for TerminatorCodec {
                 Cut::Skip(n) => src.advance(n.min(src.len())),
                 Cut::TooLong(n) => {
                     src.advance(n.min(src.len()));
-                    self.note_too_long();
-                    return Err(Error::FrameTooLong { limit: self.max_length });
+                    return Err(too_long(self.max_length));
                 }
                 Cut::Complete { len, consume } => {
                     let mut frame = src.split_to(consume.min(src.len()));

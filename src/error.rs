@@ -62,7 +62,7 @@ impl fmt::Debug for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Io(_) => f.write_str("i/o error"),
+            Error::Io(e) => e.fmt(f),
             Error::FrameTooLong { limit } => write!(f, "frame longer than {limit} bytes"),
             Error::TerminatorInContent => f.write_str("terminator inside the content"),
             Error::UnexpectedEof { partial } if partial.is_empty() => f.write_str("input ended"),
@@ -80,7 +80,9 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::Io(e) | Error::Producer(e) => Some(e),
+            // Its message is this one's.
+            Error::Io(e) => e.source(),
+            Error::Producer(e) => Some(e),
             _ => None,
         }
     }

@@ -367,35 +367,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         }
     }
 
-    /// Reads on and drops what comes, until the peer has closed its side or
-    /// the time is over.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.core.linger.is_zero() || self.core.output.has_failed() {
-            return Poll::Ready(());
-        }
-        if !matches!(self.core.life, Life::Lingering(_)) {
-            self.core.life = Life::Lingering(Box::pin(tokio::time::sleep(self.core.linger)));
-        }
-        let mut turn = TURN;
-        while self.core.input.state == InputState::Open {
-            if let Life::Lingering(time) = &mut self.core.life {
-                if time.as_mut().poll(cx).is_ready() {
-                    break;
-                }
-            }
-            turn -= TURN_READ;
-            if turn < 0 {
-                return poll_next_turn(cx);
-            }
-            if ready!(self.poll_more(cx)).is_some() {
-                // The answer is sent; how the peer goes is its own affair.
-                break;
-            }
-            self.core.drop_input();
-        }
-        Poll::Ready(())
-    }
-
     fn end<H: Handler + ?Sized>(&mut self, handler: &mut H) -> Result<Run, H::Error> {
         match self.core.output.take_failure() {
             Some(error) => self.end_with(handler, error),

@@ -95,3 +95,7 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/producers.md")]
 struct Producers;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/recipes.md")]
+struct Recipes;

@@ -2,6 +2,7 @@ use crate::producer::BoxProducer;
 use bytes::{Bytes, BytesMut};
 use futures::Sink;
 use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::{io, pin::Pin};
 
@@ -18,7 +19,9 @@ enum Entry {
     Chunk(Bytes),
     /// Small chunks, copied together. Never empty.
     Gathered(BytesMut),
-    Producer(BoxProducer),
+    /// Never locked: a `Mutex` is how a channel is `Sync` although producers
+    /// need not be.
+    Producer(Mutex<BoxProducer>),
 }
 
 /// Why a queue cannot be drained further.
@@ -60,7 +63,7 @@ impl Queue {
     }
 
     pub(crate) fn push_producer(&mut self, producer: BoxProducer) {
-        self.append(Entry::Producer(producer));
+        self.append(Entry::Producer(Mutex::new(producer)));
     }
 
     fn append(&mut self, entry: Entry) {
@@ -104,7 +107,7 @@ impl Queue {
         for entry in std::mem::take(&mut self.entries) {
             let chunk = match entry {
                 Entry::Producer(producer) => {
-                    producers.push(producer);
+                    producers.push(producer.into_inner().unwrap_or_else(PoisonError::into_inner));
                     continue;
                 }
                 Entry::Chunk(chunk) => chunk,
@@ -141,6 +144,7 @@ impl Queue {
                 }
                 continue;
             };
+            let producer = producer.get_mut().unwrap_or_else(PoisonError::into_inner);
             match producer.as_mut().poll_next(cx) {
                 Poll::Ready(Some(Ok(chunk))) => {
                     // An endless producer must not keep the task to itself.

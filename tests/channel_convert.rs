@@ -181,7 +181,7 @@ fn a_failing_make_uses_the_channel_up_and_closes_its_pushers() {
     assert!(error.channel.is_none());
     assert!(matches!(&error.error, Error::Io(e) if e.kind() == ErrorKind::Other));
     assert_eq!(error.to_string(), "upgrade failed");
-    assert_eq!(error.source().unwrap().to_string(), "i/o error");
+    assert_eq!(error.source().unwrap().to_string(), "handshake");
     assert!(peer.is_dropped());
     assert!(pusher.is_closed());
 }
@@ -523,4 +523,22 @@ fn into_framed_gives_the_channel_back_while_the_transport_is_not_flushed() {
     assert_waits!(peer, channel.flush());
     assert_eq!(channel.queued_bytes(), 0);
     assert!(channel.into_framed().is_err());
+}
+
+#[test]
+fn a_refused_upgrade_is_an_error_like_any_other() {
+    async fn starttls(channel: Channel<Mock>) -> Result<Channel<Mock>, Error> {
+        Ok(channel.upgrade(|io| async { Ok(io) }).await?)
+    }
+    let (mut channel, peer) = channel("\n");
+    peer.sends("x");
+    assert_waits!(peer, channel.next());
+    assert_eq!(show(poll!(starttls(channel)).map(|result| result.map(drop))), "unreadinput");
+}
+
+#[test]
+fn a_channel_is_send_and_sync_if_its_transport_is() {
+    fn check<T: Send + Sync>() {}
+    check::<Channel<tokio::net::TcpStream>>();
+    check::<asynchat::Builder>();
 }

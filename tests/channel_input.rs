@@ -878,3 +878,132 @@ fn receive_after_a_failure_gives_nothing_of_what_was_being_skipped() {
     assert_eq!(show(anew!(channel.next())), "io(ConnectionReset)");
     assert_eq!(show(anew!(channel.receive("\n"))), "eof()");
 }
+
+// receive_within
+
+#[test]
+fn receive_within_has_a_limit_of_its_own_and_leaves_the_other() {
+    let (mut channel, peer) = channel("\n");
+    channel.set_max_length(4);
+    peer.sends("12345\n123456\n1234512345\n");
+    assert_eq!(show(poll!(channel.receive_within(5, "\n"))), "12345", "more than max_length");
+    assert_eq!(show(poll!(channel.receive_within(5, "\n"))), "too long(5)");
+    assert_eq!(show(poll!(channel.receive_within(5, 5))), "12345");
+    assert_eq!(show(poll!(channel.next())), "partial(12345\n)", "the count is spent");
+    channel.set_terminator("\n");
+    peer.sends("1234\n12345\n");
+    assert_eq!(show(poll!(channel.next())), "complete(1234)");
+    assert_eq!(show(poll!(channel.receive("\n"))), "too long(4)");
+    peer.sends("12345");
+    assert_eq!(show(poll!(channel.receive_within(4, 5))), "too long(4)");
+    assert_waits!(peer, channel.receive_within(4, "\n"));
+    peer.sends("abc\n");
+    assert_eq!(show(poll!(channel.receive_within(4, "\n"))), "abc");
+    peer.sends("12345");
+    peer.ends();
+    assert_eq!(show(poll!(channel.receive_within(4, Terminator::None))), "too long(4)");
+    assert_eq!(show(poll!(channel.receive_within(4, Terminator::None))), "");
+}
+
+#[test]
+fn a_dropped_receive_within_loses_nothing_and_may_go_on_under_another_limit() {
+    let (mut channel, peer) = channel("\n");
+    peer.reads([data("123"), Read::Again, data("45"), Read::Again, data("6\n")]);
+    for _ in 0..2 {
+        assert_waits!(peer, channel.receive_within(100, "\n"));
+    }
+    assert_eq!(show(anew!(channel.receive_within(5, "\n"))), "too long(5)");
+}
+
+// receive_part
+
+#[test]
+fn receive_part_gives_a_frame_as_it_arrives_whatever_mode_is_set() {
+    for streaming in [false, true] {
+        let (mut channel, peer) = channel("\n");
+        channel.set_streaming(streaming);
+        channel.set_max_length(2);
+        channel.set_terminator(10);
+        assert_waits!(peer, channel.receive_part());
+        peer.sends("hello");
+        assert_eq!(show(poll!(channel.receive_part())), "partial(hello)", "above max_length");
+        assert_waits!(peer, channel.receive_part());
+        peer.sends("worldab\n");
+        assert_eq!(show(poll!(channel.receive_part())), "complete(world)");
+        assert_eq!(show(poll!(channel.receive("\n"))), "ab");
+        channel.set_terminator(0);
+        assert_eq!(show(poll!(channel.receive_part())), "complete()");
+    }
+}
+
+#[test]
+fn receive_part_leaves_the_mode_as_it_was() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("one\ntw");
+    assert_eq!(show(poll!(channel.receive_part())), "complete(one)");
+    assert_waits!(peer, channel.next());
+    peer.sends("o\n");
+    assert_eq!(show(poll!(channel.next())), "complete(two)", "whole, not in parts");
+}
+
+#[test]
+fn receive_part_holds_only_what_may_begin_a_terminator() {
+    let (mut channel, peer) = channel("\r\n.\r\n");
+    peer.sends("text\r\n.");
+    assert_eq!(show(poll!(channel.receive_part())), "partial(text)");
+    assert_waits!(peer, channel.receive_part());
+    peer.sends(".\r\n.\r");
+    assert_eq!(show(poll!(channel.receive_part())), "partial(\r\n..)");
+    peer.sends("\nnext");
+    assert_eq!(show(poll!(channel.receive_part())), "complete()");
+}
+
+#[test]
+fn receive_part_gives_everything_before_unexpected_eof() {
+    let (mut channel, peer) = channel("\r\n");
+    peer.reads([data("abc"), Read::Again, data("d\r"), Read::Eof]);
+    assert_eq!(show(anew!(channel.receive_part())), "partial(abc)");
+    assert_eq!(show(anew!(channel.receive_part())), "partial(d)");
+    assert_eq!(show(anew!(channel.receive_part())), "partial(\r)", "what was held");
+    assert_eq!(show(anew!(channel.receive_part())), "eof()");
+    assert_eq!(show(anew!(channel.receive_part())), "eof()");
+}
+
+#[test]
+fn receive_part_without_a_terminator_completes_at_the_end_of_input() {
+    let (mut channel, peer) = channel(Terminator::None);
+    peer.reads([data("abc"), Read::Again, data("d"), Read::Eof]);
+    assert_eq!(show(anew!(channel.receive_part())), "partial(abc)");
+    assert_eq!(show(anew!(channel.receive_part())), "partial(d)");
+    assert_eq!(show(anew!(channel.receive_part())), "complete()");
+}
+
+#[test]
+fn a_dropped_receive_part_loses_nothing_and_sends_what_was_pushed() {
+    let (mut channel, peer) = channel("\n");
+    peer.reads([Read::Again, data("a"), Read::Again, Read::Again, data("b\n"), Read::Again]);
+    channel.push("go");
+    assert_eq!(show(anew!(channel.receive_part())), "partial(a)");
+    assert_eq!(show(anew!(channel.receive_part())), "complete(b)");
+    assert_eq!(peer.written(), "go");
+}
+
+#[test]
+fn receive_part_first_finishes_a_skip() {
+    let (mut channel, peer) = channel("\n");
+    channel.set_max_length(3);
+    peer.sends("overlong");
+    assert_eq!(show(poll!(channel.next())), "too long(3)");
+    channel.set_terminator(4);
+    peer.sends("tail\nbo");
+    assert_eq!(show(poll!(channel.receive_part())), "partial(bo)");
+}
+
+#[test]
+fn receive_part_ends_with_the_error_of_the_transport() {
+    let (mut channel, peer) = channel("\n");
+    peer.reads([data("a"), Read::Err(ErrorKind::ConnectionReset)]);
+    assert_eq!(show(poll!(channel.receive_part())), "partial(a)");
+    assert_eq!(show(poll!(channel.receive_part())), "io(ConnectionReset)");
+    assert_eq!(show(poll!(channel.receive_part())), "eof()");
+}

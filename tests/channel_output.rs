@@ -13,6 +13,7 @@ use mock::{
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 
 fn channel() -> (Channel<Mock>, Peer) {
     let (io, peer) = mock();
@@ -977,4 +978,177 @@ fn what_stood_before_a_failed_producer_is_sent_before_the_sink_tells() {
     peer.wake_write();
     assert_eq!(show(anew!(channel.feed(Bytes::from("y")))), "producer(Other)");
     assert_eq!(peer.written(), "before");
+}
+
+// push_frame
+
+#[test]
+fn push_frame_appends_and_refuses_like_the_sink_and_never_waits() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().encode_terminator("\r\n").high_water(10).build(io);
+    peer.blocks_writes();
+    for n in 0..100 {
+        assert_eq!(show(channel.push_frame(format!("{n:02}"))), "done");
+    }
+    assert_eq!(show(channel.push_frame("a\r\nb")), "terminatorincontent");
+    channel.push("raw");
+    peer.writes([]);
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    let expected: String = (0..100).map(|n| format!("{n:02}\r\n")).collect();
+    assert_eq!(peer.written(), expected + "raw");
+    channel.close_when_done();
+    assert_eq!(show(channel.push_frame("late")), "closed");
+}
+
+// corked
+
+#[test]
+fn answers_to_buffered_frames_go_out_in_one_write_when_corked() {
+    for (corked, writes) in [(false, 3), (true, 1)] {
+        let (io, peer) = mock();
+        let mut channel = Channel::builder().terminator("\n").corked(corked).build(io);
+        peer.sends("a\nb\nc\n");
+        for expected in ["a", "b", "c"] {
+            assert_eq!(show(poll!(channel.receive("\n"))), expected);
+            channel.push(format!("{expected}!"));
+        }
+        assert!(poll!(channel.receive("\n")).is_pending());
+        assert_eq!(peer.written(), "a!b!c!");
+        let calls = peer.output_calls();
+        let count = calls.iter().filter(|call| matches!(call, Call::Write(_) | Call::Vectored(..)));
+        assert_eq!(count.count(), writes, "corked: {corked}");
+    }
+}
+
+#[test]
+fn a_corked_channel_sends_before_it_waits_and_when_a_write_is_full() {
+    let (io, peer) = mock();
+    let mut channel =
+        Channel::builder().terminator("\n").corked(true).out_buffer_size(200).build(io);
+    channel.push("greeting,");
+    assert!(poll!(channel.next()).is_pending());
+    assert_eq!(peer.written(), "greeting,", "nothing is buffered");
+    peer.sends("a\n".repeat(100));
+    let mut unsent = 0;
+    for _ in 0..100 {
+        assert_eq!(show(poll!(channel.next())), "complete(a)");
+        channel.push_slice(b"0123456789");
+        unsent = unsent.max(channel.queued_bytes());
+    }
+    assert!(unsent <= 210, "bounded: {unsent}");
+    let mut sent = peer.written();
+    assert!(!sent.is_empty());
+    assert_eq!(show(poll!(channel.flush())), "done", "at once, if asked");
+    sent += &peer.written();
+    assert_eq!(sent, "0123456789".repeat(100));
+    channel.set_corked(false);
+    peer.sends("b\nc\n");
+    assert_eq!(show(poll!(channel.next())), "complete(b)");
+    channel.push("b!");
+    assert_eq!(show(poll!(channel.next())), "complete(c)");
+    assert_eq!(peer.written(), "b!");
+}
+
+#[test]
+fn a_corked_channel_is_sent_and_shut_down_at_the_end_of_input() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().terminator("\n").corked(true).build(io);
+    peer.sends("a\n");
+    peer.ends();
+    assert_eq!(show(poll!(channel.next())), "complete(a)");
+    channel.push("a!");
+    channel.close_when_done();
+    peer.writes([Write::Pending]);
+    assert_waits!(peer, channel.next());
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.next())), "none");
+    assert_eq!(peer.written(), "a!");
+    assert_eq!(peer.calls().last(), Some(&Call::Shutdown));
+}
+
+#[test]
+fn a_corked_channel_hears_of_an_abort_and_of_pushes_before_it_waits() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().terminator("\n").corked(true).build(io);
+    let pusher = channel.pusher();
+    let mut task = tokio_test::task::spawn(channel.next());
+    assert!(task.poll().is_pending());
+    pusher.try_push("news").unwrap();
+    assert!(task.is_woken());
+    assert!(task.poll().is_pending());
+    assert_eq!(peer.written(), "news");
+    pusher.abort();
+    assert!(task.is_woken());
+    assert_eq!(show(task.poll()), "aborted");
+}
+
+// close_and_linger
+
+#[tokio::test(start_paused = true)]
+async fn close_and_linger_sends_shuts_down_and_drops_what_comes_until_the_peer_closes() {
+    let (io, peer) = mock();
+    let mut channel = Channel::new(io, "\n");
+    peer.sends("one\ntwo\nthr");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    channel.push("bye");
+    let mut task = tokio_test::task::spawn(channel.close_and_linger());
+    assert!(task.poll().is_pending());
+    assert_eq!(peer.written(), "bye");
+    assert_eq!(peer.output_calls().last(), Some(&Call::Shutdown));
+    peer.sends("ee\nfour\n");
+    assert!(task.is_woken());
+    assert!(task.poll().is_pending());
+    peer.ends();
+    assert!(task.is_woken());
+    assert_eq!(show(task.poll()), "done");
+    drop(task);
+    assert_eq!(channel.unread(), b"");
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_and_linger_ends_with_its_time_however_often_it_is_dropped() {
+    let (io, peer) = mock();
+    let linger = Duration::from_secs(5);
+    let mut channel = Channel::builder().terminator("\n").linger(linger).build(io);
+    for _ in 0..4 {
+        assert!(poll!(channel.close_and_linger()).is_pending());
+        peer.sends("more\n");
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    tokio::time::advance(Duration::from_millis(1100)).await;
+    assert_eq!(show(poll!(channel.close_and_linger())), "done");
+}
+
+#[test]
+fn close_and_linger_of_none_needs_no_timer_and_errors_are_those_of_flush() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().linger(Duration::ZERO).build(io);
+    channel.push("bye");
+    assert_eq!(show(poll!(channel.close_and_linger())), "done");
+    assert_eq!(peer.written(), "bye");
+
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().build(io);
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    channel.push("bye");
+    assert_eq!(show(poll!(channel.close_and_linger())), "io(BrokenPipe)");
+    assert_eq!(show(poll!(channel.close_and_linger())), "closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_and_linger_takes_a_reset_for_the_end_and_an_abort_for_an_error() {
+    let (io, peer) = mock();
+    let mut channel = Channel::new(io, "\n");
+    peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+    assert_eq!(show(poll!(channel.close_and_linger())), "done");
+
+    let (io, _peer) = mock();
+    let mut channel = Channel::new(io, "\n");
+    let pusher = channel.pusher();
+    let mut task = tokio_test::task::spawn(channel.close_and_linger());
+    assert!(task.poll().is_pending());
+    pusher.abort();
+    assert!(task.is_woken());
+    assert_eq!(show(task.poll()), "aborted");
 }

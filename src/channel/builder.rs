@@ -21,6 +21,7 @@ pub struct Builder {
     high_water: usize,
     low_water: usize,
     linger: Duration,
+    corked: bool,
 }
 
 impl Default for Builder {
@@ -32,6 +33,7 @@ impl Default for Builder {
             high_water: 128 * 1024,
             low_water: 32 * 1024,
             linger: Duration::from_secs(1),
+            corked: false,
         }
     }
 }
@@ -58,6 +60,7 @@ impl Builder {
     }
 
     /// Whether frames come in parts, as they arrive. Default: no.
+    /// [`receive`](Channel::receive) gives them whole all the same.
     pub fn streaming(mut self, streaming: bool) -> Self {
         self.codec.set_streaming(streaming);
         self
@@ -69,7 +72,8 @@ impl Builder {
         self
     }
 
-    /// What `Sink` appends to each item. Default: nothing.
+    /// What `Sink` and [`push_frame`](Channel::push_frame) append. Default:
+    /// nothing.
     pub fn encode_terminator(mut self, terminator: impl Into<Terminator>) -> Self {
         self.codec.set_encode_terminator(terminator);
         self
@@ -101,15 +105,28 @@ impl Builder {
         self
     }
 
-    /// How long [`run`](Channel::run) reads on, and drops what it reads, after
-    /// it has shut the writing side down. Default: one second.
+    /// How long [`run`](Channel::run) and
+    /// [`close_and_linger`](Channel::close_and_linger) read on, and drop what
+    /// they read, after the writing side is shut down. Default: one second.
     ///
     /// Closing a socket with unread input makes the kernel reset it, and that
     /// destroys the answer on its way to the peer (RFC 9112, section 9.6).
     /// Zero is for none, and for runtimes without a timer: there any other
-    /// value panics when `run` gets so far.
+    /// value panics when they get so far.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
+        self
+    }
+
+    /// Whether `next` and `receive` send only when no whole frame is buffered,
+    /// or `out_buffer_size` is reached. Default: no.
+    ///
+    /// The answers to pipelined requests then go out together, in one write
+    /// instead of one each, as those of [`run`](Channel::run) do (RFC 2920 asks
+    /// it of mail servers). But an answer waits for those to the requests
+    /// behind it: do not set it if they take long.
+    pub fn corked(mut self, corked: bool) -> Self {
+        self.corked = corked;
         self
     }
 
@@ -125,6 +142,7 @@ impl Builder {
                 inbox: None,
                 life: Life::New,
                 linger: self.linger,
+                corked: self.corked,
             },
         }
     }

@@ -58,6 +58,13 @@ impl<T> fmt::Display for UpgradeError<T> {
     }
 }
 
+impl<T> From<UpgradeError<T>> for Error {
+    /// Drops the channel.
+    fn from(refused: UpgradeError<T>) -> Self {
+        refused.error
+    }
+}
+
 impl<T> std::error::Error for UpgradeError<T> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.error)

@@ -17,6 +17,8 @@ pub(crate) struct Core {
     pub(crate) inbox: Option<Inbox>,
     pub(crate) life: Life,
     pub(crate) linger: Duration,
+    /// Whether output waits for input to be used up, as far as there is room.
+    pub(crate) corked: bool,
 }
 
 /// How far `run` has come.

@@ -82,7 +82,8 @@ pub struct Channel<T> {
 #[derive(Clone, Copy)]
 enum Take {
     AsSet,
-    Whole,
+    Whole { max_length: usize },
+    Parts,
 }
 
 impl Channel<()> {
@@ -139,9 +140,36 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// The bytes are a view of the block they were read into:
     /// `Bytes::copy_from_slice` what is small and kept for long.
     pub async fn receive(&mut self, terminator: impl Into<Terminator>) -> Result<Bytes, Error> {
+        let max_length = self.core.codec.max_length();
+        self.receive_within(max_length, terminator).await
+    }
+
+    /// [`receive`](Self::receive) under a limit of its own: for a protocol whose
+    /// lines are short and whose bodies are long.
+    ///
+    /// ```
+    /// # async fn f(mut channel: asynchat::Channel<tokio::io::DuplexStream>) -> Result<(), asynchat::Error> {
+    /// let line = channel.receive_within(1000, "\r\n").await?;
+    /// # let length = 0;
+    /// let body = channel.receive_within(16 << 20, length).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// `max_length`, in bytes of content, is what [`Error::FrameTooLong`] speaks
+    /// of then; what was [set](Self::set_max_length) stays set.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`receive`](Self::receive).
+    pub async fn receive_within(
+        &mut self,
+        max_length: usize,
+        terminator: impl Into<Terminator>,
+    ) -> Result<Bytes, Error> {
         self.core.codec.set_terminator(terminator);
         let to_the_end = *self.core.codec.terminator() == Terminator::None;
-        match poll_fn(|cx| self.poll_frame(cx, Take::Whole)).await {
+        match poll_fn(|cx| self.poll_frame(cx, Take::Whole { max_length })).await {
             Some(Ok(Frame::Complete(data))) => Ok(data),
             Some(Ok(Frame::Partial(partial))) => Err(Error::UnexpectedEof { partial }),
             Some(Err(e)) => Err(e),
@@ -151,6 +179,53 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 let partial = if self.codec().is_skipping() { Bytes::new() } else { rest };
                 Err(Error::UnexpectedEof { partial })
             }
+        }
+    }
+
+    /// The next part of a frame, as it arrives: for what is too large to hold.
+    ///
+    /// It comes as in streaming mode, whatever mode is set: `Partial`, never
+    /// empty, as long as the frame goes on, and `Complete` with the rest, which
+    /// may be empty. `max_length` does not count. With [`Terminator::None`] the
+    /// end of input is the end of the frame. Output is sent meanwhile.
+    ///
+    /// ```
+    /// # use asynchat::{Channel, Error};
+    /// # use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+    /// async fn save<T, W>(channel: &mut Channel<T>, len: u64, file: &mut W) -> Result<(), Error>
+    /// where
+    ///     T: AsyncRead + AsyncWrite + Unpin,
+    ///     W: AsyncWrite + Unpin,
+    /// {
+    ///     channel.set_terminator(len);
+    ///     loop {
+    ///         let part = channel.receive_part().await?;
+    ///         file.write_all(part.data()).await?;
+    ///         if part.is_complete() {
+    ///             return Ok(());
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::UnexpectedEof`] if input ends first; its `partial` is empty,
+    ///   for all there was has been handed out.
+    /// - [`Error::Io`], [`Error::Producer`] and [`Error::Aborted`], once.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a part is handed out whole. What is not taken of a frame
+    /// stays: call it again, or the rest is read as what is set next.
+    pub async fn receive_part(&mut self) -> Result<Frame, Error> {
+        let to_the_end = *self.core.codec.terminator() == Terminator::None;
+        match poll_fn(|cx| self.poll_frame(cx, Take::Parts)).await {
+            Some(frame) => frame,
+            None if to_the_end && self.core.input.state == InputState::Over => {
+                Ok(Frame::Complete(Bytes::new()))
+            }
+            None => Err(Error::UnexpectedEof { partial: Bytes::new() }),
         }
     }
 
@@ -174,8 +249,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// It does not read; [`next`](Self::next) still gives what comes in. If you
     /// drop the channel while the peer is still sending, the kernel may reset
-    /// the connection and destroy what is on its way to the peer. Read on for a
-    /// while before, as [`run`](Self::run) does.
+    /// the connection and destroy what is on its way to the peer:
+    /// [`close_and_linger`](Self::close_and_linger) reads on for a while before.
     ///
     /// # Errors
     ///
@@ -187,6 +262,36 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     pub async fn close(&mut self) -> Result<(), Error> {
         self.close_when_done();
         self.flush().await
+    }
+
+    /// Closes, and reads on for a while before you drop the channel.
+    ///
+    /// It sends what is queued, shuts the writing side down, and then reads and
+    /// drops what comes until the peer has closed its side or the time set with
+    /// [`linger`](crate::Builder::linger) is over, as [`run`](Self::run) does at
+    /// its end: so that the last answer arrives.
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush). How the peer goes is none.
+    ///
+    /// # Panics
+    ///
+    /// In a runtime without a timer, unless `linger` is zero.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the close stays queued, and the time goes on.
+    pub async fn close_and_linger(&mut self) -> Result<(), Error> {
+        self.close().await?;
+        self.core.drop_input();
+        poll_fn(|cx| {
+            // Nothing is left to send, but a pusher may abort.
+            ready!(self.poll_send(cx));
+            self.poll_linger(cx)
+        })
+        .await;
+        self.core.send_result()
     }
 
     /// Sends what can be sent without waiting. Ready when nothing is left to
@@ -201,6 +306,33 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         sent
     }
 
+    /// Reads on and drops what comes, until the peer has closed its side or
+    /// the time is over.
+    pub(crate) fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.core.linger.is_zero() || self.core.output.has_failed() {
+            return Poll::Ready(());
+        }
+        if !matches!(self.core.life, Life::Lingering(_)) {
+            self.core.life = Life::Lingering(Box::pin(tokio::time::sleep(self.core.linger)));
+        }
+        for _ in 0..READS {
+            if self.core.input.state != InputState::Open {
+                return Poll::Ready(());
+            }
+            if let Life::Lingering(time) = &mut self.core.life {
+                if time.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+            }
+            if ready!(self.poll_more(cx)).is_some() {
+                // The answer is sent; how the peer goes is its own affair.
+                return Poll::Ready(());
+            }
+            self.core.drop_input();
+        }
+        poll_next_turn(cx)
+    }
+
     fn poll_flush_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         ready!(self.poll_send(cx));
         self.core.output.release();
@@ -212,12 +344,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         cx: &mut Context<'_>,
         take: Take,
     ) -> Poll<Option<Result<Frame, Error>>> {
-        let sent = self.poll_send(cx);
+        // When output is not sent before anything else, it is before waiting.
+        let mut sent = None;
+        if !self.core.corked || self.core.output.is_plenty() {
+            sent = Some(self.poll_send(cx));
+        }
         let mut reads = 0;
         loop {
             let core = &mut self.core;
             match core.input.state {
                 InputState::Open | InputState::Ended => {}
+                _ if sent.is_none() => {
+                    sent = Some(self.poll_send(cx));
+                    continue;
+                }
                 InputState::Over | InputState::Failed => return Poll::Ready(None),
                 InputState::Aborted => {
                     core.input.state = InputState::Failed;
@@ -226,7 +366,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 InputState::Done => {
                     if !core.output.is_open() {
                         // "The end" includes the end of our side.
-                        ready!(sent);
+                        ready!(sent.unwrap_or(Poll::Ready(())));
                     }
                     let failure = core.output.take_failure();
                     core.input.state =
@@ -239,7 +379,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             let frame = match (take, ended) {
                 (Take::AsSet, false) => core.codec.decode(buffer),
                 (Take::AsSet, true) => core.codec.decode_eof(buffer),
-                (Take::Whole, _) => core.codec.decode_whole(buffer, ended),
+                (Take::Parts, _) => core.codec.decode_as(true, buffer, ended),
+                (Take::Whole { max_length }, _) => {
+                    core.codec.decode_whole(max_length, buffer, ended)
+                }
             };
             match frame {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
@@ -250,6 +393,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                     // keep the task to itself.
                     return poll_next_turn(cx);
                 }
+                Ok(None) if sent.is_none() => sent = Some(self.poll_send(cx)),
                 Ok(None) => {
                     reads += 1;
                     if let Some(error) = ready!(self.poll_more(cx)) {
@@ -323,12 +467,19 @@ impl<T> Channel<T> {
         self.core.codec.set_keep_terminator(keep);
     }
 
-    /// Sets what `Sink` appends to each item.
+    /// Sets what `Sink` and [`push_frame`](Self::push_frame) append.
     pub fn set_encode_terminator(&mut self, terminator: impl Into<Terminator>) {
         self.core.codec.set_encode_terminator(terminator);
     }
 
+    /// Sets whether output waits while frames are buffered; see
+    /// [`Builder::corked`].
+    pub fn set_corked(&mut self, corked: bool) {
+        self.core.corked = corked;
+    }
+
     /// Queues raw bytes. Never waits; see [`queued_bytes`](Self::queued_bytes).
+    /// Where the peer decides how much you push, use the `Sink`, which does.
     ///
     /// They are owned or `'static`; for what is borrowed, `b"…"` literals too,
     /// there is [`push_slice`](Self::push_slice).
@@ -342,6 +493,35 @@ impl<T> Channel<T> {
     /// Queues a copy of raw bytes. The cheapest way for small ones.
     pub fn push_slice(&mut self, data: &[u8]) {
         self.core.output.push_slice(data);
+    }
+
+    /// Queues one frame, as the `Sink` does, but never waits.
+    ///
+    /// ```
+    /// # let (io, _peer) = tokio::io::duplex(64);
+    /// # let key = "key";
+    /// use asynchat::{Channel, Error, Terminator};
+    ///
+    /// let mut channel = Channel::builder().encode_terminator(Terminator::crlf()).build(io);
+    /// channel.push_frame(format!("GET {key}"))?;
+    /// # assert!(matches!(channel.push_frame("GET \r\nDELETE"), Err(Error::TerminatorInContent)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TerminatorInContent`] if it would not be read back as this one
+    /// frame; [`Error::Closed`] after a close. Nothing is queued then.
+    pub fn push_frame(&mut self, content: impl Into<Bytes>) -> Result<(), Error> {
+        let content = content.into();
+        let Core { codec, output, .. } = &mut self.core;
+        if !output.is_open() {
+            return Err(Error::Closed);
+        }
+        let ending = codec.ending_for(&content)?;
+        output.queue.push(content);
+        output.queue.push_slice(ending);
+        Ok(())
     }
 
     /// Queues a producer: a stream of chunks, sent raw, in its turn.
@@ -458,14 +638,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Sink<Bytes> for Channel<T> {
     }
 
     fn start_send(mut self: Pin<&mut Self>, item: Bytes) -> Result<(), Error> {
-        let Core { codec, output, .. } = &mut self.core;
-        if !output.is_open() {
-            return Err(Error::Closed);
-        }
-        let ending = codec.ending_for(&item)?;
-        output.queue.push(item);
-        output.queue.push_slice(ending);
-        Ok(())
+        self.push_frame(item)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {

@@ -55,6 +55,11 @@ impl Output {
         self.queue.cost() + self.buffer.len
     }
 
+    /// Whether what is queued fills a write.
+    pub(crate) fn is_plenty(&self) -> bool {
+        self.queued() >= self.buffer.capacity
+    }
+
     pub(crate) fn has_room(&mut self) -> bool {
         let queued = self.queued();
         self.room.has_room(queued)

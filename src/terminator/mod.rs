@@ -76,7 +76,7 @@ impl Terminator {
         Terminator::AnyOf(AnyOf::line())
     }
 
-    /// This many bytes.
+    /// This many bytes. (A `u64` converts by itself; of a `u32`, `u64::from`.)
     #[must_use]
     pub fn count(n: usize) -> Self {
         Terminator::Count(n as u64)
