@@ -281,7 +281,7 @@ async fn in_room(room: &Arc<Room>) -> Person<tokio::io::DuplexStream> {
 fn to_room(room: &Arc<Room>) -> (tokio::io::DuplexStream, JoinHandle<()>) {
     let (io, theirs) = duplex(1024);
     let handler = lines::Lines::new(Arc::clone(room));
-    let (stop, stopping) = watch::channel(());
+    let (stop, stopping) = watch::channel(false);
     let task = tokio::spawn(async move {
         app::connection(theirs, app::line_settings(), handler, stopping).await;
         drop(stop);

@@ -26,13 +26,13 @@ const MAX_BODY: u64 = 16 << 20;
 struct Peer {
     io: DuplexStream,
     /// Tells the server to stop.
-    stop: watch::Sender<()>,
+    stop: watch::Sender<bool>,
 }
 
 impl Peer {
     fn new(root: Option<PathBuf>) -> Self {
         let (io, theirs) = duplex(64 * 1024);
-        let (stop, stopping) = watch::channel(());
+        let (stop, stopping) = watch::channel(false);
         let config = Arc::new(Config { root, max_body: MAX_BODY });
         tokio::spawn(async move { server::connection(theirs, config, stopping).await });
         Peer { io, stop }
@@ -804,7 +804,7 @@ async fn stopping_does_not_wait_for_ever() {
     let mut peer = Peer::new(None);
     peer.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf").await;
     peer.reads(echo("keep-alive", "halfhalf").strip_suffix("half").unwrap()).await;
-    peer.stop.send_replace(());
+    peer.stop.send_replace(true);
     assert_eq!(peer.reads_to_end().await, "");
 }
 

@@ -121,7 +121,7 @@ pub(crate) async fn connection<T, H>(
     io: T,
     settings: Builder,
     mut handler: H,
-    mut stopping: watch::Receiver<()>,
+    mut stopping: watch::Receiver<bool>,
 ) where
     T: AsyncRead + AsyncWrite + Unpin,
     H: Handler<Error = Error>,

@@ -8,16 +8,16 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 /// Runs `connection` for each peer until `shutdown`, then waits for all of
-/// them. They are told by a change of the `watch`.
+/// them, whose `watch` has turned to true.
 pub(crate) async fn serve<F, Fut>(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
     connection: F,
 ) where
-    F: Fn(TcpStream, watch::Receiver<()>) -> Fut,
+    F: Fn(TcpStream, watch::Receiver<bool>) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let (stop, stopping) = watch::channel(());
+    let (stop, stopping) = watch::channel(false);
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -39,7 +39,7 @@ pub(crate) async fn serve<F, Fut>(
         }
     }
     drop((listener, stopping));
-    stop.send_replace(());
+    stop.send_replace(true);
     // Every connection holds a receiver.
     stop.closed().await;
 }

@@ -43,7 +43,7 @@ pub(crate) async fn serve(
 pub(crate) async fn connection<T>(
     io: T,
     config: Arc<Config>,
-    mut stopping: watch::Receiver<()>,
+    mut stopping: watch::Receiver<bool>,
 ) -> Result<Run, Error>
 where
     T: AsyncRead + AsyncWrite + Unpin,

@@ -1,0 +1,574 @@
+//! A client of IMAP4rev1: commands that can have literals in them, and answers
+//! that can have them too.
+
+use super::parse::{Kind, Malformed, Parser, Response, Status, TOO_MUCH, Value};
+use asynchat::{BoxProducer, Channel, Terminator, producer};
+use std::collections::VecDeque;
+use std::{fmt, io};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+/// A connection to an IMAP server.
+///
+/// A command that is not answered to its end, because it failed halfway or its
+/// future was dropped, leaves the connection unusable: later ones are
+/// [`Error::Broken`]. After [`Error::Refused`] and [`Error::Argument`] it goes on.
+pub(crate) struct Client<T> {
+    channel: Channel<T>,
+    parser: Parser,
+    /// What the answer to one command may take, in bytes of memory.
+    max_answer: usize,
+    /// Of the last command.
+    tag: u32,
+    /// Whether the last command is not answered to its end.
+    is_busy: bool,
+    is_authenticated: bool,
+    /// As the server told last, under TLS if there is TLS.
+    pub(crate) capabilities: Vec<String>,
+    /// Data the last command did not ask for: the server may tell at any time
+    /// that a message has come, gone or changed.
+    pub(crate) unasked: VecDeque<Vec<Value>>,
+    /// Notices that came with the last answer.
+    pub(crate) notices: Vec<Status>,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) struct Mailbox {
+    /// As the server writes it: other letters than ASCII are in modified UTF-7.
+    pub(crate) name: String,
+    pub(crate) flags: Vec<String>,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) struct Selected {
+    /// The number of messages.
+    pub(crate) exists: u32,
+    pub(crate) is_read_only: bool,
+}
+
+/// What the server says about a message: names and values.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Fetched {
+    pub(crate) number: u32,
+    pub(crate) items: Vec<(String, Value)>,
+}
+
+impl Fetched {
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
+        let mut items = self.items.iter();
+        items.find(|(item, _)| item.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+/// A part of a command.
+enum Part<'a> {
+    /// Sent as it is.
+    Words(&'a str),
+    /// Sent in quotes, or as a literal.
+    Text(&'a str),
+    /// A literal of so many bytes.
+    Literal(u64, BoxProducer),
+}
+
+use Part::{Literal, Text, Words};
+
+/// What a command hears from the server, besides data.
+enum Reply {
+    Continue,
+    Ended(Status),
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
+    /// Awaits the greeting. An answer that takes more than `max_answer` bytes of
+    /// memory is an error.
+    pub(crate) async fn connect(io: T, max_answer: usize) -> Result<Self, Error> {
+        let channel = Channel::builder()
+            // No line of a command has a line end in it: `push_frame` sees to that.
+            .encode_terminator(Terminator::line())
+            .build(io);
+        let mut client = Client::new(channel, max_answer);
+        match client.response().await? {
+            Response::Status(Status { kind: Kind::Ok, .. }) => {}
+            Response::Status(Status { kind: Kind::PreAuth, .. }) => client.is_authenticated = true,
+            Response::Status(Status { kind: Kind::Bye, text, .. }) => return Err(Error::Bye(text)),
+            _ => return Err(Error::Malformed("no greeting")),
+        }
+        Ok(client)
+    }
+
+    fn new(channel: Channel<T>, max_answer: usize) -> Self {
+        Client {
+            channel,
+            parser: Parser::new(max_answer),
+            max_answer,
+            tag: 0,
+            is_busy: false,
+            is_authenticated: false,
+            capabilities: Vec::new(),
+            unasked: VecDeque::new(),
+            notices: Vec::new(),
+        }
+    }
+
+    /// Goes on over TLS, which `handshake` makes.
+    ///
+    /// Nothing that was said before is carried over. What the server, or
+    /// somebody in between, has sent behind its consent is refused by
+    /// `Channel::upgrade`: it would be taken for an answer under TLS
+    /// (CVE-2021-38371).
+    pub(crate) async fn start_tls<U, F, Fut>(mut self, handshake: F) -> Result<Client<U>, Error>
+    where
+        F: FnOnce(T) -> Fut,
+        Fut: Future<Output = io::Result<U>>,
+        U: AsyncRead + AsyncWrite + Unpin,
+    {
+        if self.is_authenticated {
+            // Too late for STARTTLS, and perhaps said by somebody in between.
+            return Err(Error::Malformed("authenticated before TLS"));
+        }
+        self.command(vec![Words("STARTTLS")]).await?;
+        let channel = self.channel.upgrade(handshake).await.map_err(asynchat::Error::from)?;
+        Ok(Client::new(channel, self.max_answer))
+    }
+
+    pub(crate) async fn login(&mut self, user: &str, password: &str) -> Result<(), Error> {
+        self.ask_capabilities().await?;
+        if self.is_capable_of("LOGINDISABLED") {
+            return Err(Error::Argument("no login on this connection, try TLS"));
+        }
+        self.command(vec![Words("LOGIN "), Text(user), Words(" "), Text(password)]).await?;
+        self.is_authenticated = true;
+        self.ask_capabilities().await
+    }
+
+    /// The mailboxes whose names match: `*` is anything, `%` stops at a level.
+    pub(crate) async fn list(&mut self, pattern: &str) -> Result<Vec<Mailbox>, Error> {
+        self.command(vec![Words("LIST \"\" "), Text(pattern)]).await?;
+        Ok(self.take(|data| match data {
+            [word, Value::List(flags), _, name, ..] if word.is("LIST") => {
+                let flags = flags.iter().filter_map(Value::text).collect();
+                Some(Mailbox { name: name.text()?, flags })
+            }
+            _ => None,
+        }))
+    }
+
+    pub(crate) async fn select(&mut self, mailbox: &str) -> Result<Selected, Error> {
+        self.open("SELECT ", mailbox).await
+    }
+
+    /// Opens a mailbox without changing anything in it.
+    pub(crate) async fn examine(&mut self, mailbox: &str) -> Result<Selected, Error> {
+        self.open("EXAMINE ", mailbox).await
+    }
+
+    /// The numbers of the messages that fit, in IMAP's words: `UNSEEN`,
+    /// `FROM "ann" SINCE 1-Feb-2024`.
+    pub(crate) async fn search(&mut self, criteria: &str) -> Result<Vec<u32>, Error> {
+        self.command(vec![Words(&format!("SEARCH {criteria}"))]).await?;
+        let found = self.take(|data| match data {
+            [word, numbers @ ..] if word.is("SEARCH") => {
+                numbers.iter().map(Value::number).collect::<Option<Vec<u32>>>()
+            }
+            _ => None,
+        });
+        Ok(found.concat())
+    }
+
+    /// What the server says about these messages, `1:3,5` say, and perhaps
+    /// about others too. What is asked for stays in memory.
+    pub(crate) async fn fetch(&mut self, set: &str, items: &str) -> Result<Vec<Fetched>, Error> {
+        self.command(vec![Words(&format!("FETCH {set} {items}"))]).await?;
+        Ok(self.take(fetched))
+    }
+
+    /// Writes a message to `to` as it comes, however long it is, and gives its
+    /// length. `progress` is told how much of it there is.
+    pub(crate) async fn fetch_to<W: AsyncWrite + Unpin>(
+        &mut self,
+        number: u32,
+        to: &mut W,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<u64, Error> {
+        self.send(vec![Words(&format!("FETCH {number} BODY.PEEK[]"))]).await?;
+        let mut streamed = None;
+        loop {
+            match self.parser.literal() {
+                Some(length) if streamed.is_none() && self.parser.is_at_message(number) => {
+                    self.stream(length, to, &mut progress).await?;
+                    streamed = Some(length);
+                    self.parser.took_literal(Value::Streamed(length))?;
+                }
+                _ => {
+                    let Some(response) = self.step().await? else { continue };
+                    if let Some(reply) = self.keep(response)? {
+                        self.end(reply)?;
+                        break;
+                    }
+                }
+            }
+        }
+        let fetched = self.take(fetched).into_iter().filter(|fetched| fetched.number == number);
+        let length = match (streamed, fetched.filter_map(|f| f.get("BODY[]").cloned()).next()) {
+            (Some(length), _) => length,
+            // A short one need not be a literal.
+            (None, Some(Value::String(message))) => {
+                to.write_all(&message).await.map_err(Error::Output)?;
+                message.len() as u64
+            }
+            _ => return Err(Error::Malformed("no message")),
+        };
+        to.flush().await.map_err(Error::Output)?;
+        Ok(length)
+    }
+
+    /// Changes flags: `change` is `FLAGS`, `+FLAGS` or `-FLAGS`.
+    pub(crate) async fn store(
+        &mut self,
+        set: &str,
+        change: &str,
+        flags: &[&str],
+    ) -> Result<Vec<Fetched>, Error> {
+        let words = format!("STORE {set} {change} ({})", flags.join(" "));
+        self.command(vec![Words(&words)]).await?;
+        Ok(self.take(fetched))
+    }
+
+    /// Puts a message of `length` bytes into a mailbox, as it is read. One that
+    /// ends before is not put there, and breaks the connection.
+    pub(crate) async fn append<R>(
+        &mut self,
+        mailbox: &str,
+        length: u64,
+        message: R,
+    ) -> Result<(), Error>
+    where
+        R: AsyncRead + Send + 'static,
+    {
+        let message = Box::pin(producer::from_reader_exact(message, length));
+        let message = Literal(length, message);
+        self.command(vec![Words("APPEND "), Text(mailbox), Words(" "), message]).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn create(&mut self, mailbox: &str) -> Result<(), Error> {
+        self.command(vec![Words("CREATE "), Text(mailbox)]).await?;
+        Ok(())
+    }
+
+    /// Lets the server tell what happens, as it happens.
+    pub(crate) async fn idle(&mut self) -> Result<Idle<'_, T>, Error> {
+        self.send(vec![Words("IDLE")]).await?;
+        self.go_ahead().await?;
+        Ok(Idle { client: self })
+    }
+
+    pub(crate) async fn logout(mut self) -> Result<(), Error> {
+        self.send(vec![Words("LOGOUT")]).await?;
+        loop {
+            match self.response().await? {
+                Response::Status(Status { kind: Kind::Bye, .. }) => {}
+                response => {
+                    if let Some(reply) = self.keep(response)? {
+                        self.end(reply)?;
+                        return Ok(self.channel.close().await?);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Commands and their ends.
+impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
+    async fn command(&mut self, parts: Vec<Part<'_>>) -> Result<Status, Error> {
+        self.send(parts).await?;
+        let reply = self.reply().await?;
+        self.end(reply)
+    }
+
+    async fn send(&mut self, parts: Vec<Part<'_>>) -> Result<(), Error> {
+        for part in &parts {
+            match part {
+                // The brace would begin a literal.
+                Words(words) if !is_printable(words) || words.contains('{') => {
+                    return Err(Error::Argument("a character that cannot be sent there"));
+                }
+                Text(text) if text.contains('\0') => {
+                    return Err(Error::Argument("NUL cannot be sent"));
+                }
+                _ => {}
+            }
+        }
+        if std::mem::replace(&mut self.is_busy, true) {
+            return Err(Error::Broken);
+        }
+        self.unasked.clear();
+        self.notices.clear();
+        self.parser.set_room(self.max_answer);
+        self.tag = self.tag.wrapping_add(1);
+        let mut line = format!("A{} ", self.tag);
+        for part in parts {
+            match part {
+                Words(words) => line += words,
+                Text(text) if is_printable(text) => {
+                    line += &format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+                }
+                Text(text) => {
+                    self.begin_literal(std::mem::take(&mut line), text.len() as u64).await?;
+                    self.channel.push_slice(text.as_bytes());
+                }
+                Literal(length, data) => {
+                    self.begin_literal(std::mem::take(&mut line), length).await?;
+                    self.channel.push_with_producer(data);
+                }
+            }
+        }
+        Ok(self.channel.push_frame(line)?)
+    }
+
+    /// Ends a line with the announcement of a literal, and awaits consent if the
+    /// server wants to be asked.
+    async fn begin_literal(&mut self, line: String, length: u64) -> Result<(), Error> {
+        if self.is_capable_of("LITERAL+") {
+            return Ok(self.channel.push_frame(format!("{line}{{{length}+}}"))?);
+        }
+        self.channel.push_frame(format!("{line}{{{length}}}"))?;
+        self.go_ahead().await
+    }
+
+    /// Awaits `+`. The server may refuse a command that is not complete, but
+    /// cannot have done it.
+    async fn go_ahead(&mut self) -> Result<(), Error> {
+        match self.reply().await? {
+            Reply::Continue => Ok(()),
+            reply => {
+                self.end(reply)?;
+                self.is_busy = true;
+                Err(Error::Malformed("the end of an incomplete command"))
+            }
+        }
+    }
+
+    async fn reply(&mut self) -> Result<Reply, Error> {
+        loop {
+            let response = self.response().await?;
+            if let Some(reply) = self.keep(response)? {
+                return Ok(reply);
+            }
+        }
+    }
+
+    /// Keeps what is not said about the command.
+    fn keep(&mut self, response: Response) -> Result<Option<Reply>, Error> {
+        match response {
+            Response::Data(data) => self.unasked.push_back(data),
+            Response::Status(Status { kind: Kind::Bye, text, .. }) => return Err(Error::Bye(text)),
+            Response::Status(status) => self.notices.push(status),
+            Response::Continue => return Ok(Some(Reply::Continue)),
+            Response::Tagged(tag, status) if tag == format!("A{}", self.tag) => {
+                return Ok(Some(Reply::Ended(status)));
+            }
+            Response::Tagged(..) => return Err(Error::Malformed("the end of another command")),
+        }
+        Ok(None)
+    }
+
+    fn end(&mut self, reply: Reply) -> Result<Status, Error> {
+        let Reply::Ended(status) = reply else {
+            return Err(Error::Malformed("consent to nothing"));
+        };
+        self.is_busy = false;
+        if status.kind == Kind::Ok { Ok(status) } else { Err(Error::Refused(status)) }
+    }
+
+    async fn ask_capabilities(&mut self) -> Result<(), Error> {
+        self.command(vec![Words("CAPABILITY")]).await?;
+        let told = self.take(|data| match data {
+            [word, names @ ..] if word.is("CAPABILITY") => {
+                Some(names.iter().filter_map(Value::text).collect::<Vec<_>>())
+            }
+            _ => None,
+        });
+        self.capabilities = told.concat();
+        Ok(())
+    }
+
+    fn is_capable_of(&self, capability: &str) -> bool {
+        self.capabilities.iter().any(|name| name.eq_ignore_ascii_case(capability))
+    }
+
+    async fn open(&mut self, verb: &str, mailbox: &str) -> Result<Selected, Error> {
+        let ended = self.command(vec![Words(verb), Text(mailbox)]).await?;
+        let exists = self.take(|data| match data {
+            [number, word] if word.is("EXISTS") => number.number(),
+            _ => None,
+        });
+        let is_read_only = ended.code.eq_ignore_ascii_case("READ-ONLY");
+        Ok(Selected { exists: exists.last().copied().unwrap_or_default(), is_read_only })
+    }
+
+    /// Takes from the data of the last command what it asked for.
+    fn take<R>(&mut self, read: impl Fn(&[Value]) -> Option<R>) -> Vec<R> {
+        let mut taken = Vec::new();
+        self.unasked.retain(|data| match read(data) {
+            Some(read) => {
+                taken.push(read);
+                false
+            }
+            None => true,
+        });
+        taken
+    }
+}
+
+/// Responses: the terminator switches between lines and counts.
+impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
+    /// Cancel safe, as `step` is.
+    async fn response(&mut self) -> Result<Response, Error> {
+        loop {
+            if let Some(response) = self.step().await? {
+                return Ok(response);
+            }
+        }
+    }
+
+    /// Reads a line or a literal, and gives the response if that is its end.
+    ///
+    /// Cancel safe: `receive` is, and what it has given goes to the parser
+    /// before anything else is awaited.
+    async fn step(&mut self) -> Result<Option<Response>, Error> {
+        let literal = self.parser.literal();
+        let next = literal.map_or(Terminator::crlf(), Terminator::Count);
+        let data = match self.channel.receive_within(self.parser.room(), next).await {
+            Err(asynchat::Error::FrameTooLong { .. }) => return Err(Error::Malformed(TOO_MUCH)),
+            data => data?,
+        };
+        if literal.is_none() {
+            return Ok(self.parser.line(&data)?);
+        }
+        self.parser.took_literal(Value::String(data))?;
+        Ok(None)
+    }
+
+    async fn stream<W: AsyncWrite + Unpin>(
+        &mut self,
+        length: u64,
+        to: &mut W,
+        progress: &mut impl FnMut(u64, u64),
+    ) -> Result<(), Error> {
+        self.channel.set_terminator(length);
+        let mut done = 0;
+        loop {
+            let part = self.channel.receive_part().await?;
+            to.write_all(part.data()).await.map_err(Error::Output)?;
+            done += part.data().len() as u64;
+            progress(done, length);
+            if part.is_complete() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A server that tells what happens until it is told that it is enough. Dropping
+/// this instead breaks the connection.
+pub(crate) struct Idle<'c, T> {
+    client: &'c mut Client<T>,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Idle<'_, T> {
+    /// The next thing that happens: `4 EXISTS`, say.
+    ///
+    /// Cancel safe: nothing is lost, not even half a response.
+    pub(crate) async fn next(&mut self) -> Result<Vec<Value>, Error> {
+        loop {
+            if let Some(data) = self.client.unasked.pop_front() {
+                return Ok(data);
+            }
+            let response = self.client.response().await?;
+            // This can go on for ever: the limit is for one response.
+            self.client.parser.set_room(self.client.max_answer);
+            self.client.notices.clear();
+            if self.client.keep(response)?.is_some() {
+                return Err(Error::Malformed("the end of idling"));
+            }
+        }
+    }
+
+    pub(crate) async fn done(self) -> Result<(), Error> {
+        self.client.channel.push_frame("DONE")?;
+        let reply = self.client.reply().await?;
+        self.client.end(reply)?;
+        Ok(())
+    }
+}
+
+/// `1 FETCH (FLAGS (\Seen) RFC822.SIZE 5)`
+fn fetched(data: &[Value]) -> Option<Fetched> {
+    let [number, word, Value::List(items)] = data else { return None };
+    let pairs = items.chunks(2).map(|pair| match pair {
+        [name, value] => Some((name.text()?, value.clone())),
+        _ => None,
+    });
+    let items = pairs.collect::<Option<_>>()?;
+    word.is("FETCH").then_some(Fetched { number: number.number()?, items })
+}
+
+/// Whether it can stand in a line: ASCII without control characters.
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// Nothing was sent.
+    Argument(&'static str),
+    /// The server says NO or BAD.
+    Refused(Status),
+    /// The server closes the connection.
+    Bye(String),
+    /// What the server says makes no sense, or not here.
+    Malformed(Malformed),
+    /// An earlier command was not answered to its end.
+    Broken,
+    /// A message cannot be written to where it should go.
+    Output(io::Error),
+    Channel(asynchat::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Argument(why) => f.write_str(why),
+            // Debug: there may be more in it than text.
+            Error::Refused(status) => write!(f, "the server refuses: {:?}", status.text),
+            Error::Bye(text) => write!(f, "the server says goodbye: {text:?}"),
+            Error::Malformed(what) => write!(f, "the server makes no sense: {what}"),
+            Error::Broken => f.write_str("the connection is broken by an earlier command"),
+            Error::Output(_) => f.write_str("cannot write the message"),
+            Error::Channel(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Output(e) => Some(e),
+            Error::Channel(e) => e.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<Malformed> for Error {
+    fn from(what: Malformed) -> Self {
+        Error::Malformed(what)
+    }
+}
+
+impl From<asynchat::Error> for Error {
+    fn from(e: asynchat::Error) -> Self {
+        Error::Channel(e)
+    }
+}

@@ -1,0 +1,276 @@
+//! What an IMAP server says (RFC 3501, section 7): a response is a line that a
+//! literal can interrupt. `{5}` at its end says that 5 bytes follow, and after
+//! them the line goes on.
+
+use bytes::Bytes;
+
+/// A piece of data in a response.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Nil,
+    /// A word, number or flag, or the name of what follows it.
+    Atom(Bytes),
+    /// A string, in quotes or as a literal.
+    String(Bytes),
+    /// So many bytes of a literal, which went elsewhere.
+    Streamed(u64),
+    List(Vec<Value>),
+}
+
+impl Value {
+    /// Whether it is this word.
+    pub(crate) fn is(&self, word: &str) -> bool {
+        matches!(self, Value::Atom(atom) if atom.eq_ignore_ascii_case(word.as_bytes()))
+    }
+
+    pub(crate) fn number(&self) -> Option<u32> {
+        let Value::Atom(atom) = self else { return None };
+        number(atom)
+    }
+
+    /// A word or a string, as text.
+    pub(crate) fn text(&self) -> Option<String> {
+        match self {
+            Value::Atom(text) | Value::String(text) => {
+                Some(String::from_utf8_lossy(text).into_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What the server says, as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Response {
+    /// `+`: go on.
+    Continue,
+    /// How the command with this tag ended.
+    Tagged(Bytes, Status),
+    /// A notice about nothing in particular, or a greeting or farewell.
+    Status(Status),
+    Data(Vec<Value>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Status {
+    pub(crate) kind: Kind,
+    /// What stands in brackets before the text.
+    pub(crate) code: String,
+    pub(crate) text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Kind {
+    Ok,
+    No,
+    Bad,
+    Bye,
+    PreAuth,
+}
+
+/// Puts a response together from its lines and literals.
+///
+/// What has come of an unfinished response lies here, not in a future: so
+/// waiting for the next line or literal can be given up and begun again.
+#[derive(Debug)]
+pub(crate) struct Parser {
+    /// The lists that have no end yet, the outermost first; that one is the
+    /// response, and there is none between two responses.
+    open: Vec<Vec<Value>>,
+    /// The bytes of the literal that is next; or else it is a line.
+    literal: Option<u64>,
+    /// What the answer may still take, in bytes of memory.
+    room: usize,
+}
+
+/// Why a response cannot be read.
+pub(crate) type Malformed = &'static str;
+
+pub(crate) const TOO_MUCH: Malformed = "too much for one answer";
+
+impl Parser {
+    pub(crate) fn new(room: usize) -> Self {
+        Parser { open: Vec::new(), literal: None, room }
+    }
+
+    /// The bytes of the literal that is next, if it is not a line.
+    pub(crate) fn literal(&self) -> Option<u64> {
+        self.literal
+    }
+
+    /// Whether the literal that is next is the message with this number.
+    pub(crate) fn is_at_message(&self, number: u32) -> bool {
+        match self.open.as_slice() {
+            [response, items] => {
+                matches!(&response[..], [n, word] if n.number() == Some(number) && word.is("FETCH"))
+                    && items.last().is_some_and(|item| item.is("BODY[]"))
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn room(&self) -> usize {
+        self.room
+    }
+
+    pub(crate) fn set_room(&mut self, room: usize) {
+        self.room = room;
+    }
+
+    /// Takes the next line, and gives the response if that is its end.
+    pub(crate) fn line(&mut self, line: &Bytes) -> Result<Option<Response>, Malformed> {
+        self.charge(line.len() + COST)?;
+        let mut at = 0;
+        if self.open.is_empty() {
+            if let Some(response) = status_line(line) {
+                return Ok(Some(response));
+            }
+            at = if line.starts_with(b"* ") { 2 } else { return Err("no response") };
+            self.open.push(Vec::new());
+        }
+        while let Some(byte) = line.get(at) {
+            match byte {
+                b' ' => at += 1,
+                b'(' if self.open.len() > MAX_DEPTH => return Err("lists nested too deeply"),
+                b'(' => {
+                    self.open.push(Vec::new());
+                    at += 1;
+                }
+                b')' => {
+                    let list = self.open.pop().unwrap_or_default();
+                    self.push(Value::List(list))?;
+                    at += 1;
+                }
+                b'"' => at = self.quoted(line, at + 1)?,
+                b'{' | b'~' if literal(&line[at..]).is_some() => {
+                    self.literal = literal(&line[at..]);
+                    return Ok(None);
+                }
+                _ => at = self.atom(line, at)?,
+            }
+        }
+        match (self.open.pop(), self.open.is_empty()) {
+            (Some(response), true) => Ok(Some(Response::Data(response))),
+            _ => Err("a list without an end"),
+        }
+    }
+
+    /// Takes what has become of the literal.
+    pub(crate) fn took_literal(&mut self, value: Value) -> Result<(), Malformed> {
+        if let Value::String(data) = &value {
+            self.charge(data.len())?;
+        }
+        self.literal = None;
+        self.push(value)
+    }
+
+    /// A quoted string, from behind its first quote.
+    fn quoted(&mut self, line: &[u8], mut at: usize) -> Result<usize, Malformed> {
+        let mut text = Vec::new();
+        loop {
+            match line.get(at..).unwrap_or_default() {
+                [b'"', ..] => break,
+                [b'\\', byte @ (b'"' | b'\\'), ..] => {
+                    text.push(*byte);
+                    at += 2;
+                }
+                [b'\\' | 0 | b'\r' | b'\n', ..] | [] => return Err("a bad quoted string"),
+                [byte, ..] => {
+                    text.push(*byte);
+                    at += 1;
+                }
+            }
+        }
+        self.push(Value::String(text.into()))?;
+        end_of_word(line, at + 1)
+    }
+
+    fn atom(&mut self, line: &Bytes, start: usize) -> Result<usize, Malformed> {
+        let mut at = start;
+        while let Some(byte) = line.get(at) {
+            match byte {
+                b' ' | b'(' | b')' => break,
+                // `BODY[HEADER.FIELDS ("TO")]<0>`: blanks and all, one name.
+                b'[' if is_section(&line[start..at]) => {
+                    let end = line[at..].iter().position(|byte| *byte == b']');
+                    at += end.ok_or("a section without an end")?;
+                }
+                b'"' | b'{' | 0..=0x1F | 0x7F => return Err("a bad character"),
+                _ => at += 1,
+            }
+        }
+        let atom = line.slice(start..at);
+        let is_nil = atom.eq_ignore_ascii_case(b"NIL");
+        self.push(if is_nil { Value::Nil } else { Value::Atom(atom) })?;
+        Ok(at)
+    }
+
+    /// Adds to the innermost list.
+    fn push(&mut self, value: Value) -> Result<(), Malformed> {
+        self.charge(COST)?;
+        self.open.last_mut().ok_or("an end without a list")?.push(value);
+        Ok(())
+    }
+
+    fn charge(&mut self, bytes: usize) -> Result<(), Malformed> {
+        self.room = self.room.checked_sub(bytes).ok_or(TOO_MUCH)?;
+        Ok(())
+    }
+}
+
+/// A response whose rest is for people to read, or `+`. There is no literal in
+/// it, whatever the text looks like.
+fn status_line(line: &Bytes) -> Option<Response> {
+    if line.starts_with(b"+ ") || &line[..] == b"+" {
+        return Some(Response::Continue);
+    }
+    let space = line.iter().position(|byte| *byte == b' ')?;
+    let text = String::from_utf8_lossy(&line[space + 1..]);
+    let (word, text) = text.split_once(' ').unwrap_or((&text, ""));
+    let kind = match word.to_ascii_uppercase().as_str() {
+        "OK" => Kind::Ok,
+        "NO" => Kind::No,
+        "BAD" => Kind::Bad,
+        "BYE" => Kind::Bye,
+        "PREAUTH" => Kind::PreAuth,
+        _ => return None,
+    };
+    let code = text.strip_prefix('[').and_then(|text| text.split_once(']'));
+    let (code, text) = code.unwrap_or(("", text));
+    let status = Status { kind, code: code.to_owned(), text: text.trim().to_owned() };
+    match line.slice(..space) {
+        tag if tag == "*" => Some(Response::Status(status)),
+        tag => Some(Response::Tagged(tag, status)),
+    }
+}
+
+/// `{5}` at the end of a line; in front of binary data it is `~{5}`.
+fn literal(rest: &[u8]) -> Option<u64> {
+    let rest = rest.strip_prefix(b"~").unwrap_or(rest);
+    number(rest.strip_prefix(b"{")?.strip_suffix(b"}")?).map(u64::from)
+}
+
+/// What every number of RFC 3501 is: at most 32 bits.
+fn number(digits: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(digits).ok()?;
+    text.parse().ok().filter(|_| !text.starts_with('+'))
+}
+
+/// Whether brackets behind this are part of the name.
+fn is_section(name: &[u8]) -> bool {
+    ["BODY", "BINARY", "BINARY.SIZE"].iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()))
+}
+
+/// The place itself, if a word can end there.
+fn end_of_word(line: &[u8], at: usize) -> Result<usize, Malformed> {
+    match line.get(at) {
+        None | Some(b' ' | b'(' | b')') => Ok(at),
+        Some(_) => Err("no blank between two words"),
+    }
+}
+
+/// Lists within lists.
+const MAX_DEPTH: usize = 16;
+
+/// What a value takes besides its text: twice its size, as a list grows.
+const COST: usize = 2 * size_of::<Value>();

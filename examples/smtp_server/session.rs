@@ -1,0 +1,387 @@
+//! The server: one task per connection, in it one [`Session`], and after
+//! STARTTLS a second.
+
+use crate::command::{Command, Reply};
+use crate::maildir::Maildir;
+use crate::serve;
+use asynchat::{Channel, Error, Terminator};
+use bytes::Bytes;
+use futures::SinkExt;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+/// What can be chosen on the command line.
+pub(crate) struct Config {
+    pub(crate) maildir: Maildir,
+    /// The most bytes a message may have, each line counted with its CR LF.
+    pub(crate) max_size: u64,
+    pub(crate) tls: TlsAcceptor,
+}
+
+/// Serves until `shutdown`, then lets every connection finish its mail.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    config: Config,
+    shutdown: impl Future<Output = ()>,
+) {
+    let config = Arc::new(config);
+    let connection = |socket: TcpStream, stopping| {
+        let config = Arc::clone(&config);
+        async move {
+            if let Ok(peer) = socket.peer_addr() {
+                // How one connection ends is no concern of the others.
+                let _ = connection(socket, peer.ip(), config, stopping).await;
+            }
+        }
+    };
+    serve::serve(listener, shutdown, connection).await;
+}
+
+/// Serves one connection until it is closed, or is to stop and takes too long.
+pub(crate) async fn connection<T>(
+    io: T,
+    peer: IpAddr,
+    config: Arc<Config>,
+    stopping: watch::Receiver<bool>,
+) -> Result<(), Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut stop = stopping.clone();
+    let too_late = async {
+        stopped(&mut stop).await;
+        sleep(GRACE).await;
+    };
+    tokio::select! {
+        ended = sessions(io, peer, config, stopping) => ended,
+        // What is being received is dropped with the session.
+        () = too_late => Ok(()),
+    }
+}
+
+/// A session, and one more if the peer goes over to TLS.
+async fn sessions<T>(
+    io: T,
+    peer: IpAddr,
+    config: Arc<Config>,
+    stopping: watch::Receiver<bool>,
+) -> Result<(), Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let channel = Channel::builder()
+        .max_length(MAX_LINE)
+        .encode_terminator(Terminator::crlf())
+        // The answers to a group of commands go out together (RFC 2920).
+        .corked(true)
+        .linger(LINGER)
+        .build(io);
+    let mut session = Session::new(channel, peer, Arc::clone(&config), stopping.clone());
+    session.answer("220 localhost ESMTP").await?;
+    if session.run().await? == Ended::Closed {
+        return Ok(());
+    }
+    session.answer("220 2.0.0 go ahead").await?;
+    let upgrade = session.channel.upgrade(|io| config.tls.accept(io));
+    let channel = timeout(PATIENCE, upgrade).await.map_err(io::Error::from)??;
+    // Nothing of what was said before counts any more (RFC 3207, section 4.2).
+    let mut session = Session::new(channel, peer, Arc::clone(&config), stopping);
+    session.is_secure = true;
+    session.run().await.map(drop)
+}
+
+/// The server's side of a dialogue, in the clear or within TLS.
+struct Session<T> {
+    channel: Channel<T>,
+    peer: IpAddr,
+    config: Arc<Config>,
+    stopping: watch::Receiver<bool>,
+    is_secure: bool,
+    hello: Option<Hello>,
+    /// The transaction, from MAIL on.
+    mail: Option<Envelope>,
+    /// How many commands and messages were refused since the last that was
+    /// stored.
+    refused: usize,
+}
+
+struct Hello {
+    name: String,
+    /// What it makes of the protocol, in the words of RFC 3848.
+    protocol: &'static str,
+}
+
+struct Envelope {
+    sender: String,
+    recipients: Vec<String>,
+}
+
+/// How a session has ended.
+#[derive(PartialEq)]
+enum Ended {
+    Closed,
+    /// Asked for TLS, which was not answered yet.
+    StartTls,
+}
+
+/// Why a session does not go on.
+enum Break {
+    /// This is the last answer.
+    Bye(Reply),
+    StartTls,
+    Lost(Error),
+}
+
+impl From<Error> for Break {
+    fn from(error: Error) -> Self {
+        Break::Lost(error)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
+    fn new(
+        channel: Channel<T>,
+        peer: IpAddr,
+        config: Arc<Config>,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        let (is_secure, hello, mail, refused) = (false, None, None, 0);
+        Session { channel, peer, config, stopping, is_secure, hello, mail, refused }
+    }
+
+    async fn run(&mut self) -> Result<Ended, Error> {
+        loop {
+            match self.step().await {
+                Ok(reply) if reply.starts_with('5') && self.refused == MAX_REFUSED => {
+                    self.answer("421 4.7.0 too many errors").await?;
+                    break;
+                }
+                Ok(reply) => {
+                    self.refused += usize::from(reply.starts_with('5'));
+                    self.answer(reply).await?;
+                }
+                Err(Break::Bye(reply)) => {
+                    self.answer(reply).await?;
+                    break;
+                }
+                Err(Break::StartTls) => return Ok(Ended::StartTls),
+                // It may still be reading.
+                Err(Break::Lost(Error::UnexpectedEof { .. })) => break,
+                Err(Break::Lost(error)) => return Err(error),
+            }
+        }
+        let closed = timeout(GRACE, self.channel.close_and_linger());
+        closed.await.map_err(io::Error::from)??;
+        Ok(Ended::Closed)
+    }
+
+    /// A command, and what to answer to it.
+    async fn step(&mut self) -> Result<Reply, Break> {
+        let line = tokio::select! {
+            // What has come is answered, and only then is it time to stop.
+            biased;
+            line = line(&mut self.channel, Terminator::line()) => line?,
+            () = stopped(&mut self.stopping), if self.mail.is_none() => {
+                return Err(Break::Bye("421 4.3.2 the server is stopping"));
+            }
+        };
+        // It is skipped through its end, be that CR LF or a bare LF.
+        let Some(line) = line else { return Ok(LINE_TOO_LONG) };
+        if self.channel.ended_by() != b"\r\n" {
+            // To others what is behind it may be the same line: it must not run.
+            return Err(Break::Bye("500 5.5.2 a line ends in CR LF"));
+        }
+        match Command::parse(&line) {
+            Ok(command) => self.execute(command).await,
+            Err(reply) => Ok(reply),
+        }
+    }
+
+    async fn execute(&mut self, command: Command<'_>) -> Result<Reply, Break> {
+        Ok(match (command, &mut self.mail) {
+            (Command::Quit, _) => return Err(Break::Bye("221 2.0.0 bye")),
+            (Command::Noop, _) => OK,
+            (Command::Help, _) => "214 2.0.0 see RFC 5321",
+            (Command::Vrfy, _) => "252 2.5.0 send it and see",
+            (Command::Rset, mail) => {
+                *mail = None;
+                OK
+            }
+            (Command::Helo(name), mail) => {
+                *mail = None;
+                self.hello = Some(Hello { name: name.to_owned(), protocol: "SMTP" });
+                "250 localhost"
+            }
+            (Command::Ehlo(name), mail) => {
+                *mail = None;
+                let protocol = if self.is_secure { "ESMTPS" } else { "ESMTP" };
+                self.hello = Some(Hello { name: name.to_owned(), protocol });
+                self.extensions().await?
+            }
+            (_, _) if self.hello.is_none() => "503 5.5.1 EHLO first, please",
+            (Command::StartTls, _) if self.is_secure => "503 5.5.1 this is TLS",
+            (Command::StartTls, _) if !self.channel.unread().is_empty() => {
+                // It came in the clear, and would be run as if it had not.
+                return Err(Break::Bye("554 5.5.1 nothing may be sent behind STARTTLS"));
+            }
+            (Command::StartTls, _) => return Err(Break::StartTls),
+            (Command::Mail(..), Some(_)) => "503 5.5.1 one mail after the other",
+            (Command::Mail(_, size), _) if size > self.config.max_size => TOO_LARGE,
+            (Command::Mail(sender, _), mail) => {
+                *mail = Some(Envelope { sender: sender.to_owned(), recipients: Vec::new() });
+                "250 2.1.0 OK"
+            }
+            (Command::Rcpt(_) | Command::Data, None) => "503 5.5.1 MAIL first, please",
+            (Command::Rcpt(_), Some(mail)) if mail.recipients.len() == MAX_RECIPIENTS => {
+                "452 4.5.3 too many recipients"
+            }
+            (Command::Rcpt(recipient), Some(mail)) => {
+                mail.recipients.push(recipient.to_owned());
+                "250 2.1.5 OK"
+            }
+            (Command::Data, Some(mail)) if mail.recipients.is_empty() => "554 5.5.1 for nobody?",
+            (Command::Data, _) => self.data().await?,
+        })
+    }
+
+    /// The answer to EHLO, but for its last line.
+    async fn extensions(&mut self) -> Result<Reply, Error> {
+        self.answer("250-localhost").await?;
+        self.answer("250-PIPELINING").await?;
+        self.answer(format!("250-SIZE {}", self.config.max_size)).await?;
+        self.answer("250-8BITMIME").await?;
+        if !self.is_secure {
+            self.answer("250-STARTTLS").await?;
+        }
+        self.answer("250-HELP").await?;
+        Ok("250 ENHANCEDSTATUSCODES")
+    }
+
+    /// Receives a message. Whatever is wrong with it is answered at its end.
+    async fn data(&mut self) -> Result<Reply, Break> {
+        let begun = match self.trace() {
+            Ok(trace) => self.config.maildir.begin(trace).await,
+            Err(error) => Err(error),
+        };
+        let mut message = Ok(match begun {
+            Ok(message) => message,
+            Err(error) => return Ok(not_stored(&error)),
+        });
+        self.answer("354 end with a dot").await?;
+        let mut size = 0;
+        loop {
+            let Some(line) = line(&mut self.channel, Terminator::crlf()).await? else {
+                message = message.and(Err(LINE_TOO_LONG));
+                continue;
+            };
+            if line == "." {
+                break;
+            }
+            let line = line.strip_prefix(b".").unwrap_or(&line);
+            size += line.len() as u64 + 2;
+            if let Ok(file) = &mut message {
+                if line.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+                    message = Err("550 5.6.0 a line ends in CR LF, and has neither in it");
+                } else if size > self.config.max_size {
+                    message = Err(TOO_LARGE);
+                } else if let Err(error) = file.write_line(line).await {
+                    message = Err(not_stored(&error));
+                }
+            }
+        }
+        self.mail = None;
+        Ok(match message {
+            Ok(message) => match message.deliver().await {
+                Ok(()) => {
+                    self.refused = 0;
+                    "250 2.0.0 stored"
+                }
+                Err(error) => not_stored(&error),
+            },
+            Err(reply) => reply,
+        })
+    }
+
+    /// What stands in front of a message: where it came from, and for whom
+    /// (RFC 5321, section 4.4).
+    fn trace(&self) -> io::Result<String> {
+        let mut trace = String::new();
+        if let Some(mail) = &self.mail {
+            trace += &format!("Return-Path: <{}>\n", mail.sender);
+            for recipient in &mail.recipients {
+                trace += &format!("Delivered-To: {recipient}\n");
+            }
+        }
+        if let Some(Hello { name, protocol }) = &self.hello {
+            let peer = match self.peer.to_canonical() {
+                IpAddr::V4(address) => format!("[{address}]"),
+                IpAddr::V6(address) => format!("[IPv6:{address}]"),
+            };
+            let date = OffsetDateTime::now_utc().format(&Rfc2822).map_err(io::Error::other)?;
+            trace += &format!("Received: from {name} ({peer})\n");
+            trace += &format!("\tby localhost with {protocol};\n\t{date}");
+        }
+        Ok(trace)
+    }
+
+    /// Queues a line. It is sent by what is awaited next, if there is room;
+    /// if not, the peer has to read first.
+    async fn answer(&mut self, line: impl Into<Bytes>) -> Result<(), Error> {
+        timeout(PATIENCE, self.channel.feed(line.into())).await.map_err(io::Error::from)?
+    }
+}
+
+/// The next line, or `None` for one that is too long, which is skipped.
+async fn line<T>(channel: &mut Channel<T>, terminator: Terminator) -> Result<Option<Bytes>, Break>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    match timeout(PATIENCE, channel.receive(terminator)).await {
+        Ok(Ok(line)) => Ok(Some(line)),
+        Ok(Err(Error::FrameTooLong { .. })) => Ok(None),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(Break::Bye("421 4.4.2 I have waited long enough")),
+    }
+}
+
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // Whoever is gone does not want anything served either.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+fn not_stored(error: &io::Error) -> Reply {
+    eprintln!("cannot store a message: {error}");
+    "451 4.3.0 cannot store it just now"
+}
+
+const OK: Reply = "250 2.0.0 OK";
+const LINE_TOO_LONG: Reply = "500 5.5.2 line too long";
+const TOO_LARGE: Reply = "552 5.3.4 message too large";
+
+/// Bytes of a line, its CR LF not counted. RFC 5321, section 4.5.3.1, wants 510
+/// of a command and 998 of text; some mailers do not fold their long lines.
+const MAX_LINE: usize = 2048;
+
+const MAX_RECIPIENTS: usize = 100;
+
+/// How many refusals are answered before the connection is given up.
+const MAX_REFUSED: usize = 20;
+
+/// How long to wait for a line, for room, or for a handshake (section 4.5.3.2).
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// How long a connection may take to finish.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How long to read on after the close.
+const LINGER: Duration = Duration::from_secs(1);

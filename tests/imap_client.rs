@@ -1,0 +1,1068 @@
+//! The example `imap_client`: dialogues cut in every way, servers that lie, and
+//! a real Dovecot.
+
+#![cfg(unix)] // Who may do what in a folder.
+
+#[allow(dead_code)] // `main` has no use here.
+#[path = "../examples/imap_client/main.rs"]
+mod imap_client;
+mod peers;
+
+use futures::FutureExt;
+use imap_client::client::{Client, Error};
+use imap_client::parse::Value;
+use imap_client::run;
+use peers::Server;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use std::io::Cursor;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, DuplexStream, duplex,
+};
+use tokio::net::TcpStream;
+use tokio::task::yield_now;
+use tokio::time::timeout;
+
+/// A guard against hanging; nothing here waits for the time to pass.
+async fn within<F: Future>(future: F) -> F::Output {
+    timeout(Duration::from_secs(60), future).await.expect("the client hangs")
+}
+
+/// Runs one command, given in words, and tells what came of it.
+async fn perform<T>(client: &mut Client<T>, command: &str) -> String
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    attempt(client, command).await.unwrap_or_else(|e| format!("error: {e}"))
+}
+
+async fn attempt<T>(client: &mut Client<T>, command: &str) -> Result<String, Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let words: Vec<&str> = command.split('|').collect();
+    let result = match words[..] {
+        ["login", user, password] => format!("{:?}", client.login(user, password).await?),
+        ["list", pattern] => format!("{:?}", client.list(pattern).await?),
+        ["select", mailbox] => format!("{:?}", client.select(mailbox).await?),
+        ["examine", mailbox] => format!("{:?}", client.examine(mailbox).await?),
+        ["create", mailbox] => format!("{:?}", client.create(mailbox).await?),
+        ["search", criteria] => format!("{:?}", client.search(criteria).await?),
+        ["fetch", set, items] => format!("{:?}", client.fetch(set, items).await?),
+        ["store", set, flag] => format!("{:?}", client.store(set, "+FLAGS", &[flag]).await?),
+        ["fetch_to", number] => {
+            // One that wants to be flushed.
+            let (mut to, mut progress) = (BufWriter::new(Vec::new()), Vec::new());
+            let number = number.parse().unwrap();
+            let length = client.fetch_to(number, &mut to, |done, all| progress.push((done, all)));
+            let length = length.await?;
+            // How many pieces there are depends on the cut.
+            assert!(progress.is_sorted() && progress.iter().all(|(_, all)| *all == length));
+            assert!(progress.last().is_none_or(|last| *last == (length, length)));
+            format!("{length} {:?}", String::from_utf8_lossy(to.get_ref()))
+        }
+        ["append", mailbox, message] => {
+            let length = message.len() as u64;
+            let message = Cursor::new(message.to_owned());
+            format!("{:?}", client.append(mailbox, length, message).await?)
+        }
+        ["idle", count] => {
+            let mut events = Vec::new();
+            let mut idle = client.idle().await?;
+            for _ in 0..count.parse().unwrap() {
+                events.push(idle.next().await?);
+            }
+            idle.done().await?;
+            format!("{events:?}")
+        }
+        // What the last command was told besides.
+        ["besides"] => format!("{:?} {:?}", client.unasked, client.notices),
+        _ => panic!("{command}"),
+    };
+    Ok(result)
+}
+
+/// A call: the command; what is sent for it and answered, in turn; and what
+/// comes of it.
+type Call = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
+/// What an answer may take in the dialogues.
+const MAX_ANSWER: usize = 20_000;
+
+const HELLO: &str = "* OK hello\r\n";
+
+const DIALOGUES: &[(&str, &[Call])] = &[
+    (
+        "login, with what the server offers before and after",
+        &[
+            (
+                "login|ann|secret",
+                &[
+                    ("A1 CAPABILITY\r\n", "* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\nA1 OK\r\n"),
+                    ("A2 LOGIN \"ann\" \"secret\"\r\n", "* OK [ALERT] hi\r\nA2 OK in\r\n"),
+                    ("A3 CAPABILITY\r\n", "* CAPABILITY IMAP4rev1 LITERAL+\r\nA3 OK done\r\n"),
+                ],
+                "()",
+            ),
+            ("append|x|abc", &[("A4 APPEND \"x\" {3+}\r\nabc\r\n", "A4 OK\r\n")], "()"),
+        ],
+    ),
+    (
+        "a wrong password, and another try",
+        &[
+            (
+                "login|ann|wrong",
+                &[
+                    ("A1 CAPABILITY\r\n", "* CAPABILITY IMAP4rev1\r\nA1 OK\r\n"),
+                    ("A2 LOGIN \"ann\" \"wrong\"\r\n", "A2 NO [AUTHENTICATIONFAILED] no {5}\r\n"),
+                ],
+                "error: the server refuses: \"no {5}\"",
+            ),
+            (
+                "login|ann|secret",
+                &[
+                    ("A3 CAPABILITY\r\n", "* CAPABILITY IMAP4rev1\r\nA3 OK\r\n"),
+                    ("A4 LOGIN \"ann\" \"secret\"\r\n", "A4 OK\r\n"),
+                    ("A5 CAPABILITY\r\n", "* capability imap4rev1 literal+\r\nA5 ok\r\n"),
+                ],
+                "()",
+            ),
+            ("append|x|abc", &[("A6 APPEND \"x\" {3+}\r\nabc\r\n", "A6 OK\r\n")], "()"),
+        ],
+    ),
+    (
+        "no login where it is disabled",
+        &[(
+            "login|ann|secret",
+            &[("A1 CAPABILITY\r\n", "* CAPABILITY IMAP4rev1 LoginDisabled\r\nA1 OK\r\n")],
+            "error: no login on this connection, try TLS",
+        )],
+    ),
+    (
+        "quotes are escaped, and what cannot be quoted is a literal that waits",
+        &[
+            (
+                "login|a\"b\\|c\r\nA9 LOGOUT\r\n",
+                &[
+                    ("A1 CAPABILITY\r\n", "* CAPABILITY IMAP4rev1\r\nA1 OK\r\n"),
+                    ("A2 LOGIN \"a\\\"b\\\\\" {14}\r\n", "* 1 RECENT\r\n+ go on {7}\r\n"),
+                    ("c\r\nA9 LOGOUT\r\n\r\n", "A2 OK\r\n"),
+                    ("A3 CAPABILITY\r\n", "* CAPABILITY IMAP4rev1\r\nA3 OK\r\n"),
+                ],
+                "()",
+            ),
+            (
+                "list|Entw\u{fc}rfe",
+                &[("A4 LIST \"\" {9}\r\n", "+\r\n"), ("Entw\u{fc}rfe\r\n", "A4 BAD 8 bits\r\n")],
+                "error: the server refuses: \"8 bits\"",
+            ),
+            (
+                "create|\u{1}",
+                &[("A5 CREATE {1}\r\n", "A5 NO never\r\n")],
+                "error: the server refuses: \"never\"",
+            ),
+            ("create|", &[("A6 CREATE \"\"\r\n", "A6 OK\r\n")], "()"),
+        ],
+    ),
+    (
+        "what cannot be sent is not",
+        &[
+            ("create|a\0b", &[], "error: NUL cannot be sent"),
+            ("login|a\0b|c", &[("A1 CAPABILITY\r\n", "A1 OK\r\n")], "error: NUL cannot be sent"),
+            ("search|ALL\r\nA2 LOGOUT", &[], "error: a character that cannot be sent there"),
+            ("search|SUBJECT {3+}", &[], "error: a character that cannot be sent there"),
+            ("search|FROM \u{fc}", &[], "error: a character that cannot be sent there"),
+            ("fetch|1\n|FLAGS", &[], "error: a character that cannot be sent there"),
+            ("store|1|\\Seen\r", &[], "error: a character that cannot be sent there"),
+            ("search|UNSEEN", &[("A2 SEARCH UNSEEN\r\n", "* SEARCH\r\nA2 OK\r\n")], "[]"),
+        ],
+    ),
+    (
+        "mailboxes, with names in every form",
+        &[(
+            "list|*",
+            &[(
+                "A1 LIST \"\" \"*\"\r\n",
+                "* LIST (\\HasNoChildren) \".\" INBOX\r\n\
+                 * list () NIL \"a \\\"b\\\" \\\\ {5}\"\r\n\
+                 * LIST (\\Noselect $x) \"/\" {12}\r\nc\r\nA1 OK\r\n\"(\r\n\
+                 * LIST () \"/\" [Gmail]/~x]\r\n\
+                 A1 OK done\r\n",
+            )],
+            r#"[Mailbox { name: "INBOX", flags: ["\\HasNoChildren"] }, Mailbox { name: "a \"b\" \\ {5}", flags: [] }, Mailbox { name: "c\r\nA1 OK\r\n\"(", flags: ["\\Noselect", "$x"] }, Mailbox { name: "[Gmail]/~x]", flags: [] }]"#,
+        )],
+    ),
+    (
+        "notices are for people, whatever they look like",
+        &[
+            (
+                "select|x",
+                &[(
+                    "A1 SELECT \"x\"\r\n",
+                    "* FLAGS (\\Seen \\*)\r\n* 3 EXISTS\r\n* OK [UIDNEXT 4] next {5}\r\n\
+                     * NO (\"what {99999999999}\r\n* OK\r\n* BAD [\r\nA1 OK [READ-WRITE] {3}\r\n",
+                )],
+                "Selected { exists: 3, is_read_only: false }",
+            ),
+            (
+                "besides",
+                &[],
+                r#"[[Atom(b"FLAGS"), List([Atom(b"\\Seen"), Atom(b"\\*")])]] [Status { kind: Ok, code: "UIDNEXT 4", text: "next {5}" }, Status { kind: No, code: "", text: "(\"what {99999999999}" }, Status { kind: Ok, code: "", text: "" }, Status { kind: Bad, code: "", text: "[" }]"#,
+            ),
+            (
+                "examine|y",
+                &[("A2 EXAMINE \"y\"\r\n", "* 0 EXISTS\r\nA2 OK [read-only]\r\n")],
+                "Selected { exists: 0, is_read_only: true }",
+            ),
+        ],
+    ),
+    (
+        "what happens meanwhile is kept, and no error",
+        &[
+            (
+                "search|SEEN",
+                &[(
+                    "A1 SEARCH SEEN\r\n",
+                    "* 2 EXPUNGE\r\n* SEARCH 1 2\r\n* 9 EXISTS\r\n* 1 FETCH (FLAGS ())\r\n\
+                     * SEARCH 4294967295\r\n* UNHEARD (of {2}\r\n)) NIL)\r\nA1 OK\r\n",
+                )],
+                "[1, 2, 4294967295]",
+            ),
+            (
+                "besides",
+                &[],
+                r#"[[Atom(b"2"), Atom(b"EXPUNGE")], [Atom(b"9"), Atom(b"EXISTS")], [Atom(b"1"), Atom(b"FETCH"), List([Atom(b"FLAGS"), List([])])], [Atom(b"UNHEARD"), List([Atom(b"of"), String(b"))"), Nil])]] []"#,
+            ),
+            ("search|NEW", &[("A2 SEARCH NEW\r\n", "* SEARCH\r\nA2 OK\r\n")], "[]"),
+            ("besides", &[], "[] []"),
+        ],
+    ),
+    (
+        "messages, with literals in the middle of everything",
+        &[(
+            "fetch|1:2|ALL",
+            &[(
+                "A1 FETCH 1:2 ALL\r\n",
+                "* 1 FETCH (FLAGS (\\Seen) ENVELOPE (NIL {3}\r\na\r\n((NIL \"x\" {1}\r\ny)(nil))) \
+                 BODY[] {4}\r\n)\r\n()\r\n\
+                 * 2 FETCH (BODY[HEADER.FIELDS (\"TO X\" FROM)]<0> {0}\r\n BINARY[1.2] ~{2}\r\n\
+                 \0\n X[ \"\")\r\nA1 OK\r\n",
+            )],
+            r#"[Fetched { number: 1, items: [("FLAGS", List([Atom(b"\\Seen")])), ("ENVELOPE", List([Nil, String(b"a\r\n"), List([List([Nil, String(b"x"), String(b"y")]), List([Nil])])])), ("BODY[]", String(b")\r\n("))] }, Fetched { number: 2, items: [("BODY[HEADER.FIELDS (\"TO X\" FROM)]<0>", String(b"")), ("BINARY[1.2]", String(b"\0\n")), ("X[", String(b""))] }]"#,
+        )],
+    ),
+    (
+        "a message on its way to a file, among others",
+        &[
+            (
+                "fetch_to|2",
+                &[(
+                    "A1 FETCH 2 BODY.PEEK[]\r\n",
+                    "* 1 FETCH (BODY[] {3}\r\none)\r\n* 2 FETCH (FLAGS ())\r\n\
+                     * 2 FETCH (X {1}\r\nx BODY[] {10}\r\n1\r\n2 {3}\r\n UID 7)\r\n\
+                     * 2 FETCH (BODY[] {5}\r\nagain)\r\n* 3 EXISTS\r\nA1 OK\r\n",
+                )],
+                r#"10 "1\r\n2 {3}\r\n""#,
+            ),
+            ("besides", &[], r#"[[Atom(b"3"), Atom(b"EXISTS")]] []"#),
+            (
+                "fetch_to|3",
+                &[("A2 FETCH 3 BODY.PEEK[]\r\n", "* 3 FETCH (body[] {0}\r\n)\r\nA2 OK\r\n")],
+                r#"0 """#,
+            ),
+            (
+                "fetch_to|4",
+                &[("A3 FETCH 4 BODY.PEEK[]\r\n", "* 4 FETCH (BODY[] \"in quotes\")\r\nA3 OK\r\n")],
+                r#"9 "in quotes""#,
+            ),
+            (
+                "fetch_to|5",
+                &[("A4 FETCH 5 BODY.PEEK[]\r\n", "* 5 FETCH (BODY[] NIL)\r\nA4 OK\r\n")],
+                "error: the server makes no sense: no message",
+            ),
+            (
+                "fetch_to|6",
+                &[("A5 FETCH 6 BODY.PEEK[]\r\n", "A5 NO gone\r\n")],
+                "error: the server refuses: \"gone\"",
+            ),
+        ],
+    ),
+    (
+        "flags",
+        &[(
+            "store|1|\\Seen",
+            &[(
+                "A1 STORE 1 +FLAGS (\\Seen)\r\n",
+                "* 1 FETCH (FLAGS (\\Seen $x))\r\n* 1 FETCH (ODD)\r\nA1 OK\r\n",
+            )],
+            r#"[Fetched { number: 1, items: [("FLAGS", List([Atom(b"\\Seen"), Atom(b"$x")]))] }]"#,
+        )],
+    ),
+    (
+        "a message is sent when the server agrees",
+        &[
+            (
+                "append|x|A\r\nB",
+                &[
+                    ("A1 APPEND \"x\" {4}\r\n", "* 1 EXPUNGE\r\n+ go\r\n"),
+                    ("A\r\nB\r\n", "* 5 EXISTS\r\nA1 OK [APPENDUID 1 2] done\r\n"),
+                ],
+                "()",
+            ),
+            (
+                "append|full|A\r\nB",
+                &[("A2 APPEND \"full\" {4}\r\n", "* 1 RECENT\r\nA2 NO [TRYCREATE] no\r\n")],
+                "error: the server refuses: \"no\"",
+            ),
+            (
+                "append|x|",
+                &[("A3 APPEND \"x\" {0}\r\n", "+ \r\n"), ("\r\n", "A3 BAD empty\r\n")],
+                "error: the server refuses: \"empty\"",
+            ),
+        ],
+    ),
+    (
+        "idling",
+        &[
+            (
+                "idle|3",
+                &[
+                    (
+                        "A1 IDLE\r\n",
+                        "* 1 RECENT\r\n+ idling\r\n* OK Still here\r\n* 4 EXISTS\r\n\
+                         * 4 FETCH (BODY[] {2}\r\n\r\n)\r\n",
+                    ),
+                    ("DONE\r\n", "* 5 EXISTS\r\nA1 OK\r\n"),
+                ],
+                r#"[[Atom(b"1"), Atom(b"RECENT")], [Atom(b"4"), Atom(b"EXISTS")], [Atom(b"4"), Atom(b"FETCH"), List([Atom(b"BODY[]"), String(b"\r\n")])]]"#,
+            ),
+            ("besides", &[], r#"[[Atom(b"5"), Atom(b"EXISTS")]] []"#),
+            (
+                "idle|1",
+                &[("A2 IDLE\r\n", "A2 NO never\r\n")],
+                "error: the server refuses: \"never\"",
+            ),
+            ("search|OLD", &[("A3 SEARCH OLD\r\n", "A3 OK\r\n")], "[]"),
+        ],
+    ),
+];
+
+/// Plays a dialogue whose every read has at most `cut` bytes.
+async fn play(name: &str, calls: &'static [Call], cut: usize) {
+    let (io, mut server) = duplex(cut);
+    let server = tokio::spawn(async move {
+        server.write_all(HELLO.as_bytes()).await.unwrap();
+        for (sent, answer) in calls.iter().flat_map(|(_, turns, _)| *turns) {
+            let mut got = vec![0; sent.len()];
+            server.read_exact(&mut got).await.unwrap();
+            assert_eq!(String::from_utf8_lossy(&got), *sent);
+            server.write_all(answer.as_bytes()).await.unwrap();
+        }
+        let mut rest = String::new();
+        server.read_to_string(&mut rest).await.unwrap();
+        assert_eq!(rest, "");
+    });
+    let mut client = within(Client::connect(io, MAX_ANSWER)).await.unwrap();
+    for (command, _, result) in calls {
+        let came_of_it = within(perform(&mut client, command)).await;
+        assert_eq!(came_of_it, *result, "{name}: {command:?}, cut at {cut}");
+    }
+    drop(client);
+    within(server).await.unwrap_or_else(|e| panic!("{name}, cut at {cut}: {e}"));
+}
+
+#[tokio::test]
+async fn cut_anywhere_it_means_the_same() {
+    for (name, calls) in DIALOGUES {
+        for cut in [1, 2, 3, 5, 7, 64 * 1024] {
+            play(name, calls, cut).await;
+        }
+    }
+}
+
+const BROKEN: &str = "error: the connection is broken by an earlier command";
+
+/// A client that is greeted, and whose server has answered before it was asked.
+async fn with_answer(answer: impl AsRef<[u8]>) -> (Client<DuplexStream>, DuplexStream) {
+    let (io, mut server) = duplex(1 << 20);
+    server.write_all(HELLO.as_bytes()).await.unwrap();
+    server.write_all(answer.as_ref()).await.unwrap();
+    (within(Client::connect(io, MAX_ANSWER)).await.unwrap(), server)
+}
+
+/// Everything the server says in a dialogue.
+fn answers(calls: &[Call]) -> String {
+    calls.iter().flat_map(|(_, turns, _)| *turns).map(|(_, answer)| *answer).collect()
+}
+
+/// Performs what is answered whole, and gives the first command that is not.
+async fn perform_until(
+    client: &mut Client<DuplexStream>,
+    calls: &'static [Call],
+    mut said: usize,
+) -> &'static str {
+    for (command, turns, result) in calls {
+        let length = turns.iter().map(|(_, answer)| answer.len()).sum::<usize>();
+        if said < length {
+            return command;
+        }
+        said -= length;
+        assert_eq!(within(perform(client, command)).await, *result);
+    }
+    panic!("everything is answered");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_halfway_is_an_error() {
+    for at in 0..HELLO.len() {
+        let (io, mut server) = duplex(64);
+        server.write_all(&HELLO.as_bytes()[..at]).await.unwrap();
+        drop(server);
+        let greeted = within(Client::connect(io, MAX_ANSWER)).await;
+        assert!(matches!(greeted, Err(Error::Channel(asynchat::Error::UnexpectedEof { .. }))));
+    }
+    for (name, calls) in DIALOGUES {
+        let answers = answers(calls);
+        for at in 0..answers.len() {
+            let (mut client, mut server) = with_answer(&answers[..at]).await;
+            server.shutdown().await.unwrap();
+            let command = perform_until(&mut client, calls, at).await;
+            let came_of_it = within(perform(&mut client, command)).await;
+            let place = format!("{name}: {command:?}, {at} bytes of the answers");
+            assert!(came_of_it.starts_with("error: input ended"), "{place}: {came_of_it}");
+            assert_eq!(within(perform(&mut client, "search|X")).await, BROKEN, "{place}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_command_dropped_halfway_breaks_the_connection() {
+    for (name, calls) in DIALOGUES {
+        let answers = answers(calls);
+        for at in 0..answers.len() {
+            let (mut client, mut server) = with_answer(&answers[..at]).await;
+            let command = perform_until(&mut client, calls, at).await;
+            let place = format!("{name}: {command:?}, {at} bytes of the answers");
+            // Until it waits for the server, and not for its turn.
+            yield_now().await;
+            assert_eq!(perform(&mut client, command).now_or_never(), None, "{place}");
+            // The rest comes when nobody waits for it any more.
+            server.write_all(&answers.as_bytes()[at..]).await.unwrap();
+            assert_eq!(within(perform(&mut client, "search|X")).await, BROKEN, "{place}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn waiting_for_events_can_be_given_up_at_every_byte() {
+    let events =
+        "* 4 EXISTS\r\n* OK (\r\n* 4 FETCH (X {4}\r\n\r\n({ (({1}\r\n))))\r\n* 5 EXISTS\r\n";
+    let (mut client, mut server) = with_answer("+ idling\r\n").await;
+    let mut idle = within(client.idle()).await.unwrap();
+    let mut seen = Vec::new();
+    for byte in events.bytes() {
+        server.write_all(&[byte]).await.unwrap();
+        yield_now().await;
+        // The future is dropped, finished or not.
+        if let Some(event) = idle.next().now_or_never() {
+            seen.push(event.unwrap());
+        }
+    }
+    server.write_all(b"A1 OK\r\n").await.unwrap();
+    within(idle.done()).await.unwrap();
+    let seen: Vec<String> = seen.iter().map(|event| format!("{event:?}")).collect();
+    let exists = |n| format!("[Atom(b\"{n}\"), Atom(b\"EXISTS\")]");
+    let fetch = "[Atom(b\"4\"), Atom(b\"FETCH\"), \
+                 List([Atom(b\"X\"), String(b\"\\r\\n({\"), List([List([String(b\")\")])])])]";
+    assert_eq!(seen, [exists(4), fetch.to_owned(), exists(5)]);
+}
+
+/// Many answers, and endless events, cost no more than one does.
+#[tokio::test]
+async fn the_limit_is_for_one_answer_and_for_one_event() {
+    let answer = |tag| format!("* SEARCH{}\r\nA{tag} OK\r\n", " 1".repeat(100));
+    let (mut client, _server) = with_answer((1..=100).map(answer).collect::<String>()).await;
+    for _ in 0..100 {
+        assert_eq!(within(client.search("ALL")).await.unwrap().len(), 100);
+    }
+    let (mut client, mut server) = with_answer("+ idling\r\n").await;
+    let event = "* OK still here\r\n* 4 EXISTS\r\n* X (a b c)\r\n".repeat(1000);
+    server.write_all(event.as_bytes()).await.unwrap();
+    let mut idle = within(client.idle()).await.unwrap();
+    for _ in 0..2000 {
+        within(idle.next()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn answers_that_make_no_sense_break_the_connection() {
+    let fits = "*".repeat(8_000);
+    let deep = |n: usize| format!("* X {}{}\r\nA1 OK\r\n", "(".repeat(n), ")".repeat(n));
+    let bad = |line: &str| format!("{line}\r\nA1 OK\r\n");
+    let word = "a bad character";
+    let quoted = "a bad quoted string";
+    let too_much = "too much for one answer";
+    for (name, command, answer, error) in [
+        ("garbage", "search|X", bad("\u{1}\u{2}"), "no response"),
+        ("an empty line", "search|X", bad(""), "no response"),
+        ("a star alone", "search|X", bad("*"), "no response"),
+        ("a bare LF", "search|X", "* X\nA1 OK\r\n".into(), word),
+        ("a bare LF at the end", "search|X", "A1 OK\n".into(), "input ended"),
+        ("a bare CR", "search|X", bad("* X \r"), word),
+        ("a NUL", "search|X", bad("* X a\0"), word),
+        ("the end of another command", "search|X", "A2 OK\r\n".into(), "the end of another"),
+        ("a tag in lower case", "search|X", "a1 OK\r\n".into(), "the end of another"),
+        ("a tag without a word", "search|X", "A1\r\n".into(), "no response"),
+        ("a tag with data", "search|X", "A1 SEARCH 1\r\n".into(), "no response"),
+        ("consent to nothing", "search|X", "+ go\r\nA1 OK\r\n".into(), "consent to nothing"),
+        ("consent twice", "append|x|a", "+ go\r\n+ go\r\nA1 OK\r\n".into(), "consent to nothing"),
+        ("done without the message", "append|x|a", "A1 OK\r\n".into(), "an incomplete command"),
+        ("idling is over at once", "idle|1", "A1 OK\r\n".into(), "an incomplete command"),
+        ("idling is over unasked", "idle|1", "+\r\nA1 OK\r\n".into(), "the end of idling"),
+        ("goodbye", "search|X", "* BYE bored {5}\r\nA1 OK\r\n".into(), "goodbye: \"bored {5}\""),
+        ("goodbye while idling", "idle|1", "+\r\n* BYE\r\n".into(), "goodbye: \"\""),
+        ("the deepest list", "search|X", deep(16), ""),
+        ("lists too deep", "search|X", deep(17), "lists nested too deeply"),
+        ("lists much too deep", "search|X", format!("* {}", "(".repeat(9_000)), "input ended"),
+        ("lists much too deep", "search|X", bad(&"* (".repeat(50)), "lists nested too deeply"),
+        ("a list without an end", "search|X", bad("* X (a"), "a list without an end"),
+        ("an end without a list", "search|X", bad("* X a)"), "an end without a list"),
+        ("an end without a list", "search|X", bad("* X a) (b"), "an end without a list"),
+        ("quotes without an end", "search|X", bad("* X \"a"), quoted),
+        ("quotes with half an escape", "search|X", bad("* X \"a\\"), quoted),
+        ("quotes with a bad escape", "search|X", bad("* X \"a\\n\""), quoted),
+        ("quotes with a NUL", "search|X", bad("* X \"\0\""), quoted),
+        ("quotes with a CR", "search|X", bad("* X \"\r\""), quoted),
+        ("quotes with a LF", "search|X", bad("* X \"\n\""), quoted),
+        ("quotes behind quotes", "search|X", bad("* X \"a\"\"b\""), "no blank between"),
+        ("a literal behind quotes", "search|X", bad("* X \"a\"{1}\r\nx"), "no blank between"),
+        ("quotes in a word", "search|X", bad("* X a\"b\""), word),
+        ("a literal in a word", "search|X", bad("* X a{1}\r\nx"), word),
+        ("a literal in the middle", "search|X", bad("* X {1} a"), word),
+        ("a literal without a number", "search|X", bad("* X {}"), word),
+        ("a literal with a sign", "search|X", bad("* X {+1}"), word),
+        ("a literal of less than nothing", "search|X", bad("* X {-1}"), word),
+        ("a literal that does not wait", "search|X", bad("* X {1+}"), word),
+        ("a literal without an end", "search|X", bad("* X {1"), word),
+        ("a literal in another base", "search|X", bad("* X {0x1}"), word),
+        ("a literal of 99999999999", "search|X", "* X {99999999999}\r\n".into(), word),
+        ("a literal of 2^63", "search|X", "* X {9223372036854775808}\r\n".into(), word),
+        ("a literal of 2^64 + 1", "search|X", "* X {18446744073709551617}\r\n".into(), word),
+        ("a literal of 4 GiB - 1", "search|X", "* X {4294967295}\r\n".into(), too_much),
+        ("binary, 4 GiB - 1", "search|X", "* X ~{4294967295}\r\n".into(), too_much),
+        ("another part, 4 GiB - 1", "fetch_to|1", "* 1 FETCH (X {4294967295}\r\n".into(), too_much),
+        (
+            "another message, 4 GiB - 1",
+            "fetch_to|1",
+            "* 2 FETCH (BODY[] {4294967295}\r\n".into(),
+            too_much,
+        ),
+        (
+            "the message once more, 4 GiB - 1",
+            "fetch_to|1",
+            "* 1 FETCH (BODY[] {1}\r\nx BODY[] {4294967295}\r\n".into(),
+            too_much,
+        ),
+        (
+            "no message",
+            "fetch_to|1",
+            "* 2 FETCH (BODY[] {1}\r\nx)\r\nA1 OK\r\n".into(),
+            "no message",
+        ),
+        ("a section without an end", "search|X", bad("* 1 FETCH (BODY[HEADER"), "a section"),
+        ("half a message", "fetch_to|1", "* 1 FETCH (BODY[] {5}\r\nab".into(), "input ended"),
+        ("a line that fits", "search|X", format!("* X {fits}{fits}\r\nA1 OK\r\n"), ""),
+        ("a line too long", "search|X", format!("* X {fits}{fits}{fits}\r\nA1 OK\r\n"), too_much),
+        ("a line too long, without an end", "search|X", fits.repeat(3), too_much),
+        (
+            "literals that fit",
+            "search|X",
+            bad(&format!("* X{}", " {8000}\r\n".to_owned() + &fits)),
+            "",
+        ),
+        (
+            "literals too long in sum",
+            "search|X",
+            bad(&format!("* X{}", (" {8000}\r\n".to_owned() + &fits).repeat(3))),
+            too_much,
+        ),
+        ("too many small values", "search|X", bad(&format!("* X{}", "()".repeat(300))), too_much),
+        (
+            "too many empty literals",
+            "search|X",
+            bad(&format!("* X{}", " {0}\r\n".repeat(300))),
+            too_much,
+        ),
+        ("too many responses", "search|X", bad(&"* 1 EXISTS\r\n".repeat(300)), too_much),
+        ("too many notices", "search|X", bad(&"* OK\r\n".repeat(300)), too_much),
+    ] {
+        let (mut client, mut server) = with_answer(answer).await;
+        server.shutdown().await.unwrap();
+        let came_of_it = within(perform(&mut client, command)).await;
+        let failed = came_of_it.starts_with("error: ");
+        assert!(failed != error.is_empty() && came_of_it.contains(error), "{name}: {came_of_it}");
+        if failed && name != "no message" {
+            assert_eq!(within(perform(&mut client, "search|X")).await, BROKEN, "{name}");
+        }
+    }
+}
+
+const TOKENS: &[&str] = &[
+    "* ",
+    "A1 OK",
+    "A1 NO [",
+    "+",
+    "* BYE",
+    "\r\n",
+    "(",
+    ")",
+    "[",
+    "]",
+    "\"",
+    "\\",
+    " ",
+    "{",
+    "}",
+    "{0}\r\n",
+    "~{3}\r\n",
+    "NIL",
+    "1",
+    "x",
+    "BODY[",
+    "FETCH (",
+    "* 1 FETCH (BODY[] {3}\r\n",
+    "\0",
+    "\n",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Whatever the server says: no panic, and the same for every cut.
+    #[test]
+    fn anything_may_come(said in vec(select(TOKENS), 0..20), cut in 1..8usize) {
+        let said = said.concat();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let result = |cut, command| {
+            let said = HELLO.to_owned() + &said + "\r\nA1 OK\r\n";
+            runtime.block_on(async move {
+                let (io, server) = duplex(cut);
+                let (mut theirs, mut ours) = tokio::io::split(server);
+                tokio::spawn(async move { theirs.read_to_end(&mut Vec::new()).await });
+                tokio::spawn(async move {
+                    // The client may have heard enough before.
+                    let _ = ours.write_all(said.as_bytes()).await;
+                    let _ = ours.shutdown().await;
+                });
+                let mut client = within(Client::connect(io, MAX_ANSWER)).await.unwrap();
+                let result = within(perform(&mut client, command)).await;
+                result + &within(perform(&mut client, "besides")).await
+            })
+        };
+        for command in ["search|X", "fetch_to|1"] {
+            prop_assert_eq!(result(cut, command), result(1024, command));
+        }
+    }
+}
+
+#[tokio::test]
+async fn greetings_that_are_none_are_refused() {
+    for (name, greeting, error) in [
+        ("a refusal", "* BYE go away\r\n", "the server says goodbye: \"go away\""),
+        ("data", "* 1 EXISTS\r\n", "the server makes no sense: no greeting"),
+        ("a no", "* NO\r\n", "the server makes no sense: no greeting"),
+        ("the end of a command", "A1 OK\r\n", "the server makes no sense: no greeting"),
+        ("consent", "+ OK\r\n", "the server makes no sense: no greeting"),
+        ("another protocol", "220 ESMTP\r\n", "the server makes no sense: no response"),
+    ] {
+        let (io, mut server) = duplex(64);
+        server.write_all(greeting.as_bytes()).await.unwrap();
+        let e = within(Client::connect(io, MAX_ANSWER)).await.err().unwrap();
+        assert_eq!(e.to_string(), error, "{name}");
+    }
+}
+
+/// What was said in the clear, by whomever, counts for nothing under TLS.
+#[tokio::test]
+async fn nothing_goes_over_to_tls() {
+    let unread = "unread input before the upgrade";
+    for (name, script, result) in [
+        ("consent", "* OK hello\r\nA1 OK go\r\n", ""),
+        ("consent with data", "* OK hello\r\n* CAPABILITY LITERAL+\r\nA1 OK go\r\n", ""),
+        ("an answer behind it", "* OK hello\r\nA1 OK go\r\nA1 OK in\r\n", unread),
+        ("data behind it", "* OK hello\r\nA1 OK go\r\n* CAPABILITY LITERAL+\r\n", unread),
+        ("half a line behind it", "* OK hello\r\nA1 OK go\r\n*", unread),
+        ("no consent", "* OK hello\r\nA1 NO sorry\r\n", "the server refuses: \"sorry\""),
+        (
+            "in already",
+            "* PREAUTH hello\r\nA1 OK go\r\n",
+            "the server makes no sense: authenticated before TLS",
+        ),
+        (
+            "the end of another",
+            "* OK hello\r\nA2 OK go\r\n",
+            "the server makes no sense: the end of",
+        ),
+        ("goodbye", "* OK hello\r\n* BYE no\r\nA1 OK go\r\n", "the server says goodbye: \"no\""),
+        ("the end of input", "* OK hello\r\nA1 OK g", "input ended"),
+    ] {
+        let (io, mut server) = duplex(1024);
+        server.write_all(script.as_bytes()).await.unwrap();
+        let mut client = within(Client::connect(io, MAX_ANSWER)).await.unwrap();
+        client.capabilities = vec!["LITERAL+".into()];
+        if name == "the end of input" {
+            server.shutdown().await.unwrap();
+        }
+        match within(client.start_tls(|io| async { Ok(io) })).await {
+            Err(e) => {
+                assert!(e.to_string().starts_with(result) && !result.is_empty(), "{name}: {e}")
+            }
+            Ok(mut client) => {
+                assert_eq!(result, "", "{name}");
+                assert!(client.capabilities.is_empty() && client.unasked.is_empty(), "{name}");
+                server.write_all(b"* CAPABILITY LOGINDISABLED\r\nA1 OK\r\n").await.unwrap();
+                let login = within(perform(&mut client, "login|a|b")).await;
+                assert_eq!(login, "error: no login on this connection, try TLS", "{name}");
+                let mut sent = [0; 40];
+                let n = server.read(&mut sent).await.unwrap();
+                assert_eq!(&sent[..n], b"A1 STARTTLS\r\nA1 CAPABILITY\r\n", "{name}");
+            }
+        }
+    }
+}
+
+/// The end of the command cannot pass for the end of the message.
+#[tokio::test]
+async fn a_message_shorter_than_announced_is_never_whole() {
+    let (mut client, mut server) = with_answer("+ go\r\n").await;
+    let e = within(client.append("x", 10, Cursor::new("short"))).await.unwrap_err();
+    assert_eq!(e.to_string(), "producer failed");
+    assert_eq!(within(perform(&mut client, "search|X")).await, BROKEN);
+    drop(client);
+    let mut sent = String::new();
+    within(server.read_to_string(&mut sent)).await.unwrap();
+    assert_eq!(sent.trim_end_matches("short"), "A1 APPEND \"x\" {10}\r\n");
+}
+
+#[tokio::test]
+async fn logout_waits_for_the_farewell() {
+    for (name, answer, error) in [
+        ("as it should be", "* 1 EXISTS\r\n* BYE bye\r\nA1 OK\r\n", ""),
+        ("without a farewell", "A1 OK\r\n", ""),
+        ("cut off", "* BYE bye\r\n", "input ended"),
+        ("refused", "A1 BAD no\r\n", "the server refuses: \"no\""),
+    ] {
+        let (client, mut server) = with_answer(answer).await;
+        server.shutdown().await.unwrap();
+        let came_of_it = within(client.logout()).await.map_err(|e| e.to_string());
+        assert_eq!(came_of_it.err().unwrap_or_default(), error, "{name}");
+    }
+}
+
+/// A Dovecot with its mail, sockets and certificate in a folder of its own.
+struct Dovecot {
+    server: Server,
+    folder: TempDir,
+}
+
+impl Dovecot {
+    fn start() -> Option<Self> {
+        if !peers::is_installed("dovecot") {
+            return None;
+        }
+        // In `/tmp`, or the paths of its sockets get too long.
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        if folder.path().metadata().unwrap().uid() != 0 {
+            peers::left_out("dovecot starts only for root");
+            return None;
+        }
+        let path = |name: &str| folder.path().join(name);
+        std::fs::create_dir(path("mail")).unwrap();
+        std::fs::write(path("users"), "ann:{PLAIN}s\"e\\cret\n").unwrap();
+        // Not root but `nobody` keeps the mail.
+        for (name, mode) in [("", 0o755), ("mail", 0o777), ("users", 0o644)] {
+            std::fs::set_permissions(path(name), PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        std::fs::write(path("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(path("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        let server = Server::start("starting up for imap", |port| {
+            let conf = CONF.replace("FOLDER", folder.path().to_str().unwrap());
+            let conf = conf.replace("PORT", &port.to_string());
+            std::fs::write(path("conf"), conf).unwrap();
+            let conf = path("conf").to_str().unwrap().to_owned();
+            ["dovecot", "-F", "-c", &conf].map(str::to_owned).to_vec()
+        });
+        Some(Dovecot { server, folder })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A client that is logged in.
+    async fn client(&self) -> Client<TcpStream> {
+        let io = TcpStream::connect(self.server.address).await.unwrap();
+        let mut client = Client::connect(io, 16 << 20).await.unwrap();
+        client.login("ann", PASSWORD).await.unwrap();
+        client
+    }
+}
+
+const PASSWORD: &str = "s\"e\\cret";
+
+const CONF: &str = "
+base_dir = FOLDER/run
+listen = 127.0.0.1
+log_path = /dev/stderr
+protocols = imap
+disable_plaintext_auth = no
+auth_failure_delay = 0
+ssl = yes
+ssl_cert = <FOLDER/cert.pem
+ssl_key = <FOLDER/key.pem
+mail_location = maildir:FOLDER/mail/%u
+mail_uid = 65534
+mail_gid = 65534
+first_valid_uid = 1
+first_valid_gid = 1
+passdb {
+  driver = passwd-file
+  args = FOLDER/users
+}
+userdb {
+  driver = static
+  args = uid=65534 gid=65534 home=FOLDER/mail/%u
+}
+# Or a wrong password costs some seconds.
+service anvil {
+  unix_listener anvil-auth-penalty {
+    mode = 0
+  }
+}
+service imap-login {
+  inet_listener imap {
+    port = PORT
+  }
+  inet_listener imaps {
+    port = 0
+  }
+}
+";
+
+/// A message of about so many bytes, with everything that looks like IMAP.
+fn message(length: usize) -> Vec<u8> {
+    let mut message = b"From: ann@example.org\r\nSubject: a \"long\" one\r\n\r\n".to_vec();
+    while message.len() < length {
+        message.extend_from_slice(b"A1 OK {5}\r\n)\r\n* BYE \xff\xfe {9}\r\n\"+ \\(\r\n\r\n");
+    }
+    message
+}
+
+async fn append<T>(client: &mut Client<T>, mailbox: &str, message: &[u8])
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let reader = Cursor::new(message.to_vec());
+    client.append(mailbox, message.len() as u64, reader).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_real_server_keeps_messages_byte_for_byte() {
+    let Some(dovecot) = Dovecot::start() else { return };
+    within(async {
+        let mut client = dovecot.client().await;
+        assert!(client.capabilities.contains(&"LITERAL+".to_owned()));
+        let messages = [message(3 << 20), message(100_000), message(1), message(3 << 20)];
+        for (i, message) in messages.iter().enumerate() {
+            if i == 2 {
+                // From now on it has to be asked before each literal.
+                client.capabilities.clear();
+            }
+            append(&mut client, "INBOX", message).await;
+        }
+        assert_eq!(client.select("INBOX").await.unwrap().exists, 4);
+        for (message, number) in messages.iter().zip(1..) {
+            let items = "(FLAGS RFC822.SIZE BODY.PEEK[] ENVELOPE)";
+            let fetched = client.fetch(&number.to_string(), items).await.unwrap();
+            let size = fetched[0].get("RFC822.SIZE").and_then(Value::number);
+            assert_eq!((fetched.len(), fetched[0].number), (1, number));
+            assert_eq!(size, u32::try_from(message.len()).ok());
+            let body = fetched[0].get("BODY[]");
+            assert!(matches!(body, Some(Value::String(got)) if got == message), "{number}");
+
+            let (mut streamed, mut pieces) = (Vec::new(), 0);
+            let length = client.fetch_to(number, &mut streamed, |_, _| pieces += 1).await.unwrap();
+            assert!(length == message.len() as u64 && streamed == *message, "{number}");
+            assert!(pieces > 1 || message.len() < 1000, "{number}");
+        }
+        // More than this client wants to hold: it can still be streamed.
+        let io = TcpStream::connect(dovecot.server.address).await.unwrap();
+        let mut small = Client::connect(io, 100_000).await.unwrap();
+        small.login("ann", PASSWORD).await.unwrap();
+        small.examine("INBOX").await.unwrap();
+        assert_eq!(small.fetch_to(1, &mut tokio::io::sink(), |_, _| {}).await.unwrap(), {
+            messages[0].len() as u64
+        });
+        let held = small.fetch("1", "BODY.PEEK[]").await.unwrap_err();
+        assert_eq!(held.to_string(), "the server makes no sense: too much for one answer");
+        client.logout().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_real_server_does_as_it_is_told() {
+    let Some(dovecot) = Dovecot::start() else { return };
+    within(async {
+        let io = TcpStream::connect(dovecot.server.address).await.unwrap();
+        let mut client = Client::connect(io, 1 << 20).await.unwrap();
+        let wrong = client.login("ann", "wrong\r\nA9 LOGOUT").await.unwrap_err();
+        assert!(matches!(wrong, Error::Refused(status) if status.code == "AUTHENTICATIONFAILED"));
+        client.login("ann", PASSWORD).await.unwrap();
+
+        let odd = "Entw&APw-rfe \"a\" b\\ {5}";
+        client.create(odd).await.unwrap();
+        let mut names: Vec<_> =
+            client.list("*").await.unwrap().into_iter().map(|m| m.name).collect();
+        names.sort();
+        assert_eq!(names, [odd, "INBOX"]);
+        assert!(matches!(client.select("missing").await, Err(Error::Refused(_))));
+
+        append(&mut client, odd, b"Subject: {3}\r\n\r\none").await;
+        append(&mut client, odd, b"Subject: second\r\n\r\ntwo").await;
+        let selected = client.select(odd).await.unwrap();
+        assert!(selected.exists == 2 && !selected.is_read_only);
+        assert_eq!(client.search("SUBJECT \"second\"").await.unwrap(), [2]);
+        assert_eq!(client.search("SEEN").await.unwrap(), []);
+        let stored = client.store("1:2", "+FLAGS", &["\\Seen", "$mine"]).await.unwrap();
+        assert_eq!(stored.len(), 2);
+        client.store("2", "-FLAGS", &["\\Seen"]).await.unwrap();
+        assert_eq!(client.search("SEEN").await.unwrap(), [1]);
+        assert_eq!(client.search("KEYWORD $mine").await.unwrap(), [1, 2]);
+        let nonsense = client.search("NONSENSE").await;
+        assert!(matches!(nonsense, Err(Error::Refused(_))));
+        assert!(matches!(client.fetch("9", "FLAGS").await, Err(Error::Refused(_))));
+        let part = client.fetch("1", "BODY.PEEK[HEADER.FIELDS (\"X Y\" SUBJECT)]").await.unwrap();
+        let part = part[0].get("BODY[HEADER.FIELDS (\"X Y\" SUBJECT)]").unwrap();
+        assert_eq!(part.text().as_deref(), Some("Subject: {3}\r\n\r\n"));
+        let envelope = client.fetch("1", "ENVELOPE").await.unwrap();
+        let Some(Value::List(envelope)) = envelope[0].get("ENVELOPE") else { panic!() };
+        assert_eq!(envelope[1].text().as_deref(), Some("{3}"));
+
+        assert!(client.examine(odd).await.unwrap().is_read_only);
+        // Dovecot says OK and does nothing.
+        assert_eq!(client.store("1", "+FLAGS", &["\\Deleted"]).await.unwrap(), []);
+        client.logout().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_real_server_tells_what_others_do() {
+    let Some(dovecot) = Dovecot::start() else { return };
+    within(async {
+        let (mut one, mut other) = (dovecot.client().await, dovecot.client().await);
+        assert_eq!(one.select("INBOX").await.unwrap().exists, 0);
+        append(&mut other, "INBOX", &message(100)).await;
+        // In the middle of a command that did not ask.
+        one.search("ALL").await.unwrap();
+        assert!(one.unasked.iter().any(|data| data[0].number() == Some(1) && data[1].is("EXISTS")));
+
+        let mut idle = one.idle().await.unwrap();
+        // Waiting is begun and given up.
+        while idle.next().now_or_never().is_some() {}
+        append(&mut other, "INBOX", &message(100)).await;
+        loop {
+            let data = idle.next().await.unwrap();
+            if data[0].number() == Some(2) && data[1].is("EXISTS") {
+                break;
+            }
+        }
+        idle.done().await.unwrap();
+        assert_eq!(one.search("ALL").await.unwrap(), [1, 2]);
+    })
+    .await;
+}
+
+/// Runs a command line.
+async fn command(args: &[&str]) -> Result<String, String> {
+    let mut out = Vec::new();
+    match within(run(args, PASSWORD, &mut out)).await {
+        Ok(()) => Ok(String::from_utf8(out).unwrap()),
+        Err(e) => Err(e.to_string() + &e.source().map(|e| format!(": {e}")).unwrap_or_default()),
+    }
+}
+
+#[tokio::test]
+async fn the_command_line_works() {
+    let Some(dovecot) = Dovecot::start() else { return };
+    let address = dovecot.server.address.to_string();
+    let path = |name: &str| dovecot.path(name).to_str().unwrap().to_owned();
+    let (cert, file, copy) = (path("cert.pem"), path("message"), path("copy"));
+    let text = message(100_000);
+    std::fs::write(&file, &text).unwrap();
+    let size = format!("{} bytes", text.len());
+    let plain = [&address[..], "ann"];
+    let tls = ["--starttls", &cert, &address, "ann"];
+    for (words, printed) in [
+        (&["create", "a b"][..], String::new()),
+        (&["list"], "\"a b\" [\"\\\\HasNoChildren\"]\n\"INBOX\" [\"\\\\HasNoChildren\"]\n".into()),
+        (&["select", "a b"], "0 messages\n".into()),
+        (&["append", "a b", &file], format!("{size}\n")),
+        (&["flag", "a b", "1", "\\Seen"], "1: [\"\\\\Seen\", \"\\\\Recent\"]\n".into()),
+        (
+            &["select", "a b"],
+            format!("1 messages\n1: {size} [\"\\\\Seen\"] \"a \\\"long\\\" one\"\n"),
+        ),
+        (&["search", "a b", "SEEN", "LARGER", "1"], "1\n".into()),
+        (&["fetch", "a b", "1", "--output", &copy], format!("{size}\n")),
+    ] {
+        let args: Vec<&str> = tls.iter().chain(words).copied().collect();
+        assert_eq!(command(&args).await, Ok(printed), "{words:?}");
+    }
+    assert!(std::fs::read(&copy).unwrap() == text);
+    let mut out = Vec::new();
+    let args = [&plain[..], &["fetch", "a b", "1"]].concat();
+    within(run(&args, PASSWORD, &mut out)).await.unwrap();
+    assert!(out == text);
+
+    let missing = path("missing");
+    for (words, error) in [
+        (&["fetch", "a b", "1", "--output", &copy][..], "File exists (os error 17)"),
+        (&["fetch", "a b", "x"], "the server refuses: "),
+        (&["fetch", "a b", "9", "--output", &missing], "the server refuses: "),
+        (&["append", "a b", &missing], "No such file or directory (os error 2)"),
+        (&["select", "c"], "the server refuses: \"Mailbox doesn't exist: c"),
+        (&["search", "a b"], "usage: "),
+        (&[], "usage: "),
+    ] {
+        let args: Vec<&str> = plain.iter().chain(words).copied().collect();
+        let e = command(&args).await.unwrap_err();
+        assert!(e.starts_with(error), "{words:?}: {e}");
+    }
+    assert!(!Path::new(&missing).exists());
+    assert!(command(&[&address]).await.unwrap_err().starts_with("usage: "));
+    let stranger = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(&missing, stranger.cert.pem()).unwrap();
+    let e = command(&["--starttls", &missing, &address, "ann", "list"]).await.unwrap_err();
+    assert!(e.starts_with("invalid peer certificate"), "{e}");
+
+    // Nobody tells when it has begun to wait: there is always more to see.
+    let mut client = within(dovecot.client()).await;
+    let appending = async {
+        loop {
+            append(&mut client, "a b", b"x: y\r\n\r\n").await;
+        }
+    };
+    let args = [&plain[..], &["idle", "a b"]].concat();
+    tokio::select! {
+        idle = command(&args) => assert!(idle.unwrap().contains(" EXISTS")),
+        () = within(appending) => {}
+    }
+}
