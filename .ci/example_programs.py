@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""Runs the example programs as their headers say, with real peers.
+
+Usage: example_programs.py FOLDER_OF_BINARIES
+
+What they do in detail is tested by `cargo test`; here it is the programs:
+arguments, output, exit status, and how they stop.
+"""
+
+import contextlib
+import os
+import pathlib
+import signal
+import smtplib
+import socket
+import subprocess
+import sys
+import tempfile
+
+BOUND = 60  # seconds after which something counts as hung
+
+
+def run(program, *arguments, status=0, **environment):
+    """What a program printed; it must exit with this status."""
+    command = [BINARIES / program, *arguments]
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=BOUND,
+        env=os.environ | environment,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == status, (program, arguments, done.returncode, said)
+    return said
+
+
+@contextlib.contextmanager
+def example(program, *arguments):
+    """A server of ours, stopped with Ctrl-C; it must exit with 0. Its address."""
+    command = [BINARIES / program, *arguments]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        yield server.stdout.readline().split()[-1]
+        server.send_signal(signal.SIGINT)
+        assert server.wait(BOUND) == 0
+    finally:
+        server.kill()
+        server.wait()
+
+
+@contextlib.contextmanager
+def peer(ready, *command):
+    """A server of others' on a free port: its address. `{}` is the port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [part.format(port) for part in command]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert any(ready in line for line in server.stdout), command
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+def lines_client():
+    with example("http_server", "127.0.0.1:0") as address:
+        said = run("lines_client", address, "/")
+        assert "200 OK" in said and "It works." in said, said
+    assert "refused" in run("lines_client", address, "/", status=1)
+
+
+def redis():
+    redis_server = ["redis-server", "--bind", "127.0.0.1", "--save", "", "--port", "{}"]
+    with peer("Ready to accept connections", *redis_server) as address, folder() as here:
+        for protocol in [[], ["--resp3"]]:
+            client = lambda *words, **more: run("redis_client", *protocol, *words, **more)
+            assert client(address, "SET", "a", "b c") == "OK\n"
+            assert client(address, "GET", "a") == '"b c"\n'
+            assert client(address, "GET", "none") == "(nil)\n"
+            assert "(error) WRONGTYPE" in client(address, "LPUSH", "a", "b", status=1)
+            out = str(here / "out")
+            assert client("--output", out, address, "GET", "a") == f"3 bytes in {out}\n"
+            assert (here / "out").read_text() == "b c"
+            many = client("--repeat", "3", address, "INCR", "n" + "".join(protocol))
+            assert many == "(integer) 1\n(integer) 2\n(integer) 3\n", many
+        with example("chat_server", "127.0.0.1:0", "--http", "127.0.0.1:0", "--redis", address):
+            pass
+    assert "refused" in run("redis_client", address, "PING", status=2)
+    assert "usage" in run("redis_client", status=2)
+
+
+def memcached():
+    server = ["memcached", "-u", "root", "-l", "127.0.0.1", "-p", "{}", "-U", "0", "-vv"]
+    with peer("server listening", *server) as address:
+        run("memcached_client", address, "set", "key", "value")
+        assert "value" in run("memcached_client", address, "get", "key")
+        assert "not a key" in run("memcached_client", address, "get", "bad key", status=2)
+    assert "refused" in run("memcached_client", address, "get", "key", status=2)
+
+
+def chat():
+    with example("chat_server", "127.0.0.1:0", "--http", "127.0.0.1:0") as address:
+        host, port = address.split(":")
+        nc = subprocess.run(
+            ["nc", "-N", host, port], input=b"/nick nick\nhello\n", stdout=subprocess.PIPE, timeout=BOUND
+        )
+        assert b"nick: hello\r\n" in nc.stdout, nc.stdout
+    assert "usage" in run("chat_server", "--what", status=1)
+
+
+def smtp():
+    with folder() as here:
+        maildir = here / "Maildir"
+        with example("smtp_server", "127.0.0.1:0", "--maildir", str(maildir)) as address:
+            host, port = address.split(":")
+            with smtplib.SMTP(host, int(port), timeout=BOUND) as client:
+                client.sendmail("a@example.org", ["b@example.org"], "Subject: hi\r\n\r\n.dot\r\n")
+            swaks = ["swaks", "--server", address, "--tls", "--to", "c@example.org"]
+            subprocess.run(swaks, stdout=subprocess.DEVNULL, timeout=BOUND, check=True)
+        mails = [path.read_text() for path in (maildir / "new").iterdir()]
+        assert len(mails) == 2 and not list((maildir / "tmp").iterdir()), mails
+        assert any(mail.endswith("Subject: hi\n\n.dot\n") for mail in mails), mails
+    run("smtp_server", "--what", status=1)
+
+
+def imap():
+    assert "refused" in run("imap_client", "127.0.0.1:1", "ann", "list", status=1)
+    run("imap_client", status=1)
+
+
+@contextlib.contextmanager
+def folder():
+    with tempfile.TemporaryDirectory() as name:
+        yield pathlib.Path(name)
+
+
+TESTS = [lines_client, redis, memcached, chat, smtp, imap]
+
+if __name__ == "__main__":
+    BINARIES = pathlib.Path(sys.argv[1]).resolve()
+    failed = 0
+    for test in TESTS:
+        try:
+            test()
+            print(f"ok      {test.__name__}")
+        except Exception as error:
+            failed += 1
+            print(f"FAILED  {test.__name__}: {error!r:.2000}")
+    print(f"{len(TESTS) - failed} passed, {failed} failed")
+    sys.exit(failed > 0)
