@@ -38,14 +38,14 @@ def run(program, *arguments, status=0, **environment):
 
 
 @contextlib.contextmanager
-def example(program, *arguments):
-    """A server of ours, stopped with Ctrl-C; it must exit with 0. Its address."""
+def example(program, *arguments, status=0):
+    """A server of ours, stopped with Ctrl-C; it must exit with this. Its address."""
     command = [BINARIES / program, *arguments]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield server.stdout.readline().split()[-1]
         server.send_signal(signal.SIGINT)
-        assert server.wait(BOUND) == 0
+        assert server.wait(BOUND) == status
     finally:
         server.kill()
         server.wait()
@@ -71,6 +71,17 @@ def lines_client():
         said = run("lines_client", address, "/")
         assert "200 OK" in said and "It works." in said, said
     assert "refused" in run("lines_client", address, "/", status=1)
+
+
+def nc(address, text):
+    """What nc prints when it has sent this and the server has closed."""
+    command = ["nc", "-N", *address.split(":")]
+    return subprocess.run(command, input=text, stdout=subprocess.PIPE, timeout=BOUND).stdout
+
+
+def echo():
+    with example("echo", "127.0.0.1:0", status=-signal.SIGINT) as address:
+        assert nc(address, b"one\ntwo\r\nthr") == b"one\r\ntwo\r\nthr\r\n"
 
 
 def redis():
@@ -104,11 +115,8 @@ def memcached():
 
 def chat():
     with example("chat_server", "127.0.0.1:0", "--http", "127.0.0.1:0") as address:
-        host, port = address.split(":")
-        nc = subprocess.run(
-            ["nc", "-N", host, port], input=b"/nick nick\nhello\n", stdout=subprocess.PIPE, timeout=BOUND
-        )
-        assert b"nick: hello\r\n" in nc.stdout, nc.stdout
+        heard = nc(address, b"/nick nick\nhello\n")
+        assert b"nick: hello\r\n" in heard, heard
     assert "usage" in run("chat_server", "--what", status=1)
 
 
@@ -138,7 +146,7 @@ def folder():
         yield pathlib.Path(name)
 
 
-TESTS = [lines_client, redis, memcached, chat, smtp, imap]
+TESTS = [echo, lines_client, redis, memcached, chat, smtp, imap]
 
 if __name__ == "__main__":
     BINARIES = pathlib.Path(sys.argv[1]).resolve()

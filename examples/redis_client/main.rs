@@ -21,11 +21,8 @@
 //! `value.rs` is the protocol, `client.rs` the client. There is no TLS, no
 //! cluster, and no reconnecting.
 
-// The chat server uses more of the client than this program.
-#![allow(dead_code)]
-
-mod client;
-mod value;
+pub(crate) mod client;
+pub(crate) mod value;
 
 use client::{Client, Streamed};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -58,11 +55,11 @@ pub(crate) async fn run(
 ) -> Result<bool, Box<dyn std::error::Error>> {
     let options = Options::parse(arguments).ok_or(USAGE)?;
     let mut client = Client::connect(&options.address).await?;
-    if options.resp3 {
-        client.call(&["HELLO", "3"]).await?;
-    }
     if let Some(password) = password {
         client.call(&["AUTH", &password]).await?;
+    }
+    if options.resp3 {
+        client.call(&["HELLO", "3"]).await?;
     }
     for _ in 0..options.repeat {
         client.send(&options.command);
@@ -72,14 +69,12 @@ pub(crate) async fn run(
     }
     let name = options.command[0].to_ascii_uppercase();
     let is_endless = matches!(&*name, "SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE" | "MONITOR");
-    let mut replies = 0;
     loop {
         let reply = client.receive().await?;
         writeln!(out, "{reply}")?;
         out.flush()?;
-        replies += u64::from(!matches!(reply, Value::Push(_)));
         let is_error = matches!(reply, Value::Error(_));
-        if is_error && is_endless || !is_endless && replies == options.repeat {
+        if is_error && is_endless || !is_endless && client.unanswered() == 0 {
             return Ok(!is_error);
         }
     }
