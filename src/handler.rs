@@ -1,5 +1,6 @@
 use crate::channel::{Core, Discarded, InputState, Life};
 use crate::producer::boxed;
+use crate::pusher::Inbox;
 use crate::queue::poll_next_turn;
 use crate::{Channel, Error, FrameRef, Pusher, Terminator};
 use bytes::{Buf, Bytes, BytesMut};
@@ -145,7 +146,8 @@ pub trait Handler {
     }
 
     /// Once, at the end: the connection was closed, or lost by this error.
-    /// Not called when `run` ends by `stop` or by an error of a callback.
+    /// Not called when `run` ends by `stop` or by an error of a callback, nor if
+    /// its future is dropped: what must be done in any case belongs in `Drop`.
     fn closed(&mut self, error: Option<&Error>) {
         let _ = error;
     }
@@ -240,7 +242,9 @@ impl Control<'_> {
         self.core.discard_output(dropped)
     }
 
-    /// A handle that pushes into this channel from other tasks.
+    /// A handle that pushes into this channel from other tasks. What is pushed
+    /// with it joins the queue behind everything pushed through `Control` in the
+    /// same turn of [`run`](Channel::run).
     pub fn pusher(&mut self) -> Pusher {
         self.core.pusher()
     }
@@ -289,7 +293,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// What a callback returned, or a failure of the transport or of a
     /// producer, after the frames that were received before. Or
-    /// [`Error::Aborted`], at once.
+    /// [`Error::Aborted`], at once. After an error [`Error::Closed`].
     ///
     /// # Panics
     ///
@@ -324,6 +328,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         self.core.absorb();
         loop {
             let halt = match self.core.life {
+                Life::Over if self.core.has_failed() => {
+                    // By what, was told.
+                    return Poll::Ready(Err(Error::Closed.into()));
+                }
                 Life::Over => return Poll::Ready(Ok(Run::Closed)),
                 Life::Lingering(_) => Halt::Starved,
                 _ => dispatch(&mut self.core, handler, &mut turn)?,
@@ -422,7 +430,9 @@ fn dispatch<H: Handler + ?Sized>(
     let mut lent = Lent::new(core);
     let Lent { core, input, consumed } = &mut lent;
     loop {
-        if core.output.close_requested() || *turn < 0 {
+        // A pusher's request may come from a callback.
+        let has_request = core.inbox.as_ref().is_some_and(Inbox::has_request);
+        if core.output.close_requested() || has_request || *turn < 0 {
             return Ok(Halt::Starved);
         }
         if !core.output.has_room() {
@@ -491,6 +501,8 @@ fn call<E>(
 }
 
 /// What one poll of `run` may do, in bytes, and what a frame and a read count.
-const TURN: isize = 512 * 1024;
-const TURN_FRAME: isize = 512;
-const TURN_READ: isize = 32 * 1024;
+/// Others must get their turn before a burst that is passed on to them is as
+/// much as their high-water mark.
+const TURN: isize = 64 * 1024;
+const TURN_FRAME: isize = 64;
+const TURN_READ: isize = 4 * 1024;

@@ -50,7 +50,8 @@
 //! # What it promises
 //!
 //! The frames do not depend on how the input was cut into reads. Input is
-//! bounded by `max_length`, output by the high-water mark. Polling for input
+//! bounded by `max_length`; output by the high-water mark, with [`Channel::run`],
+//! [`Channel::ready`], the `Sink` and [`Pusher`]. Polling for input
 //! also sends output, and a peer that does not read does not stop us reading.
 //! Every async method says what dropping its future means. No byte received is
 //! lost silently. There is no unsafe code, and no panic on any input.

@@ -3,6 +3,7 @@ use crate::producer::{BoxProducer, boxed};
 use crate::queue::{PRODUCER_COST, chunk_cost};
 use bytes::Bytes;
 use futures::Stream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::{fmt, io};
@@ -17,7 +18,10 @@ use tokio::sync::{Notify, Semaphore};
 ///
 /// There is room until what is queued (each chunk counts its length plus 64
 /// bytes, a producer 1 KiB) reaches the channel's high-water mark, and then
-/// again when it has sunk to the low one.
+/// again when it has sunk to the low one. That mark is also how far a reader
+/// who keeps up may fall behind in a burst: the default, 128 KiB, is some 1,900
+/// short lines. For a broadcast set [`high_water`](crate::Builder::high_water)
+/// to what the largest burst may be.
 ///
 /// For a broadcast use [`try_push`](Self::try_push): a slow reader then costs
 /// its own high-water mark and no more, and [`abort`](Self::abort) cuts it off.
@@ -58,6 +62,8 @@ struct Shared {
     turn: Semaphore,
     room: Notify,
     closed: Notify,
+    /// Whether `State::request` holds one; to be looked at between frames.
+    requested: AtomicBool,
 }
 
 struct State {
@@ -147,6 +153,8 @@ impl Pusher {
     /// `next`, `receive`, `flush` and the `Sink` end with
     /// [`Error::Aborted`](crate::Error::Aborted), once, also if the channel is
     /// closing and its peer does not read. The transport is the task's to drop.
+    /// There is no last word: what you would say would wait behind what the peer
+    /// does not read.
     ///
     /// ```
     /// # use asynchat::{Channel, TryPushError};
@@ -167,6 +175,12 @@ impl Pusher {
         self.shared.lock().closed
     }
 
+    /// Whether both push into the same channel.
+    #[must_use]
+    pub fn same_channel(&self, other: &Pusher) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Waits until the channel takes no more data.
     ///
     /// # Cancel safety
@@ -184,6 +198,7 @@ impl Pusher {
         let mut state = self.shared.lock();
         // An abort stays one.
         state.request = state.request.max(Some(request));
+        self.shared.requested.store(true, Ordering::Release);
         let task = state.task.take();
         self.shared.close(state);
         if let Some(task) = task {
@@ -266,6 +281,7 @@ impl Inbox {
                 turn: Semaphore::new(1),
                 room: Notify::new(),
                 closed: Notify::new(),
+                requested: AtomicBool::new(false),
             }),
         }
     }
@@ -288,10 +304,16 @@ impl Inbox {
         drop(state);
     }
 
+    /// Whether a pusher wants the channel closed or aborted.
+    pub(crate) fn has_request(&self) -> bool {
+        self.shared.requested.load(Ordering::Acquire)
+    }
+
     /// Takes what was pushed, and what to do behind it.
     pub(crate) fn take(&self) -> (Vec<Pushed>, Option<Request>) {
         let mut state = self.shared.lock();
         state.queued += std::mem::take(&mut state.cost);
+        self.shared.requested.store(false, Ordering::Release);
         (std::mem::take(&mut state.pushed), state.request.take())
     }
 

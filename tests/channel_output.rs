@@ -1001,6 +1001,39 @@ fn push_frame_appends_and_refuses_like_the_sink_and_never_waits() {
     assert_eq!(show(channel.push_frame("late")), "closed");
 }
 
+// ready and sent_bytes
+
+#[test]
+fn ready_waits_for_room_and_sends() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().high_water(100).low_water(10).build(io);
+    assert_eq!(show(poll!(channel.ready())), "done");
+    peer.blocks_writes();
+    channel.push(vec![b'x'; 99]);
+    assert_waits!(peer, channel.ready());
+    assert_eq!(channel.sent_bytes(), 0);
+    peer.limits_writes(50);
+    peer.wake_write();
+    assert_eq!(show(anew!(channel.ready())), "done");
+    assert_eq!(channel.sent_bytes(), 99);
+    channel.close_when_done();
+    assert_eq!(show(poll!(channel.ready())), "closed");
+}
+
+#[test]
+fn ready_waits_on_a_producer_only_above_the_mark_and_gives_its_error() {
+    let (io, _peer) = mock();
+    let mut channel = Channel::builder().high_water(3000).low_water(10).build(io);
+    let (stream, probe) = producer([Give::Pending, Give::Err(ErrorKind::NotFound)]);
+    channel.push_with_producer(stream);
+    assert_eq!(show(poll!(channel.ready())), "done", "1 KiB is below the mark");
+    channel.push(vec![b'x'; 3000]);
+    assert!(poll!(channel.ready()).is_pending());
+    probe.wake();
+    assert_eq!(show(poll!(channel.ready())), "producer(NotFound)");
+    assert_eq!(show(poll!(channel.ready())), "closed");
+}
+
 // corked
 
 #[test]

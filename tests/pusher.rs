@@ -952,3 +952,50 @@ struct CountedWaker;
 impl std::task::Wake for CountedWaker {
     fn wake(self: Arc<Self>) {}
 }
+
+#[test]
+fn abort_or_close_from_a_callback_counts_from_the_next_frame() {
+    struct Own(Option<Pusher>, bool, usize);
+    impl Handler for Own {
+        type Error = Error;
+        fn connected(&mut self, channel: &mut Control<'_>) -> Result<(), Error> {
+            self.0 = Some(channel.pusher());
+            Ok(())
+        }
+        fn frame(&mut self, _: &mut Control<'_>, _: &[u8]) -> Result<(), Error> {
+            self.2 += 1;
+            match (&self.0, self.1) {
+                (Some(pusher), true) => pusher.abort(),
+                (Some(pusher), false) => pusher.close_when_done(),
+                (None, _) => {}
+            }
+            Ok(())
+        }
+    }
+    for (abort, end) in [(true, "aborted"), (false, "closed")] {
+        let (io, peer) = mock();
+        let mut channel =
+            Channel::builder().terminator("\n").linger(std::time::Duration::ZERO).build(io);
+        peer.sends("x\n".repeat(1000));
+        let mut own = Own(None, abort, 0);
+        assert_eq!(show(poll!(channel.run(&mut own))), end);
+        assert_eq!(own.2, 1, "{end}");
+    }
+}
+
+#[test]
+fn run_after_an_error_is_closed_and_not_a_good_end() {
+    let (mut channel, _peer, pusher) = stuck();
+    pusher.abort();
+    assert_eq!(show(poll!(channel.run(&mut Idle::default()))), "aborted");
+    let again = poll!(channel.run(&mut Idle::default()));
+    assert!(matches!(again, Poll::Ready(Err(Error::Closed))), "{again:?}");
+}
+
+#[test]
+fn pushers_know_whether_they_push_into_the_same_channel() {
+    let (mut one, _peer) = channel();
+    let (mut other, _peer) = channel();
+    assert!(one.pusher().same_channel(&one.pusher().clone()));
+    assert!(!one.pusher().same_channel(&other.pusher()));
+}

@@ -137,13 +137,23 @@ pub(crate) async fn connection<T, H>(
 }
 
 pub(crate) fn line_settings() -> Builder {
-    Channel::builder().terminator(Terminator::line()).max_length(web::MAX_LINE)
+    Channel::builder()
+        .terminator(Terminator::line())
+        .max_length(web::MAX_LINE)
+        .high_water(HIGH_WATER)
 }
 
 pub(crate) fn web_settings() -> Builder {
     // The parser wants to see the blank line.
-    Channel::builder().terminator(http::HEAD_END.clone()).keep_terminator(true)
+    Channel::builder()
+        .terminator(http::HEAD_END.clone())
+        .keep_terminator(true)
+        .high_water(HIGH_WATER)
 }
+
+/// How far somebody may fall behind before being cut off: what a few people can
+/// say at once before anybody else gets a turn.
+pub(crate) const HIGH_WATER: usize = 1 << 20;
 
 /// How long a connection may take to end once the server is to stop.
 const GRACE: Duration = Duration::from_secs(5);

@@ -59,6 +59,11 @@ impl Core {
         }
     }
 
+    /// Whether the connection came to a bad end.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.output.has_failed() || self.input.state == InputState::Failed
+    }
+
     /// Drops the input of a channel that is being closed.
     pub(crate) fn drop_input(&mut self) {
         // Through the codec: should somebody read on with `next`, the tail of a

@@ -122,8 +122,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Sets the terminator and gives the next frame, complete.
     ///
     /// It is whole also in streaming mode, and at most `max_length` bytes. With
-    /// [`Terminator::None`] it is everything up to the end of input. Output is
-    /// sent meanwhile.
+    /// [`Terminator::None`] it is everything up to the end of input; if that is
+    /// too long, all of it is skipped. Output is sent meanwhile.
     ///
     /// # Errors
     ///
@@ -227,6 +227,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             }
             None => Err(Error::UnexpectedEof { partial: Bytes::new() }),
         }
+    }
+
+    /// Waits until there is room for output; it sends, and does not read.
+    ///
+    /// For what is pushed in answer to a peer: one that sends and never reads
+    /// the answers then has to wait, too. There is room until
+    /// [`queued_bytes`](Self::queued_bytes) reaches the high-water mark, and then
+    /// again when it has sunk to the low one.
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush), and [`Error::Closed`] after a close.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: what is not sent stays queued.
+    pub async fn ready(&mut self) -> Result<(), Error> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_ready(cx)).await
     }
 
     /// Sends everything queued. It does not read.
@@ -479,7 +497,8 @@ impl<T> Channel<T> {
     }
 
     /// Queues raw bytes. Never waits; see [`queued_bytes`](Self::queued_bytes).
-    /// Where the peer decides how much you push, use the `Sink`, which does.
+    /// Where the peer decides how much you push, await [`ready`](Self::ready)
+    /// before, or use the `Sink`.
     ///
     /// They are owned or `'static`; for what is borrowed, `b"…"` literals too,
     /// there is [`push_slice`](Self::push_slice).
@@ -576,6 +595,13 @@ impl<T> Channel<T> {
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         self.core.output.queued()
+    }
+
+    /// How many bytes the transport has taken since the channel was made: for
+    /// telling a peer that is slow from one that does not read.
+    #[must_use]
+    pub fn sent_bytes(&self) -> u64 {
+        self.core.output.sent()
     }
 
     /// A handle that pushes into this channel from other tasks.

@@ -55,6 +55,10 @@ impl Output {
         self.queue.cost() + self.buffer.len
     }
 
+    pub(crate) fn sent(&self) -> u64 {
+        self.buffer.sent
+    }
+
     /// Whether what is queued fills a write.
     pub(crate) fn is_plenty(&self) -> bool {
         self.queued() >= self.buffer.capacity
@@ -252,6 +256,8 @@ struct WriteBuffer {
     len: usize,
     /// How much is gathered before it is written.
     capacity: usize,
+    /// How many bytes the I/O has taken.
+    sent: u64,
     /// Whether bytes were written that the I/O may still hold.
     needs_flush: bool,
 }
@@ -263,6 +269,7 @@ impl WriteBuffer {
             tail: BytesMut::new(),
             len: 0,
             capacity: capacity.max(1),
+            sent: 0,
             needs_flush: false,
         }
     }
@@ -340,6 +347,7 @@ impl WriteBuffer {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             Ok(n) => {
                 self.needs_flush = true;
+                self.sent += n as u64;
                 self.advance(n.min(self.len));
                 Poll::Ready(Ok(()))
             }
