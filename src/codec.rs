@@ -324,8 +324,24 @@ impl TerminatorCodec {
         Ok(self.end(rest.len()).then_some(FrameRef::Partial(rest)))
     }
 
+    /// Like `decode`, but in streaming mode: without a terminator, the end of
+    /// input is the end of the frame.
+    pub(crate) fn decode_part(
+        &mut self,
+        src: &mut BytesMut,
+        eof: bool,
+    ) -> Result<Option<Frame>, Error> {
+        let is_last = eof && self.skip.is_none() && self.terminator == Terminator::None;
+        let frame = self.decode_as(true, src, eof)?;
+        if frame.is_none() && is_last {
+            self.ended_by = EndedBy::Nothing;
+            return Ok(Some(Frame::Complete(Bytes::new())));
+        }
+        Ok(frame)
+    }
+
     /// Like `decode` or `decode_eof`, but in this mode.
-    pub(crate) fn decode_as(
+    fn decode_as(
         &mut self,
         streaming: bool,
         src: &mut BytesMut,
@@ -345,7 +361,8 @@ impl TerminatorCodec {
         src: &mut BytesMut,
         eof: bool,
     ) -> Result<Option<Frame>, Error> {
-        while let Cut::Skip(n) = self.cut_skip(src) {
+        while self.skip.is_some() {
+            let Cut::Skip(n) = self.cut_skip(src) else { break };
             src.advance(n.min(src.len()));
         }
         if self.skip.is_some() || self.terminator != Terminator::None {

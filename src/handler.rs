@@ -84,16 +84,22 @@ pub trait Handler {
     /// Some bytes have arrived: a whole frame, or in streaming mode, without a
     /// terminator and at the end of input, a part of one. Never empty.
     ///
-    /// By default they are dropped, with a `debug` event. For a handler that
-    /// overrides [`frame`](Self::frame) and stays in whole mode, that is only
-    /// what is left of a frame that input ended in.
+    /// By default they are dropped, with an event: `debug` at the end of input,
+    /// for what is left of a frame, and otherwise `warn`. For a handler that
+    /// overrides [`frame`](Self::frame) and stays in whole mode, it is only that
+    /// rest, and whatever arrives while no terminator is set: also behind a
+    /// count, which is spent when reached.
     fn collect_incoming_data(
         &mut self,
         channel: &mut Control<'_>,
         data: &[u8],
     ) -> Result<(), Self::Error> {
-        let _ = channel;
-        tracing::debug!(target: "asynchat", bytes = data.len(), "data not collected: dropped");
+        let bytes = data.len();
+        if channel.core.input.state == InputState::Open {
+            tracing::warn!(target: "asynchat", bytes, "data not collected: dropped");
+        } else {
+            tracing::debug!(target: "asynchat", bytes, "unfinished frame dropped");
+        }
         Ok(())
     }
 
@@ -182,6 +188,15 @@ impl Control<'_> {
     #[inline]
     pub fn push_slice(&mut self, data: &[u8]) {
         self.core.output.push_slice(data);
+    }
+
+    /// Queues one frame, checked; see [`Channel::push_frame`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TerminatorInContent`] and [`Error::Closed`]; nothing is queued.
+    pub fn push_frame(&mut self, content: impl Into<Bytes>) -> Result<(), Error> {
+        self.core.push_frame(content.into())
     }
 
     /// Queues a producer; see [`Channel::push_with_producer`].
@@ -328,11 +343,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         self.core.absorb();
         loop {
             let halt = match self.core.life {
-                Life::Over if self.core.has_failed() => {
-                    // By what, was told.
-                    return Poll::Ready(Err(Error::Closed.into()));
-                }
-                Life::Over => return Poll::Ready(Ok(Run::Closed)),
+                // By what it was lost, was told.
+                Life::Over { lost: true } => return Poll::Ready(Err(Error::Closed.into())),
+                Life::Over { lost: false } => return Poll::Ready(Ok(Run::Closed)),
                 Life::Lingering(_) => Halt::Starved,
                 _ => dispatch(&mut self.core, handler, &mut turn)?,
             };
@@ -380,7 +393,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             Some(error) => self.end_with(handler, error),
             None => {
                 tracing::debug!(target: "asynchat", "closed");
-                self.core.life = Life::Over;
+                self.core.life = Life::Over { lost: false };
                 handler.closed(None);
                 Ok(Run::Closed)
             }
@@ -392,7 +405,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         handler: &mut H,
         error: Error,
     ) -> Result<Run, H::Error> {
-        self.core.life = Life::Over;
+        self.core.life = Life::Over { lost: true };
         handler.closed(Some(&error));
         Err(error.into())
     }

@@ -152,7 +152,9 @@ impl Pusher {
     /// What is queued is dropped, and so is input not yet handed out. `run`,
     /// `next`, `receive`, `flush` and the `Sink` end with
     /// [`Error::Aborted`](crate::Error::Aborted), once, also if the channel is
-    /// closing and its peer does not read. The transport is the task's to drop.
+    /// closing and its peer does not read. (Only the making of a new transport
+    /// in [`upgrade`](crate::Channel::upgrade) does not; give that a time.) The
+    /// transport is the task's to drop.
     /// There is no last word: what you would say would wait behind what the peer
     /// does not read.
     ///

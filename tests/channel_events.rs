@@ -178,6 +178,6 @@ fn what_a_handler_does_not_collect_has_an_event_without_content() {
         assert_eq!(show(poll!(channel.run(&mut whole))), "closed");
     });
     assert_eq!(whole.0, [6, 0], "each whole frame, and no other");
-    assert_has(&events, "data not collected: dropped");
+    assert_has(&events, "unfinished frame dropped");
     assert_has(&events, "bytes=3");
 }

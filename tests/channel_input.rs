@@ -1007,3 +1007,47 @@ fn receive_part_ends_with_the_error_of_the_transport() {
     assert_eq!(show(poll!(channel.receive_part())), "io(ConnectionReset)");
     assert_eq!(show(poll!(channel.receive_part())), "eof()");
 }
+
+#[test]
+fn receive_part_to_the_end_of_input_waits_for_no_output_and_tells_the_body_first() {
+    // A write that is blocked, with a close behind it.
+    let (mut one, peer) = channel(Terminator::None);
+    peer.blocks_writes();
+    peer.sends("abc");
+    peer.ends();
+    one.push("x");
+    one.close_when_done();
+    assert_eq!(show(poll!(one.receive_part())), "partial(abc)");
+    assert_eq!(show(poll!(one.receive_part())), "complete()");
+    assert_eq!(show(poll!(one.receive_part())), "complete()", "and the end is clean");
+    // A write that failed.
+    let (mut two, peer) = channel(Terminator::None);
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    peer.sends("abc");
+    peer.ends();
+    two.push("x");
+    assert_eq!(show(poll!(two.receive_part())), "partial(abc)");
+    assert_eq!(show(poll!(two.receive_part())), "complete()");
+    assert_eq!(show(poll!(two.next())), "io(BrokenPipe)");
+}
+
+#[test]
+fn nothing_ended_what_the_end_of_input_completed() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("abc\n");
+    peer.ends();
+    assert_eq!(show(poll!(channel.next())), "complete(abc)");
+    assert_eq!(channel.ended_by(), b"\n");
+    channel.set_terminator(Terminator::None);
+    assert_eq!(show(poll!(channel.receive_part())), "complete()");
+    assert_eq!(channel.ended_by(), b"");
+}
+
+#[test]
+fn receive_part_gives_what_was_held_with_the_end_after_a_failure() {
+    let (mut channel, peer) = channel("\r\n");
+    peer.reads([data("abc\r"), Read::Err(ErrorKind::ConnectionReset)]);
+    assert_eq!(show(poll!(channel.receive_part())), "partial(abc)");
+    assert_eq!(show(poll!(channel.receive_part())), "io(ConnectionReset)");
+    assert_eq!(show(poll!(channel.receive_part())), "eof(\r)");
+}

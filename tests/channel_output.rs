@@ -1116,6 +1116,22 @@ fn a_corked_channel_hears_of_an_abort_and_of_pushes_before_it_waits() {
     assert_eq!(show(task.poll()), "aborted");
 }
 
+#[test]
+fn a_corked_channel_with_frames_buffered_hears_its_pushers() {
+    let (io, peer) = mock();
+    let mut channel =
+        Channel::builder().terminator("\n").corked(true).high_water(200).low_water(100).build(io);
+    let pusher = channel.pusher();
+    peer.sends("x\n".repeat(100));
+    for _ in 0..50 {
+        assert_eq!(show(poll!(channel.next())), "complete(x)");
+        assert_eq!(show(pusher.try_push("news")), "done", "the peer reads everything");
+    }
+    pusher.abort();
+    assert_eq!(show(poll!(channel.next())), "aborted", "at once, not behind the other frames");
+    assert!(peer.written().starts_with("newsnews"));
+}
+
 // close_and_linger
 
 #[tokio::test(start_paused = true)]
@@ -1140,7 +1156,46 @@ async fn close_and_linger_sends_shuts_down_and_drops_what_comes_until_the_peer_c
 }
 
 #[tokio::test(start_paused = true)]
-async fn close_and_linger_ends_with_its_time_however_often_it_is_dropped() {
+async fn close_and_linger_reads_while_it_sends_for_a_peer_that_writes_first() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (io, mut peer) = tokio::io::duplex(64);
+    let peer = tokio::spawn(async move {
+        peer.write_all(b"PUT\n").await.unwrap();
+        peer.write_all(&[b'x'; 1000]).await.unwrap();
+        let mut got = vec![];
+        peer.read_to_end(&mut got).await.unwrap();
+        got.len()
+    });
+    let mut channel = Channel::new(io, "\n");
+    assert_eq!(show(channel.receive("\n").await), "PUT");
+    channel.push(vec![b'y'; 1000]);
+    assert_eq!(show(channel.close_and_linger().await), "done");
+    drop(channel);
+    assert_eq!(peer.await.unwrap(), 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_and_linger_lets_go_of_the_timer_and_lingers_once() {
+    let (io, peer) = mock();
+    let mut channel = Channel::new(io, "\n");
+    let mut task = tokio_test::task::spawn(channel.close_and_linger());
+    assert!(task.poll().is_pending());
+    peer.ends();
+    assert_eq!(show(task.poll()), "done");
+    drop(task);
+    assert_eq!(show(poll!(channel.close_and_linger())), "done", "over is over");
+
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().linger(Duration::from_secs(5)).build(io);
+    assert!(poll!(channel.close_and_linger()).is_pending());
+    tokio::time::advance(Duration::from_secs(6)).await;
+    assert_eq!(show(poll!(channel.close_and_linger())), "done");
+    peer.sends("late");
+    assert_eq!(show(poll!(channel.close_and_linger())), "done", "and not read again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_and_linger_ends_with_however_often_it_is_dropped() {
     let (io, peer) = mock();
     let linger = Duration::from_secs(5);
     let mut channel = Channel::builder().terminator("\n").linger(linger).build(io);

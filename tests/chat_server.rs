@@ -71,7 +71,10 @@ impl Chat {
         let head = text(&within(events.receive(Terminator::blank_line())).await.unwrap());
         assert!(head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream"), "{head}");
         let key = text(&within(events.receive("\n\n")).await.unwrap());
-        let key = key.strip_prefix("retry: 1000\nevent: key\ndata: ").expect("the key comes first").to_owned();
+        let key = key
+            .strip_prefix("retry: 1000\nevent: key\ndata: ")
+            .expect("the key comes first")
+            .to_owned();
         (Person { channel: events, ends: "\n\n" }, key)
     }
 

@@ -1389,3 +1389,31 @@ fn a_pusher_can_be_made_in_a_callback() {
     assert_pending!(spawn(channel.run(&mut handler)).poll());
     assert_eq!(peer.written(), "from elsewhere");
 }
+
+#[test]
+fn a_frame_pushed_by_a_callback_is_checked() {
+    let (io, peer) = mock();
+    let mut channel = builder().encode_terminator("\n").build(io);
+    let mut results = vec![];
+    let mut handler = recorder(|event, channel| {
+        if event == "found" {
+            results.push(show(channel.push_frame("fine")));
+            results.push(show(channel.push_frame("not\nfine")));
+        }
+    });
+    peer.sends("x\n");
+    assert_pending!(spawn(channel.run(&mut handler)).poll());
+    drop(handler);
+    assert_eq!(results, ["done", "terminatorincontent"]);
+    assert_eq!(peer.written(), "fine\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn closed_is_called_once_also_if_somebody_lingers_again() {
+    let (mut channel, peer, mut handler) = lingering();
+    peer.ends();
+    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(show(poll!(channel.close_and_linger())), "done");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(handler.seen(), "closed");
+}

@@ -788,7 +788,11 @@ impl Handler for Idle {
 #[test]
 fn abort_ends_whatever_the_task_awaits_once() {
     type Await = fn(&mut Channel<Mock>) -> Pin<Box<dyn Future<Output = String> + '_>>;
-    let awaits: [(&str, Await); 7] = [
+    let awaits: [(&str, Await); 11] = [
+        ("receive_part", |channel| Box::pin(async { show(channel.receive_part().await) })),
+        ("receive_within", |channel| Box::pin(async { show(channel.receive_within(9, 5).await) })),
+        ("ready", |channel| Box::pin(async { show(channel.ready().await) })),
+        ("close_and_linger", |channel| Box::pin(async { show(channel.close_and_linger().await) })),
         ("next", |channel| Box::pin(async { show(channel.next().await) })),
         ("receive", |channel| Box::pin(async { show(channel.receive(5).await) })),
         ("flush", |channel| Box::pin(async { show(channel.flush().await) })),
@@ -998,4 +1002,19 @@ fn pushers_know_whether_they_push_into_the_same_channel() {
     let (mut other, _peer) = channel();
     assert!(one.pusher().same_channel(&one.pusher().clone()));
     assert!(!one.pusher().same_channel(&other.pusher()));
+}
+
+#[test]
+fn an_aborted_channel_taken_apart_has_nothing_left_and_its_codec_goes_on() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    peer.sends("abc");
+    assert_waits!(peer, channel.next());
+    channel.push("queued");
+    pusher.abort();
+    let mut parts = channel.into_parts();
+    assert_eq!((parts.read_buf.len(), parts.unsent.len()), (0, 0));
+    parts.read_buf.extend_from_slice(b"tail\nabcdef\n");
+    let frame = tokio_util::codec::Decoder::decode(&mut parts.codec, &mut parts.read_buf);
+    assert_eq!(show(frame), "complete(abcdef)", "the tail of what was dropped is no frame");
 }

@@ -1,12 +1,13 @@
 //! What a channel is apart from its transport, and questions to all of it.
 
-use super::{Discarded, Input, InputState, Output};
+use super::{Discarded, Input, InputState, Output, Take};
 use crate::pusher::{Inbox, Pushed, Request};
-use crate::{Error, Pusher, TerminatorCodec};
-use bytes::{Buf, BytesMut};
+use crate::{Error, Frame, Pusher, Terminator, TerminatorCodec};
+use bytes::{Buf, Bytes};
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::Sleep;
+use tokio_util::codec::Decoder;
 
 /// All of a channel but its transport.
 pub(crate) struct Core {
@@ -27,12 +28,61 @@ pub(crate) enum Life {
     Connected,
     /// The handler knows that input has ended.
     InputEnded,
-    /// Shut down; reading on until the peer has closed or the time is over.
+    /// Everything is sent; reading on until the peer has closed or the time is
+    /// over.
     Lingering(Pin<Box<Sleep>>),
-    Over,
+    Over {
+        lost: bool,
+    },
 }
 
 impl Core {
+    /// The next frame of what is buffered, as long as input is not over.
+    #[inline]
+    pub(super) fn decode(&mut self, take: Take) -> Result<Option<Frame>, Error> {
+        let ended = self.input.state == InputState::Ended;
+        let buffer = &mut self.input.buffer;
+        match (take, ended) {
+            (Take::AsSet, false) => self.codec.decode(buffer),
+            (Take::AsSet, true) => self.codec.decode_eof(buffer),
+            (Take::Parts, _) => self.codec.decode_part(buffer, ended),
+            (Take::Whole { max_length }, _) => self.codec.decode_whole(max_length, buffer, ended),
+        }
+    }
+
+    /// A frame that can be had without sending first, if there is room to go on
+    /// so. What others want is heard all the same.
+    pub(super) fn take_buffered(&mut self, take: Take) -> Option<Result<Frame, Error>> {
+        self.absorb();
+        self.publish();
+        let is_readable = matches!(self.input.state, InputState::Open | InputState::Ended);
+        if !is_readable || self.output.is_plenty() || !self.output.has_room() {
+            return None;
+        }
+        self.decode(take).transpose()
+    }
+
+    /// What `receive` says when there is nothing to come.
+    #[cold]
+    pub(super) fn receive_after_the_end(&mut self) -> Result<Frame, Error> {
+        if *self.codec.terminator() == Terminator::None && self.input.state == InputState::Over {
+            return Ok(Frame::Complete(Bytes::new()));
+        }
+        let rest = self.input.buffer.split().freeze();
+        let partial = if self.codec.is_skipping() { Bytes::new() } else { rest };
+        Err(Error::UnexpectedEof { partial })
+    }
+
+    pub(crate) fn push_frame(&mut self, content: Bytes) -> Result<(), Error> {
+        if !self.output.is_open() {
+            return Err(Error::Closed);
+        }
+        let ending = self.codec.ending_for(&content)?;
+        self.output.queue.push(content);
+        self.output.queue.push_slice(ending);
+        Ok(())
+    }
+
     pub(crate) fn close_when_done(&mut self) {
         if let Some(inbox) = &self.inbox {
             let pushed = inbox.close();
@@ -59,11 +109,6 @@ impl Core {
         }
     }
 
-    /// Whether the connection came to a bad end.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.output.has_failed() || self.input.state == InputState::Failed
-    }
-
     /// Drops the input of a channel that is being closed.
     pub(crate) fn drop_input(&mut self) {
         // Through the codec: should somebody read on with `next`, the tail of a
@@ -86,6 +131,7 @@ impl Core {
     /// Lets go of the pushers: what they have pushed is queued, and from now on
     /// they find the channel closed.
     pub(crate) fn dismiss_pushers(&mut self) {
+        self.absorb();
         if let Some(inbox) = self.inbox.take() {
             let pushed = inbox.close();
             self.queue_pushed(pushed);
@@ -105,9 +151,10 @@ impl Core {
     }
 
     fn abort(&mut self) {
-        self.output.break_with(Error::Aborted);
+        tracing::debug!(target: "asynchat", "aborted");
+        self.output.end_with(Error::Aborted);
         if !matches!(self.input.state, InputState::Over | InputState::Failed) {
-            self.input.buffer = BytesMut::new();
+            self.drop_input();
             self.input.state = InputState::Aborted;
         }
     }

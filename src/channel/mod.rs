@@ -22,7 +22,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::{fmt, io};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::codec::Decoder;
 
 /// A transport whose input is cut into frames and whose output is a queue.
 ///
@@ -60,8 +59,8 @@ use tokio_util::codec::Decoder;
 /// output that cannot be sent never stops reading.
 ///
 /// After [`Error::FrameTooLong`] the stream goes on. Any other error ends it:
-/// first come the frames already received, then the error, then `None`, and
-/// that for ever.
+/// first come the frames already received (not after [`Pusher::abort`]), then the
+/// error, then `None`, and that for ever.
 ///
 /// # Output
 ///
@@ -80,7 +79,7 @@ pub struct Channel<T> {
 
 /// How frames are taken from the input.
 #[derive(Clone, Copy)]
-enum Take {
+pub(crate) enum Take {
     AsSet,
     Whole { max_length: usize },
     Parts,
@@ -140,8 +139,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// The bytes are a view of the block they were read into:
     /// `Bytes::copy_from_slice` what is small and kept for long.
     pub async fn receive(&mut self, terminator: impl Into<Terminator>) -> Result<Bytes, Error> {
-        let max_length = self.core.codec.max_length();
-        self.receive_within(max_length, terminator).await
+        self.core.codec.set_terminator(terminator);
+        let take = Take::Whole { max_length: self.core.codec.max_length() };
+        let frame = poll_fn(|cx| self.poll_receive(cx, take)).await?;
+        Ok(frame.into_data())
     }
 
     /// [`receive`](Self::receive) under a limit of its own: for a protocol whose
@@ -168,18 +169,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         terminator: impl Into<Terminator>,
     ) -> Result<Bytes, Error> {
         self.core.codec.set_terminator(terminator);
-        let to_the_end = *self.core.codec.terminator() == Terminator::None;
-        match poll_fn(|cx| self.poll_frame(cx, Take::Whole { max_length })).await {
-            Some(Ok(Frame::Complete(data))) => Ok(data),
-            Some(Ok(Frame::Partial(partial))) => Err(Error::UnexpectedEof { partial }),
-            Some(Err(e)) => Err(e),
-            None if to_the_end && self.core.input.state == InputState::Over => Ok(Bytes::new()),
-            None => {
-                let rest = self.core.input.buffer.split().freeze();
-                let partial = if self.codec().is_skipping() { Bytes::new() } else { rest };
-                Err(Error::UnexpectedEof { partial })
-            }
-        }
+        let frame = poll_fn(|cx| self.poll_receive(cx, Take::Whole { max_length })).await?;
+        Ok(frame.into_data())
     }
 
     /// The next part of a frame, as it arrives: for what is too large to hold.
@@ -210,8 +201,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// - [`Error::UnexpectedEof`] if input ends first; its `partial` is empty,
-    ///   for all there was has been handed out.
+    /// - [`Error::UnexpectedEof`] if input ends first, or broke before; its
+    ///   `partial` is what could not be handed out then: half a terminator.
     /// - [`Error::Io`], [`Error::Producer`] and [`Error::Aborted`], once.
     ///
     /// # Cancel safety
@@ -219,14 +210,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Cancel safe: a part is handed out whole. What is not taken of a frame
     /// stays: call it again, or the rest is read as what is set next.
     pub async fn receive_part(&mut self) -> Result<Frame, Error> {
-        let to_the_end = *self.core.codec.terminator() == Terminator::None;
-        match poll_fn(|cx| self.poll_frame(cx, Take::Parts)).await {
-            Some(frame) => frame,
-            None if to_the_end && self.core.input.state == InputState::Over => {
-                Ok(Frame::Complete(Bytes::new()))
-            }
-            None => Err(Error::UnexpectedEof { partial: Bytes::new() }),
-        }
+        poll_fn(|cx| self.poll_receive(cx, Take::Parts)).await
     }
 
     /// Waits until there is room for output; it sends, and does not read.
@@ -284,10 +268,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
     /// Closes, and reads on for a while before you drop the channel.
     ///
-    /// It sends what is queued, shuts the writing side down, and then reads and
-    /// drops what comes until the peer has closed its side or the time set with
+    /// It sends what is queued and shuts the writing side down, and then goes on
+    /// until the peer has closed its side or the time set with
     /// [`linger`](crate::Builder::linger) is over, as [`run`](Self::run) does at
-    /// its end: so that the last answer arrives.
+    /// its end: so that the last answer arrives. All the while it reads, and
+    /// drops what comes, for the peer may write before it reads.
     ///
     /// # Errors
     ///
@@ -301,12 +286,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// Cancel safe: the close stays queued, and the time goes on.
     pub async fn close_and_linger(&mut self) -> Result<(), Error> {
-        self.close().await?;
-        self.core.drop_input();
+        self.close_when_done();
         poll_fn(|cx| {
-            // Nothing is left to send, but a pusher may abort.
-            ready!(self.poll_send(cx));
-            self.poll_linger(cx)
+            let sent = self.poll_send(cx);
+            self.core.drop_input();
+            if sent.is_ready() {
+                return self.poll_linger(cx);
+            }
+            ready!(self.poll_drop_input(cx));
+            // `sent` wakes us.
+            Poll::Pending
         })
         .await;
         self.core.send_result()
@@ -325,27 +314,37 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     }
 
     /// Reads on and drops what comes, until the peer has closed its side or
-    /// the time is over.
+    /// the time is over. Everything is sent before.
     pub(crate) fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.core.linger.is_zero() || self.core.output.has_failed() {
+        let core = &mut self.core;
+        if matches!(core.life, Life::Over { .. }) {
             return Poll::Ready(());
         }
-        if !matches!(self.core.life, Life::Lingering(_)) {
-            self.core.life = Life::Lingering(Box::pin(tokio::time::sleep(self.core.linger)));
+        if !core.linger.is_zero() && !core.output.has_failed() {
+            if !matches!(core.life, Life::Lingering(_)) {
+                core.life = Life::Lingering(Box::pin(tokio::time::sleep(core.linger)));
+            }
+            let time_left = match &mut core.life {
+                Life::Lingering(time) => time.as_mut().poll(cx).is_pending(),
+                _ => false,
+            };
+            if time_left {
+                ready!(self.poll_drop_input(cx));
+            }
         }
+        self.core.life = Life::Over { lost: false };
+        Poll::Ready(())
+    }
+
+    /// Reads and drops what comes. Ready when that is over.
+    fn poll_drop_input(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..READS {
             if self.core.input.state != InputState::Open {
                 return Poll::Ready(());
             }
-            if let Life::Lingering(time) = &mut self.core.life {
-                if time.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(());
-                }
-            }
-            if ready!(self.poll_more(cx)).is_some() {
-                // The answer is sent; how the peer goes is its own affair.
-                return Poll::Ready(());
-            }
+            // What the peer is to get is sent or will be; how it goes is its
+            // own affair.
+            let _error = ready!(self.poll_more(cx));
             self.core.drop_input();
         }
         poll_next_turn(cx)
@@ -362,20 +361,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         cx: &mut Context<'_>,
         take: Take,
     ) -> Poll<Option<Result<Frame, Error>>> {
-        // When output is not sent before anything else, it is before waiting.
-        let mut sent = None;
-        if !self.core.corked || self.core.output.is_plenty() {
-            sent = Some(self.poll_send(cx));
+        if self.core.corked {
+            if let Some(frame) = self.core.take_buffered(take) {
+                return Poll::Ready(Some(frame));
+            }
         }
+        let sent = self.poll_send(cx);
         let mut reads = 0;
         loop {
             let core = &mut self.core;
             match core.input.state {
                 InputState::Open | InputState::Ended => {}
-                _ if sent.is_none() => {
-                    sent = Some(self.poll_send(cx));
-                    continue;
-                }
                 InputState::Over | InputState::Failed => return Poll::Ready(None),
                 InputState::Aborted => {
                     core.input.state = InputState::Failed;
@@ -384,7 +380,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 InputState::Done => {
                     if !core.output.is_open() {
                         // "The end" includes the end of our side.
-                        ready!(sent.unwrap_or(Poll::Ready(())));
+                        ready!(sent);
                     }
                     let failure = core.output.take_failure();
                     core.input.state =
@@ -392,26 +388,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                     return Poll::Ready(failure.map(Err));
                 }
             }
-            let ended = core.input.state == InputState::Ended;
-            let buffer = &mut core.input.buffer;
-            let frame = match (take, ended) {
-                (Take::AsSet, false) => core.codec.decode(buffer),
-                (Take::AsSet, true) => core.codec.decode_eof(buffer),
-                (Take::Parts, _) => core.codec.decode_as(true, buffer, ended),
-                (Take::Whole { max_length }, _) => {
-                    core.codec.decode_whole(max_length, buffer, ended)
-                }
-            };
-            match frame {
+            match core.decode(take) {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Err(error) => return Poll::Ready(Some(Err(error))),
-                Ok(None) if ended => core.input.state = InputState::Done,
+                Ok(None) if core.input.state == InputState::Ended => {
+                    core.input.state = InputState::Done;
+                }
                 Ok(None) if reads == READS => {
                     // A long frame over an I/O that is always ready must not
                     // keep the task to itself.
                     return poll_next_turn(cx);
                 }
-                Ok(None) if sent.is_none() => sent = Some(self.poll_send(cx)),
                 Ok(None) => {
                     reads += 1;
                     if let Some(error) = ready!(self.poll_more(cx)) {
@@ -420,6 +407,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 }
             }
         }
+    }
+
+    /// For callers that want a frame and nothing else.
+    fn poll_receive(&mut self, cx: &mut Context<'_>, take: Take) -> Poll<Result<Frame, Error>> {
+        Poll::Ready(match ready!(self.poll_frame(cx, take)) {
+            Some(Ok(Frame::Partial(partial))) if !matches!(take, Take::Parts) => {
+                Err(Error::UnexpectedEof { partial })
+            }
+            Some(frame) => frame,
+            None => self.core.receive_after_the_end(),
+        })
     }
 
     /// Reads once. Ready when the buffer or the state of input has changed; an
@@ -503,8 +501,9 @@ impl<T> Channel<T> {
     /// They are owned or `'static`; for what is borrowed, `b"…"` literals too,
     /// there is [`push_slice`](Self::push_slice).
     ///
-    /// They are sent by whatever is awaited next on this channel. After a
-    /// close they are dropped, with a `warn` event.
+    /// They are sent by whatever is awaited next on this channel, unless it is
+    /// [`corked`](crate::Builder::corked). After a close they are dropped, with a
+    /// `warn` event.
     pub fn push(&mut self, data: impl Into<Bytes>) {
         self.core.output.push(data.into());
     }
@@ -532,15 +531,7 @@ impl<T> Channel<T> {
     /// [`Error::TerminatorInContent`] if it would not be read back as this one
     /// frame; [`Error::Closed`] after a close. Nothing is queued then.
     pub fn push_frame(&mut self, content: impl Into<Bytes>) -> Result<(), Error> {
-        let content = content.into();
-        let Core { codec, output, .. } = &mut self.core;
-        if !output.is_open() {
-            return Err(Error::Closed);
-        }
-        let ending = codec.ending_for(&content)?;
-        output.queue.push(content);
-        output.queue.push_slice(ending);
-        Ok(())
+        self.core.push_frame(content.into())
     }
 
     /// Queues a producer: a stream of chunks, sent raw, in its turn.

@@ -179,7 +179,7 @@ impl Output {
             match ready!(self.queue.poll_drain(cx, Pin::new(&mut sink))) {
                 Ok(()) => break,
                 Err(DrainError::Sink(e)) => {
-                    self.break_with(Error::Io(e));
+                    self.break_with(e);
                     return Poll::Ready(());
                 }
                 Err(DrainError::Producer(e)) => {
@@ -197,18 +197,23 @@ impl Output {
             match shut {
                 // The peer is gone, and everything was sent before.
                 Err(e) if e.kind() == io::ErrorKind::NotConnected => {}
-                Err(e) => self.break_with(Error::Io(e)),
+                Err(e) => self.break_with(e),
                 Ok(()) => {}
             }
         }
         Poll::Ready(())
     }
 
-    /// Ends the writing side by `error`, unless one has ended it before.
-    pub(crate) fn break_with(&mut self, error: Error) {
+    fn break_with(&mut self, error: io::Error) {
         tracing::debug!(target: "asynchat", %error, "writing failed");
+        self.end_with(Error::Io(error));
+    }
+
+    /// Ends the writing side by `error`, unless one has ended it before.
+    pub(crate) fn end_with(&mut self, error: Error) {
         self.state = State::Shut;
         self.discard();
+        self.buffer.needs_flush = false;
         if !self.has_failed() {
             self.failure = Failure::Unseen(error);
         }
