@@ -8,18 +8,16 @@ mod peers;
 
 use app::{lines, room::Room, web};
 use asynchat::{Channel, Error, Terminator};
-use peers::Server;
+use peers::{Server, within};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Join, duplex, join};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
 /// A server with both its listeners.
 struct Chat {
@@ -141,11 +139,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Person<T> {
 
 fn text(data: &[u8]) -> String {
     String::from_utf8(data.to_vec()).unwrap()
-}
-
-/// A guard against hanging; nothing here waits for the time to pass.
-async fn within<F: Future>(future: F) -> F::Output {
-    timeout(Duration::from_secs(60), future).await.expect("somebody hangs")
 }
 
 // Lines.

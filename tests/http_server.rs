@@ -9,6 +9,7 @@ mod serve;
 #[path = "../examples/http_server/server.rs"]
 mod server;
 
+use peers::within;
 use server::Config;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -59,11 +60,6 @@ impl Peer {
         within(self.io.read_to_string(&mut got)).await.unwrap();
         got
     }
-}
-
-/// A guard against hanging; nothing here waits for the time to pass.
-async fn within<F: Future>(future: F) -> F::Output {
-    timeout(Duration::from_secs(60), future).await.expect("the server hangs")
 }
 
 /// Sends a request, or several, and reads until the server closes.

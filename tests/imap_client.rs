@@ -12,26 +12,19 @@ use futures::FutureExt;
 use imap_client::client::{Client, Error};
 use imap_client::parse::Value;
 use imap_client::run;
-use peers::Server;
+use peers::{Server, within};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::io::Cursor;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, DuplexStream, duplex,
 };
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
-use tokio::time::timeout;
-
-/// A guard against hanging; nothing here waits for the time to pass.
-async fn within<F: Future>(future: F) -> F::Output {
-    timeout(Duration::from_secs(60), future).await.expect("the client hangs")
-}
 
 /// Runs one command, given in words, and tells what came of it.
 async fn perform<T>(client: &mut Client<T>, command: &str) -> String
@@ -354,19 +347,8 @@ const DIALOGUES: &[(&str, &[Call])] = &[
 
 /// Plays a dialogue whose every read has at most `cut` bytes.
 async fn play(name: &str, calls: &'static [Call], cut: usize) {
-    let (io, mut server) = duplex(cut);
-    let server = tokio::spawn(async move {
-        server.write_all(HELLO.as_bytes()).await.unwrap();
-        for (sent, answer) in calls.iter().flat_map(|(_, turns, _)| *turns) {
-            let mut got = vec![0; sent.len()];
-            server.read_exact(&mut got).await.unwrap();
-            assert_eq!(String::from_utf8_lossy(&got), *sent);
-            server.write_all(answer.as_bytes()).await.unwrap();
-        }
-        let mut rest = String::new();
-        server.read_to_string(&mut rest).await.unwrap();
-        assert_eq!(rest, "");
-    });
+    let turns = calls.iter().flat_map(|(_, turns, _)| *turns).copied();
+    let (io, server) = peers::scripted(cut, HELLO, turns);
     let mut client = within(Client::connect(io, MAX_ANSWER)).await.unwrap();
     for (command, _, result) in calls {
         let came_of_it = within(perform(&mut client, command)).await;

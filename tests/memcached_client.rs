@@ -10,19 +10,12 @@ use bytes::Bytes;
 use futures::FutureExt;
 use memcached_client::client::{Client, Error, Outcome};
 use memcached_client::run;
-use peers::Server;
+use peers::{Server, within};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
-
-/// A guard against hanging; nothing here waits for the time to pass.
-async fn within<F: Future>(future: F) -> F::Output {
-    timeout(Duration::from_secs(60), future).await.expect("the client hangs")
-}
 
 /// Runs one command, given in words, and tells what came of it.
 async fn perform<T>(client: &mut Client<T>, command: &str) -> String
@@ -208,18 +201,8 @@ const DIALOGUES: &[(&str, &[Call])] = &[
 
 /// Plays a dialogue whose every read has at most `cut` bytes.
 async fn play(name: &str, calls: &'static [Call], cut: usize) {
-    let (io, mut server) = duplex(cut);
-    let server = tokio::spawn(async move {
-        for (_, sent, answer, _) in calls {
-            let mut got = vec![0; sent.len()];
-            server.read_exact(&mut got).await.unwrap();
-            assert_eq!(String::from_utf8_lossy(&got), *sent);
-            server.write_all(answer.as_bytes()).await.unwrap();
-        }
-        let mut rest = String::new();
-        server.read_to_string(&mut rest).await.unwrap();
-        assert_eq!(rest, "");
-    });
+    let turns = calls.iter().map(|(_, sent, answer, _)| (*sent, *answer));
+    let (io, server) = peers::scripted(cut, "", turns);
     let mut client = Client::new(io, MAX_VALUE);
     for (command, _, _, result) in calls {
         let came_of_it = within(perform(&mut client, command)).await;

@@ -17,6 +17,7 @@ mod tls;
 use asynchat::{Channel, Error, Terminator};
 use command::Command;
 use maildir::Maildir;
+use peers::within;
 use session::Config;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -36,11 +37,6 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 const HOUR: Duration = Duration::from_secs(3600);
 const MAX_SIZE: u64 = 100_000;
 const MAX_LINE: usize = 2048;
-
-/// A guard against hanging; nothing here waits for the time to pass.
-async fn within<F: Future>(future: F) -> F::Output {
-    timeout(Duration::from_secs(60), future).await.expect("the server hangs")
-}
 
 /// A Maildir to look into.
 struct Mailbox {

@@ -8,6 +8,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::JoinHandle;
 
 /// Says in one line that `what` was left out; where `ASYNCHAT_NEED_PEERS` is
 /// set, as in the gate, that is a failure.
@@ -91,4 +94,33 @@ impl Drop for Server {
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("it is bound").port()
+}
+
+/// A guard against hanging; nothing waits for the time to pass.
+pub(crate) async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("somebody hangs")
+}
+
+/// A server with a script, over a pipe that holds `size` bytes: it greets, and
+/// in each turn awaits exactly what is to be sent and answers. Nothing else may
+/// be sent to it.
+pub(crate) fn scripted(
+    size: usize,
+    greeting: &'static str,
+    turns: impl Iterator<Item = (&'static str, &'static str)> + Send + 'static,
+) -> (DuplexStream, JoinHandle<()>) {
+    let (io, mut server) = duplex(size);
+    let played = tokio::spawn(async move {
+        server.write_all(greeting.as_bytes()).await.unwrap();
+        for (sent, answer) in turns {
+            let mut got = vec![0; sent.len()];
+            server.read_exact(&mut got).await.unwrap();
+            assert_eq!(String::from_utf8_lossy(&got), sent);
+            server.write_all(answer.as_bytes()).await.unwrap();
+        }
+        let mut rest = String::new();
+        server.read_to_string(&mut rest).await.unwrap();
+        assert_eq!(rest, "");
+    });
+    (io, played)
 }
