@@ -172,16 +172,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
                 self.parser.line(&line).map_err(Error::Invalid)
             }
             Next::Bulk { len, kind } => {
-                self.channel.set_max_length(MAX_REPLY as usize);
-                let data = self.channel.receive(len.saturating_add(CRLF)).await?;
+                let len = len.saturating_add(CRLF);
+                let data = self.channel.receive_within(MAX_REPLY as usize, len).await?;
                 self.parser.bulk(kind, data).map_err(Error::Invalid)
             }
         }
     }
 
     async fn receive_line(&mut self) -> Result<Bytes, asynchat::Error> {
-        self.channel.set_max_length(MAX_LINE);
-        self.channel.receive(Terminator::crlf()).await
+        self.channel.receive_within(MAX_LINE, Terminator::crlf()).await
     }
 
     /// Counts a reply, and tells a message from one.
@@ -244,7 +243,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
             Parsed::Value(value) => Ok(Streamed::Value(self.note(value))),
             Parsed::Incomplete(Next::Bulk { len, kind: BulkKind::String }) => {
                 self.channel.set_terminator(len);
-                self.channel.set_streaming(true);
                 self.is_broken = true;
                 Ok(Streamed::Bulk(Bulk { client: self, len, rest: Rest::Data }))
             }
@@ -276,13 +274,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Bulk<'_, T> {
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let channel = &mut self.client.channel;
         while let Rest::Data = self.rest {
-            let frame = channel.next().await.ok_or(UNEXPECTED_EOF)??;
-            if frame.is_complete() {
+            let part = channel.receive_part().await?;
+            if part.is_complete() {
                 self.rest = Rest::LineEnd;
-                channel.set_streaming(false);
             }
-            if !frame.data().is_empty() {
-                return Ok(Some(frame.into_data()));
+            if !part.data().is_empty() {
+                return Ok(Some(part.into_data()));
             }
         }
         if let Rest::LineEnd = self.rest {
@@ -305,7 +302,6 @@ impl From<asynchat::Error> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Channel(asynchat::Error::Io(error)) => error.fmt(f),
             Error::Channel(error) => error.fmt(f),
             Error::Invalid(invalid) => invalid.fmt(f),
             Error::Server(text) => f.write_str(text),
@@ -346,8 +342,6 @@ const SUBSCRIBING: [&[u8]; 6] =
     [b"SUBSCRIBE", b"UNSUBSCRIBE", b"PSUBSCRIBE", b"PUNSUBSCRIBE", b"SSUBSCRIBE", b"SUNSUBSCRIBE"];
 
 const CRLF: u64 = 2;
-
-const UNEXPECTED_EOF: asynchat::Error = asynchat::Error::UnexpectedEof { partial: Bytes::new() };
 
 /// The most bytes of a line, and of a whole reply that is not streamed: what
 /// a server's `proto-max-bulk-len` is unless it was changed.
