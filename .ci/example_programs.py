@@ -98,8 +98,9 @@ def redis():
             assert (here / "out").read_text() == "b c"
             many = client("--repeat", "3", address, "INCR", "n" + "".join(protocol))
             assert many == "(integer) 1\n(integer) 2\n(integer) 3\n", many
-        with example("chat_server", "127.0.0.1:0", "--http", "127.0.0.1:0", "--redis", address):
-            pass
+        servers = ["127.0.0.1:0", "--http", "127.0.0.1:0", "--redis", address]
+        with example("chat_server", *servers) as chat:
+            assert b"alone: hello\r\n" in nc(chat, b"/nick alone\nhello\n")
     assert "refused" in run("redis_client", address, "PING", status=2)
     assert "usage" in run("redis_client", status=2)
 
