@@ -277,7 +277,8 @@ impl TerminatorCodec {
     /// # Errors
     ///
     /// [`Error::FrameTooLong`]; call again to go on behind that frame.
-    #[inline]
+    // Always: a call would cost as much as the frame.
+    #[inline(always)]
     pub fn decode_slice<'b>(&mut self, src: &mut &'b [u8]) -> Result<Option<FrameRef<'b>>, Error> {
         if let Some((len, consume)) = self.cut_plain(src) {
             if let (Some(frame), Some(rest)) = (src.get(..len), src.get(consume..)) {
@@ -285,6 +286,15 @@ impl TerminatorCodec {
                 return Ok(Some(FrameRef::Complete(frame)));
             }
         }
+        self.decode_slice_unusual(src)
+    }
+
+    /// What is not the plain case: apart, so that the plain one is inlined.
+    #[inline(never)]
+    fn decode_slice_unusual<'b>(
+        &mut self,
+        src: &mut &'b [u8],
+    ) -> Result<Option<FrameRef<'b>>, Error> {
         loop {
             match self.cut(src) {
                 Cut::Skip(n) => *src = src.get(n..).unwrap_or_default(),

@@ -1,0 +1,264 @@
+//! What `asynchat` is measured against, side by side in one run.
+//!
+//! ```text
+//! cargo bench -p asynchat-peers --bench performance                 all of it
+//! cargo bench -p asynchat-peers --bench performance -- 3 9          these questions
+//! cargo bench -p asynchat-peers --bench performance -- --write      and docs/performance.md
+//! ```
+//!
+//! It prints a table for each question: medians of rounds that take turns, and
+//! how many times better ours is than each of the others. It takes about ten
+//! minutes, and wants the machine for itself.
+
+#[allow(dead_code)]
+#[path = "../../../examples/http_server/http.rs"]
+mod http;
+#[path = "http.rs"]
+mod http_contest;
+mod measure;
+mod memory;
+mod network;
+mod page;
+#[allow(dead_code)]
+#[path = "../../../examples/common/serve.rs"]
+mod serve;
+#[allow(dead_code)]
+#[path = "../../../examples/http_server/server.rs"]
+mod server;
+
+use measure::{Outcome, Unit};
+use page::Section;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Result<()> {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let ["serve-echo", kind, host] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..]
+    {
+        network::serve_echo(kind, host);
+        return Ok(());
+    }
+    // Of `cargo test --benches` nobody wants the figures.
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        return Ok(());
+    }
+    let write = arguments.iter().any(|argument| argument == "--write");
+    arguments.retain(|argument| !argument.starts_with("--"));
+    let mut sections = Vec::new();
+    for (number, measure) in (1..).zip(QUESTIONS) {
+        if arguments.is_empty() || arguments.contains(&number.to_string()) {
+            let section = measure(number)?;
+            println!("{}", section.markdown());
+            sections.push(section);
+        }
+    }
+    if write {
+        write_page(&sections)?;
+    }
+    Ok(())
+}
+
+const QUESTIONS: [fn(usize) -> Result<Section>; 14] = [
+    |number| {
+        let outcomes = memory::decode_owned(&[8, 16, 32, 64]);
+        Ok(section(number, "Whole lines to `Bytes`, in memory", &[1.7, 0.0], outcomes))
+    },
+    |number| {
+        let outcomes = memory::decode_owned(&[1024]);
+        Ok(section(number, "Whole lines of 1 KiB to `Bytes`, in memory", &[3.0, 15.0], outcomes))
+    },
+    |number| {
+        let outcomes = memory::decode_borrowed();
+        Ok(section(number, "Borrowed lines beside the bare search", &[0.8], outcomes))
+    },
+    |number| {
+        let outcomes = network::handler();
+        Ok(section(number, "A `Handler` reading lines over loopback", &[1.0, 1.0 / 1.1], outcomes))
+    },
+    |number| {
+        let outcomes = network::stream();
+        let title = "A `Channel` as a `Stream` of lines over loopback";
+        Ok(section(number, title, &[1.3], outcomes))
+    },
+    |number| {
+        let outcomes = network::push_small();
+        Ok(section(number, "`push` of small chunks over loopback", &[1.3, 1.3, 1.3], outcomes))
+    },
+    |number| {
+        let outcomes = network::push_large();
+        let title = "`push` of large `Bytes` over loopback";
+        Ok(section(number, title, &[1.0 / 1.05, 1.0], outcomes))
+    },
+    drip,
+    |number| {
+        let outcomes = memory::hostile();
+        let mut section = section(number, "Floods of half terminators", &[0.0, 1.0], outcomes);
+        let worst = section.outcomes.iter().map(|o| o.figures[0].1).fold(0.0, f64::max);
+        section.notes = format!(
+            "Read in pieces of 1400 bytes. The worst is {worst:.2} ns per byte; 0.5 is wanted. \
+             The factor against kind input is the inverse of the first ratio."
+        );
+        Ok(section)
+    },
+    switch,
+    heap,
+    |number| {
+        let outcomes = http_contest::contests().ok_or("wrk is not installed")?;
+        let title = "HTTP/1.1 requests, keep-alive, 64 connections, one thread each";
+        let mut section = section(number, title, &[1.0], outcomes);
+        section.notes = "Wanted: 1.1 at depth 1 and 1.6 at depth 16.".into();
+        Ok(section)
+    },
+    |number| {
+        let outcomes = memory::python().ok_or("no python3 with asynchat is installed")?;
+        let mut section = section(number, "The original, in memory", &[50.0], outcomes);
+        section.notes = "Wanted: 50 times for owned frames, 100 times for borrowed ones.".into();
+        Ok(section)
+    },
+    |number| {
+        let outcomes = network::echo_many(10_000);
+        let title = "Echo of 10,000 connections at once on two cores";
+        let mut section = section(number, title, &[1.0], outcomes);
+        section.notes =
+            "The load is a program of its own on the same two cores. Memory is what the \
+             server's process has grown by, kernel excluded, after all are served."
+                .into();
+        Ok(section)
+    },
+];
+
+fn section(number: usize, title: &'static str, targets: &[f64], outcomes: Vec<Outcome>) -> Section {
+    Section { number, title, targets: targets.into(), outcomes, notes: String::new() }
+}
+
+fn drip(number: usize) -> Result<Section> {
+    let mut notes = String::from(
+        "One frame, found at its end, in pieces; nanoseconds per byte, and the exponent with \
+         which the time grows (at most 1.05 is wanted).\n\n\
+         | pieces of | 1 MiB | 4 MiB | 16 MiB | 64 MiB | exponent |\n|--:|--:|--:|--:|--:|--:|\n",
+    );
+    for (piece, per_byte, exponent) in memory::drip() {
+        let _ = write!(notes, "| {piece} |");
+        for nanos in per_byte {
+            let _ = write!(notes, " {nanos:.3} |");
+        }
+        let mark = if exponent <= 1.05 { "✓" } else { "✗" };
+        let _ = writeln!(notes, " {exponent:.3} {mark} |");
+    }
+    let mut section = section(number, "One large frame that drips in", &[], Vec::new());
+    section.notes = notes;
+    Ok(section)
+}
+
+fn switch(number: usize) -> Result<Section> {
+    let allocated = heap_figures()?["switch-allocations"];
+    let mut section = section(number, "Changing the terminator", &[2.0], memory::switch());
+    section.notes = format!(
+        "Wanted: 5 times for the first two, 2 for the last. 4000 changes allocate {allocated} bytes."
+    );
+    Ok(section)
+}
+
+fn heap(number: usize) -> Result<Section> {
+    let figures = heap_figures()?;
+    let outcomes = vec![
+        Outcome {
+            what: "on the heap".into(),
+            unit: Unit::Bytes,
+            figures: vec![
+                ("Channel, as a Stream", figures["idle-stream"]),
+                ("Channel, with a Handler", figures["idle-handler"]),
+                ("Framed<LinesCodec>", figures["idle-framed"]),
+            ],
+        },
+        Outcome {
+            what: "`size_of`, the transport excluded".into(),
+            unit: Unit::Bytes,
+            figures: vec![
+                ("Channel, as a Stream", figures["size-of-channel"]),
+                ("Channel, with a Handler", figures["size-of-channel"]),
+                ("Framed<LinesCodec>", figures["size-of-framed"]),
+            ],
+        },
+    ];
+    let mut section = section(number, "Memory of an idle connection", &[], outcomes);
+    section.notes =
+        "Each of 100,000, after it has served a request; at most 512 bytes are wanted.".into();
+    Ok(section)
+}
+
+/// What the bench `heap` says.
+fn heap_figures() -> Result<HashMap<String, f64>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["bench", "--quiet", "--package", "asynchat-peers", "--bench", "heap"])
+        .output()?;
+    let said = String::from_utf8(output.stdout)?;
+    let figure = |line: &str| {
+        let (name, figure) = line.split_once(' ')?;
+        Some((name.to_owned(), figure.parse().ok()?))
+    };
+    Ok(said.lines().filter_map(figure).collect())
+}
+
+fn write_page(sections: &[Section]) -> Result<()> {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let mut page = format!("{INTRODUCTION}\n{}\n", machine());
+    for section in sections {
+        let _ = write!(page, "\n{}", section.markdown());
+        if !section.outcomes.is_empty() {
+            let name = format!("performance-{:02}.svg", section.number);
+            section.chart(&docs.join(&name))?;
+            let _ = write!(page, "\n![{}]({name})\n", section.title.replace('`', ""));
+        }
+    }
+    page += &std::fs::read_to_string(docs.join("performance-notes.md")).unwrap_or_default();
+    std::fs::write(docs.join("performance.md"), page)?;
+    Ok(())
+}
+
+fn machine() -> String {
+    let said = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().ok();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        text.unwrap_or_default()
+    };
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpu = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let cpu = cpu.trim_start_matches([':', '\t', ' ']);
+    let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
+    let lock = include_str!("../../../Cargo.lock");
+    let version = |name: &str| {
+        let entry = lock
+            .split("[[package]]")
+            .find(|entry| entry.trim_start().starts_with(&format!("name = \"{name}\"")));
+        let line = entry.and_then(|entry| entry.lines().find(|line| line.starts_with("version")));
+        let version = line.unwrap_or_default().trim_start_matches("version = ").trim_matches('"');
+        format!("{name} {version}")
+    };
+    let versions = ["tokio", "tokio-util", "bytes", "memchr", "hyper"].map(version).join(", ");
+    format!(
+        "{}, {cpu}, {cores} cores, {}; {}; {versions}.",
+        said("date", &["+%F"]),
+        said("uname", &["-sr"]),
+        said("rustc", &["--version"]),
+    )
+}
+
+const INTRODUCTION: &str = "# Performance
+
+Every row is a contest in one run: the same work, done in turns, medians of all
+rounds, and how many times better ours is than each of the others. ✓ and ✗ say
+whether what was wanted was reached. Figures of different runs, or of different
+machines, are not to be compared; ratios may be, with care.
+
+```sh
+cargo bench -p asynchat-peers --bench performance -- --write
+```
+
+writes this page. The peers that are heavy to build are in a workspace member of
+their own; `cargo bench` alone runs the decoders.
+";

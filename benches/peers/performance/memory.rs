@@ -1,0 +1,300 @@
+//! In memory, without a socket: decoding, switching, hostile input.
+
+use crate::measure::{Contest, Outcome, Unit, time};
+use asynchat::{FrameRef, Terminator, TerminatorCodec};
+use bytes::BytesMut;
+use memchr::{memchr_iter, memmem};
+use std::hint::black_box;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use tokio_util::codec::{AnyDelimiterCodec, Decoder, LinesCodec};
+
+const BLOCK: usize = 64 * 1024;
+const ROUNDS: usize = 101;
+
+/// About 64 KiB of lines, and how many there are.
+fn lines(length: usize, ending: &str) -> (Vec<u8>, usize) {
+    let line = "x".repeat(length) + ending;
+    let count = (BLOCK / line.len()).max(4);
+    (line.repeat(count).into_bytes(), count)
+}
+
+/// Nanoseconds for each of `count` frames of `block`.
+fn owned(decoder: &mut impl Decoder, block: &[u8], count: usize) -> f64 {
+    let mut input = BytesMut::from(block);
+    let mut seen = 0;
+    let nanos = time(|| {
+        while let Ok(Some(frame)) = decoder.decode(&mut input) {
+            black_box(frame);
+            seen += 1;
+        }
+    });
+    assert_eq!(seen, count);
+    nanos / count as f64
+}
+
+fn borrowed(codec: &mut TerminatorCodec, block: &[u8], count: usize) -> f64 {
+    let mut input = black_box(block);
+    let mut seen = 0;
+    let nanos = time(|| {
+        while let Ok(Some(FrameRef::Complete(data))) = codec.decode_slice(&mut input) {
+            black_box(data);
+            seen += 1;
+        }
+    });
+    assert_eq!(seen, count);
+    nanos / count as f64
+}
+
+/// The bare loop: the ends of frames, and nothing else.
+fn bare(block: &[u8], count: usize, width: usize, ends: impl Iterator<Item = usize>) -> f64 {
+    let (mut start, mut seen) = (0, 0);
+    let nanos = time(|| {
+        for at in ends {
+            black_box(&block[start..at]);
+            start = at + width;
+            seen += 1;
+        }
+    });
+    assert_eq!(seen, count);
+    nanos / count as f64
+}
+
+pub(crate) fn decode_owned(lengths: &[usize]) -> Vec<Outcome> {
+    let contest = |&length: &usize| {
+        let (block, count) = lines(length, "\n");
+        let mut ours = TerminatorCodec::new("\n");
+        let mut lines = LinesCodec::new();
+        let mut any = AnyDelimiterCodec::new(b"\n".to_vec(), b"\n".to_vec());
+        Contest::new(format!("{length} bytes"), Unit::NanosPerFrame)
+            .entry("asynchat", || owned(&mut ours, &block, count))
+            .entry("LinesCodec", || owned(&mut lines, &block, count))
+            .entry("AnyDelimiterCodec", || owned(&mut any, &block, count))
+            .run(ROUNDS)
+    };
+    lengths.iter().map(contest).collect()
+}
+
+pub(crate) fn decode_borrowed() -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    for length in [8, 16, 32, 64] {
+        let (block, count) = lines(length, "\n");
+        let mut codec = TerminatorCodec::new("\n");
+        outcomes.push(
+            Contest::new(format!("{length} bytes, LF"), Unit::NanosPerFrame)
+                .entry("asynchat", || borrowed(&mut codec, &block, count))
+                .entry("memchr_iter", || bare(&block, count, 1, memchr_iter(b'\n', &block)))
+                .run(ROUNDS),
+        );
+    }
+    for length in [8, 16, 32, 64] {
+        let (block, count) = lines(length, "\r\n");
+        let mut codec = TerminatorCodec::new("\r\n");
+        let finder = memmem::Finder::new("\r\n");
+        outcomes.push(
+            Contest::new(format!("{length} bytes, CR LF"), Unit::NanosPerFrame)
+                .entry("asynchat", || borrowed(&mut codec, &block, count))
+                .entry("memmem::find_iter", || bare(&block, count, 2, finder.find_iter(&block)))
+                .run(ROUNDS),
+        );
+    }
+    outcomes
+}
+
+/// Frames of 1 to 64 MiB, fed in pieces: nanoseconds per byte, and the exponent
+/// with which the time grows.
+pub(crate) fn drip() -> Vec<(usize, Vec<f64>, f64)> {
+    let sizes: Vec<usize> = [1, 4, 16, 64].map(|mib| mib << 20).into();
+    let mut input = vec![b'x'; sizes[3]];
+    input.extend_from_slice(b"\r\n");
+    let drip = |size: usize, piece: usize| {
+        let from = sizes[3] - size;
+        let input = &input[from..];
+        let mut codec = TerminatorCodec::new("\r\n").with_max_length(usize::MAX);
+        time(|| {
+            let mut end = 0;
+            loop {
+                end = (end + piece).min(input.len());
+                let mut arrived = &input[..end];
+                if let Some(frame) = codec.decode_slice(&mut arrived).expect("no limit") {
+                    assert_eq!(frame.data().len(), size);
+                    break;
+                }
+            }
+        })
+    };
+    let row = |piece: usize| {
+        let times: Vec<f64> = sizes
+            .iter()
+            .map(|&size| {
+                let mut rounds: Vec<f64> = (0..5).map(|_| drip(size, piece)).collect();
+                crate::measure::median(&mut rounds)
+            })
+            .collect();
+        let per_byte = times.iter().zip(&sizes).map(|(time, &size)| time / size as f64).collect();
+        (piece, per_byte, exponent(&sizes, &times))
+    };
+    [1, 64, 1400].map(row).into()
+}
+
+/// The slope of a straight line through the logarithms.
+fn exponent(sizes: &[usize], times: &[f64]) -> f64 {
+    let points: Vec<_> = sizes.iter().zip(times).map(|(&x, y)| ((x as f64).ln(), y.ln())).collect();
+    let n = points.len() as f64;
+    let (sx, sy) = points.iter().fold((0.0, 0.0), |(sx, sy), (x, y)| (sx + x, sy + y));
+    let (mx, my) = (sx / n, sy / n);
+    let covariance: f64 = points.iter().map(|(x, y)| (x - mx) * (y - my)).sum();
+    let variance: f64 = points.iter().map(|(x, _)| (x - mx) * (x - mx)).sum();
+    covariance / variance
+}
+
+/// Floods of half terminators, and beside them kind input for the same
+/// terminator, and `LinesCodec` on its kind input.
+pub(crate) fn hostile() -> Vec<Outcome> {
+    let long17 = "0123456789abcdefg";
+    let long64 = "ab".repeat(31) + "ac";
+    let rows: [(&str, &str, String); 9] = [
+        ("\\r\\r\\r… for CR LF", "\r\n", "\r".repeat(BLOCK)),
+        ("\\n\\n\\n… for CR LF", "\r\n", "\n".repeat(BLOCK)),
+        ("\\r\\n\\r… for CR LF CR LF", "\r\n\r\n", "\r\n\r".repeat(BLOCK / 3)),
+        ("\\r\\n.\\r… for CR LF . CR LF", "\r\n.\r\n", "\r\n.\r".repeat(BLOCK / 4)),
+        ("aaa… for aaab", "aaab", "a".repeat(BLOCK)),
+        ("bbb… for aaab", "aaab", "b".repeat(BLOCK)),
+        ("its first 16 bytes, for one of 17", long17, long17[..16].repeat(BLOCK / 16)),
+        ("its last byte, for one of 17", long17, "g".repeat(BLOCK)),
+        ("its first 62 bytes, for one of 64", &long64, "ab".repeat(BLOCK / 2)),
+    ];
+    let (kind_lines, count) = lines(8, "\n");
+    let contest = |(what, terminator, flood): &(&str, &str, String)| {
+        let codec =
+            || TerminatorCodec::new(*terminator).with_streaming(false).with_max_length(usize::MAX);
+        let search = move |input: &[u8]| {
+            let mut codec = codec();
+            let nanos = time(|| {
+                // As it comes from a network.
+                let mut end = 0;
+                while end < input.len() {
+                    end = (end + 1400).min(input.len());
+                    let mut arrived = &input[..end];
+                    let found = codec.decode_slice(&mut arrived).expect("no limit");
+                    assert!(black_box(found).is_none());
+                }
+            });
+            nanos / input.len() as f64
+        };
+        let kind = "x".repeat(BLOCK);
+        let mut lines = LinesCodec::new();
+        Contest::new(*what, Unit::NanosPerByte)
+            .entry("asynchat", || search(flood.as_bytes()))
+            .entry("asynchat, kind input", || search(kind.as_bytes()))
+            .entry("LinesCodec, kind lines of 8", || owned(&mut lines, &kind_lines, count) / 9.0)
+            .run(ROUNDS)
+    };
+    rows.iter().map(contest).collect()
+}
+
+/// What it costs to change the terminator.
+pub(crate) fn switch() -> Vec<Outcome> {
+    const TIMES: usize = 10_000;
+    fn each(mut step: impl FnMut(usize)) -> f64 {
+        time(|| (0..TIMES).for_each(&mut step)) / TIMES as f64
+    }
+    let finder =
+        || each(|i| drop(black_box(memmem::Finder::new(black_box(["\r\n", "\n"][i % 2])))));
+    let mut codec = TerminatorCodec::default();
+    let mut other = TerminatorCodec::default();
+    let mut third = TerminatorCodec::default();
+    let prepared = [Terminator::any(["\r\n", "\n", ";"]), Terminator::from("\r\n--boundary\r\n")];
+    vec![
+        Contest::new("prepared, a clone of it", Unit::Nanos)
+            .entry("set_terminator", || {
+                each(|i| codec.set_terminator(black_box(&prepared)[i % 2].clone()))
+            })
+            .entry("memmem::Finder::new", finder)
+            .run(ROUNDS),
+        Contest::new("ready-made, crlf() and lf()", Unit::Nanos)
+            .entry("set_terminator", || {
+                each(|i| {
+                    other.set_terminator(if i % 2 == 0 {
+                        Terminator::crlf()
+                    } else {
+                        Terminator::lf()
+                    })
+                })
+            })
+            .entry("memmem::Finder::new", finder)
+            .run(ROUNDS),
+        Contest::new("by &str of up to 8 bytes", Unit::Nanos)
+            .entry("set_terminator", || {
+                each(|i| third.set_terminator(black_box(["\r\n.\r\n", "\n"][i % 2])))
+            })
+            .entry("memmem::Finder::new", finder)
+            .run(ROUNDS),
+    ]
+}
+
+/// The original, on the same bytes, without a socket.
+pub(crate) fn python() -> Option<Vec<Outcome>> {
+    let mut outcomes = Vec::new();
+    for length in [8, 64, 1024] {
+        let (block, count) = lines(length, "\r\n");
+        let theirs = python_nanos_per_frame(&block, count)?;
+        let mut ours = TerminatorCodec::new("\r\n");
+        let mut codec = TerminatorCodec::new("\r\n");
+        let mut outcome = Contest::new(format!("{length} bytes, owned"), Unit::NanosPerFrame)
+            .entry("asynchat", || owned(&mut ours, &block, count))
+            .run(ROUNDS);
+        outcome.figures.push(("CPython's asynchat", theirs));
+        outcomes.push(outcome);
+        let mut outcome = Contest::new(format!("{length} bytes, borrowed"), Unit::NanosPerFrame)
+            .entry("asynchat", || borrowed(&mut codec, &block, count))
+            .run(ROUNDS);
+        outcome.figures.push(("CPython's asynchat", theirs));
+        outcomes.push(outcome);
+    }
+    Some(outcomes)
+}
+
+fn python_nanos_per_frame(block: &[u8], count: usize) -> Option<f64> {
+    let mut python = Command::new("python3")
+        .args(["-W", "ignore", "-c", PYTHON])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    python.stdin.take()?.write_all(block).ok()?;
+    let output = python.wait_with_output().ok()?;
+    let said = String::from_utf8(output.stdout).ok()?;
+    let (nanos, frames) = said.trim().split_once(' ')?;
+    assert_eq!(frames.parse(), Ok(count), "the original sees as many frames");
+    Some(nanos.parse::<f64>().ok()? / count as f64)
+}
+
+const PYTHON: &str = r#"
+import asynchat, sys, time
+block = sys.stdin.buffer.read()
+class Channel(asynchat.async_chat):
+    ac_in_buffer_size = 65536
+    def __init__(self):
+        super().__init__()
+        self.set_terminator(b"\r\n")
+        self.frames, self.data, self.rest = 0, [], block
+    def recv(self, size):
+        data, self.rest = self.rest[:size], self.rest[size:]
+        return data
+    def collect_incoming_data(self, data):
+        self.data.append(data)
+    def found_terminator(self):
+        b"".join(self.data)
+        self.data = []
+        self.frames += 1
+def nanos():
+    channel = Channel()
+    start = time.perf_counter_ns()
+    while channel.rest:
+        channel.handle_read()
+    return time.perf_counter_ns() - start, channel.frames
+rounds = sorted(nanos() for _ in range(31))
+print(*rounds[15])
+"#;

@@ -1,0 +1,371 @@
+//! Over loopback TCP. What is measured has a thread of its own; so has its peer,
+//! which is the same for all.
+
+use crate::measure::{Contest, Outcome, Unit, time};
+use asynchat::{Channel, Control, Error, Handler};
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use memchr::memchr_iter;
+use std::cell::RefCell;
+use std::hint::black_box;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::thread;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::codec::{BytesCodec, Framed, LinesCodec};
+
+const ROUNDS: usize = 21;
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// Runs `peer` with one end of a connection in a thread, and `measured` with the
+/// other end here: how long that took, in nanoseconds.
+fn connected<F: Future<Output = ()>>(
+    runtime: &Runtime,
+    peer: impl FnOnce(std::net::TcpStream) + Send,
+    measured: impl FnOnce(TcpStream) -> F,
+) -> f64 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    thread::scope(|scope| {
+        scope.spawn(|| peer(std::net::TcpStream::connect(address).expect("it listens")));
+        let (socket, _) = listener.accept().expect("it connects");
+        socket.set_nonblocking(true).expect("a socket");
+        socket.set_nodelay(true).expect("a socket");
+        time(|| {
+            runtime.block_on(async {
+                measured(TcpStream::from_std(socket).expect("a socket")).await;
+            });
+        })
+    })
+}
+
+/// Sends this many blocks, and closes.
+fn send(block: &[u8], times: usize) -> impl FnOnce(std::net::TcpStream) + Send {
+    move |mut socket| {
+        for _ in 0..times {
+            socket.write_all(block).expect("it is read");
+        }
+    }
+}
+
+fn lines(length: usize) -> (Vec<u8>, usize) {
+    let line = "x".repeat(length) + "\n";
+    let count = 64 * 1024 / line.len();
+    (line.repeat(count).into_bytes(), count)
+}
+
+/// How many blocks of 64 KiB a round has.
+const BLOCKS: usize = 256;
+
+struct Count(usize);
+
+impl Handler for Count {
+    type Error = Error;
+
+    #[inline]
+    fn frame(&mut self, _: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+        black_box(data);
+        self.0 += 1;
+        Ok(())
+    }
+}
+
+pub(crate) fn handler() -> Vec<Outcome> {
+    let runtime = runtime();
+    let contest = |length: usize| {
+        let (block, count) = lines(length);
+        let frames = count * BLOCKS;
+        let each = |nanos: f64| nanos / frames as f64;
+        Contest::new(format!("{length} bytes"), Unit::NanosPerFrame)
+            .entry("Handler", || {
+                each(connected(&runtime, send(&block, BLOCKS), async |socket| {
+                    let mut handler = Count(0);
+                    let mut channel = Channel::new(socket, "\n");
+                    channel.run(&mut handler).await.expect("it ends well");
+                    assert_eq!(handler.0, frames);
+                }))
+            })
+            .entry("read_until, 64 KiB BufReader", || {
+                each(connected(&runtime, send(&block, BLOCKS), async |socket| {
+                    let mut reader = BufReader::with_capacity(64 * 1024, socket);
+                    let (mut line, mut seen) = (Vec::new(), 0);
+                    while reader.read_until(b'\n', &mut line).await.expect("it ends well") > 0 {
+                        black_box(&line);
+                        line.clear();
+                        seen += 1;
+                    }
+                    assert_eq!(seen, frames);
+                }))
+            })
+            .entry("read and memchr_iter by hand", || {
+                each(connected(&runtime, send(&block, BLOCKS), async |mut socket| {
+                    let mut buffer = vec![0; 64 * 1024];
+                    let (mut held, mut seen) = (0, 0);
+                    loop {
+                        let read = socket.read(&mut buffer[held..]).await.expect("it ends well");
+                        if read == 0 {
+                            break;
+                        }
+                        let end = held + read;
+                        let mut start = 0;
+                        for at in memchr_iter(b'\n', &buffer[..end]) {
+                            black_box(&buffer[start..at]);
+                            start = at + 1;
+                            seen += 1;
+                        }
+                        buffer.copy_within(start..end, 0);
+                        held = end - start;
+                    }
+                    assert_eq!(seen, frames);
+                }))
+            })
+            .run(ROUNDS)
+    };
+    [8, 32].map(contest).into()
+}
+
+pub(crate) fn stream() -> Vec<Outcome> {
+    let runtime = runtime();
+    let contest = |length: usize| {
+        let (block, count) = lines(length);
+        let frames = count * BLOCKS;
+        let each = |nanos: f64| nanos / frames as f64;
+        Contest::new(format!("{length} bytes"), Unit::NanosPerFrame)
+            .entry("Channel", || {
+                each(connected(&runtime, send(&block, BLOCKS), async |socket| {
+                    let mut channel = Channel::new(socket, "\n");
+                    let mut seen = 0;
+                    while let Some(frame) = channel.next().await {
+                        black_box(frame.expect("it ends well"));
+                        seen += 1;
+                    }
+                    assert_eq!(seen, frames);
+                }))
+            })
+            .entry("Framed<LinesCodec>", || {
+                each(connected(&runtime, send(&block, BLOCKS), async |socket| {
+                    let mut framed = Framed::new(socket, LinesCodec::new());
+                    let mut seen = 0;
+                    while let Some(line) = framed.next().await {
+                        black_box(line.expect("it ends well"));
+                        seen += 1;
+                    }
+                    assert_eq!(seen, frames);
+                }))
+            })
+            .run(ROUNDS)
+    };
+    [8, 32, 64, 1024].map(contest).into()
+}
+
+/// Reads so many bytes and drops them.
+fn drain(bytes: usize) -> impl FnOnce(std::net::TcpStream) + Send {
+    move |mut socket| {
+        let mut buffer = vec![0; 256 * 1024];
+        let mut seen = 0;
+        while let Ok(read @ 1..) = socket.read(&mut buffer) {
+            seen += read;
+        }
+        assert_eq!(seen, bytes);
+    }
+}
+
+async fn push_all(socket: TcpStream, chunk: &Bytes, times: usize) {
+    let mut channel = Channel::new(socket, None);
+    for _ in 0..times {
+        channel.push(chunk.clone());
+        if channel.queued_bytes() >= 128 * 1024 {
+            channel.flush().await.expect("it is read");
+        }
+    }
+    channel.close().await.expect("it is read");
+}
+
+async fn feed_all(socket: TcpStream, boundary: usize, chunk: &Bytes, times: usize) {
+    let mut framed = Framed::new(socket, BytesCodec::new());
+    framed.set_backpressure_boundary(boundary);
+    for _ in 0..times {
+        framed.feed(chunk.clone()).await.expect("it is read");
+    }
+    SinkExt::<Bytes>::close(&mut framed).await.expect("it is read");
+}
+
+pub(crate) fn push_small() -> Vec<Outcome> {
+    let runtime = runtime();
+    let contest = |length: usize| {
+        let chunk = Bytes::from(vec![b'x'; length]);
+        let times = (64 << 20) / length.max(256);
+        let total = times * length;
+        let rate = |nanos: f64| total as f64 / nanos * 1e3;
+        let framed = |boundary: usize| {
+            let (runtime, chunk) = (&runtime, &chunk);
+            move || rate(connected(runtime, drain(total), |s| feed_all(s, boundary, chunk, times)))
+        };
+        Contest::new(format!("{length} bytes"), Unit::MegabytesPerSecond)
+            .entry("push", || {
+                rate(connected(&runtime, drain(total), |s| push_all(s, &chunk, times)))
+            })
+            .entry("Framed<BytesCodec>, boundary 8 KiB", framed(8 * 1024))
+            .entry("Framed<BytesCodec>, boundary 64 KiB", framed(64 * 1024))
+            .entry("Framed<BytesCodec>, boundary 256 KiB", framed(256 * 1024))
+            .run(ROUNDS)
+    };
+    [64, 1024].map(contest).into()
+}
+
+pub(crate) fn push_large() -> Vec<Outcome> {
+    let runtime = runtime();
+    let block = vec![b'x'; 256 * 1024];
+    let contest = |length: usize| {
+        let chunk = Bytes::from(vec![b'x'; length]);
+        let total = 256 << 20;
+        let times = total / length;
+        let rate = |nanos: f64| total as f64 / nanos * 1e3;
+        Contest::new(format!("{} KiB", length / 1024), Unit::MegabytesPerSecond)
+            .entry("push", || {
+                rate(connected(&runtime, drain(total), |s| push_all(s, &chunk, times)))
+            })
+            .entry("write_all of 256 KiB", || {
+                rate(connected(&runtime, drain(total), async |mut socket| {
+                    for _ in 0..total / block.len() {
+                        socket.write_all(&block).await.expect("it is read");
+                    }
+                    socket.shutdown().await.expect("it is read");
+                }))
+            })
+            .entry("Framed<BytesCodec>", || {
+                rate(connected(&runtime, drain(total), |s| feed_all(s, 64 * 1024, &chunk, times)))
+            })
+            .run(ROUNDS)
+    };
+    [16, 64, 1024].map(|kib| contest(kib * 1024)).into()
+}
+
+/// An echo server of either kind on two threads: prints its address, and ends
+/// with its input.
+pub(crate) fn serve_echo(kind: &str, host: &str) {
+    let runtime =
+        Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let ours = kind == "asynchat";
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind((host, 0)).await.expect("a free port");
+        println!("{}", listener.local_addr().expect("it is bound"));
+        tokio::spawn(async move {
+            loop {
+                let Ok((socket, _)) = listener.accept().await else { continue };
+                let _ = socket.set_nodelay(true);
+                if ours {
+                    tokio::spawn(echo(socket));
+                } else {
+                    tokio::spawn(echo_framed(socket));
+                }
+            }
+        });
+        let _ = tokio::task::spawn_blocking(|| std::io::stdin().read(&mut [0])).await;
+    });
+}
+
+async fn echo(socket: TcpStream) -> Result<(), Error> {
+    let mut channel = Channel::new(socket, "\n");
+    while let Some(frame) = channel.next().await {
+        channel.push(frame?.into_data());
+        channel.push_slice(b"\n");
+    }
+    channel.close().await
+}
+
+async fn echo_framed(socket: TcpStream) {
+    let mut framed = Framed::new(socket, LinesCodec::new());
+    while let Some(Ok(line)) = framed.next().await {
+        if framed.send(line).await.is_err() {
+            break;
+        }
+    }
+}
+
+/// Echoes per second over so many connections at once, and what the server then
+/// holds in memory, in bytes for each.
+pub(crate) fn echo_many(connections: usize) -> Vec<Outcome> {
+    let host = RefCell::new(1);
+    let memory = RefCell::new([Vec::new(), Vec::new()]);
+    let round = |which: usize, kind: &str| {
+        // A loopback address of its own: no port is used twice.
+        *host.borrow_mut() += 1;
+        let host = format!("127.0.0.{}", host.borrow());
+        let mut server = std::process::Command::new(std::env::current_exe().expect("a program"))
+            .args(["serve-echo", kind, &host])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("this program");
+        let mut address = String::new();
+        let stdout = server.stdout.as_mut().expect("piped");
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut address)
+            .expect("its address");
+        let before = resident(server.id());
+        let rate = runtime().block_on(load(address.trim(), connections, || {
+            let held = resident(server.id()).saturating_sub(before);
+            memory.borrow_mut()[which].push(held as f64 / connections as f64);
+        }));
+        server.kill().expect("it runs");
+        server.wait().expect("it ends");
+        rate
+    };
+    let outcome = Contest::new(format!("{connections} connections"), Unit::PerSecond)
+        .entry("Channel", || round(0, "asynchat"))
+        .entry("Framed<LinesCodec>", || round(1, "framed"))
+        .run(5);
+    let mut held = memory.into_inner();
+    let figures = [("Channel", 0), ("Framed<LinesCodec>", 1)]
+        .map(|(name, which)| (name, crate::measure::median(&mut held[which])));
+    let memory = Outcome {
+        what: "memory for each, resident".into(),
+        unit: Unit::Bytes,
+        figures: figures.into(),
+    };
+    vec![outcome, memory]
+}
+
+/// Everybody says a line and hears it, ten times; then `idle` is called, while
+/// all are still connected.
+async fn load(address: &str, connections: usize, idle: impl FnOnce()) -> f64 {
+    const TIMES: usize = 10;
+    let line = [&[b'x'; 31][..], b"\n"].concat();
+    let mut sockets = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        sockets.push(TcpStream::connect(address).await.expect("it listens"));
+    }
+    let start = std::time::Instant::now();
+    let talks = sockets.into_iter().map(|mut socket| {
+        let line = line.clone();
+        tokio::spawn(async move {
+            let mut heard = [0; 32];
+            for _ in 0..TIMES {
+                socket.write_all(&line).await.expect("it is read");
+                socket.read_exact(&mut heard).await.expect("it answers");
+            }
+            socket
+        })
+    });
+    let talks: Vec<_> = talks.collect();
+    let mut sockets = Vec::with_capacity(connections);
+    for talk in talks {
+        sockets.push(talk.await.expect("it ends well"));
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    idle();
+    drop(sockets);
+    (connections * TIMES) as f64 / seconds
+}
+
+/// The resident memory of a process, in bytes.
+fn resident(process: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap_or_default() * 1024
+}

@@ -1,0 +1,150 @@
+//! The page `docs/performance.md` and its charts.
+
+use crate::measure::Outcome;
+use plotters::coord::ranged1d::SegmentedCoord;
+use plotters::prelude::*;
+use std::fmt::Write;
+use std::path::Path;
+
+/// What is known of one question: its number, what it asks, and the answer.
+pub(crate) struct Section {
+    pub(crate) number: usize,
+    pub(crate) title: &'static str,
+    /// What is wanted of the ratio to each of the others; a 0 wants nothing.
+    pub(crate) targets: Vec<f64>,
+    pub(crate) outcomes: Vec<Outcome>,
+    /// What is to be said besides.
+    pub(crate) notes: String,
+}
+
+impl Section {
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = format!("## {}. {}\n\n", self.number, self.title);
+        if let Some(first) = self.outcomes.first() {
+            let names: Vec<_> = first.figures.iter().map(|&(name, _)| name).collect();
+            let unit = first.unit.name();
+            let _ = write!(text, "| {unit} | {} |", names.join(" | "));
+            for name in &names[1..] {
+                let _ = write!(text, " against {name} |");
+            }
+            let _ = writeln!(text, "\n|---|{}", "--:|".repeat(2 * names.len() - 1));
+        }
+        for outcome in &self.outcomes {
+            let same = outcome.unit == self.outcomes[0].unit;
+            let unit = if same { String::new() } else { format!(", {}", outcome.unit.name()) };
+            let _ = write!(text, "| {}{unit} |", outcome.what);
+            for &(_, figure) in &outcome.figures {
+                let _ = write!(text, " {} |", number(figure));
+            }
+            for (ratio, target) in outcome.ratios().iter().zip(&self.targets) {
+                let mark = match target {
+                    0.0 => "",
+                    target if ratio < target => " ✗",
+                    _ => " ✓",
+                };
+                let _ = write!(text, " {ratio:.2}×{mark} |");
+            }
+            text.push('\n');
+        }
+        if !self.notes.is_empty() {
+            let _ = write!(text, "\n{}\n", self.notes);
+        }
+        text
+    }
+
+    /// Bars, as long as the figures; on a background of any colour.
+    pub(crate) fn chart(&self, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+        let names: Vec<_> = self.outcomes[0].figures.iter().map(|&(name, _)| name).collect();
+        let outcomes: Vec<_> =
+            self.outcomes.iter().filter(|o| o.unit == self.outcomes[0].unit).collect();
+        let bars = names.len() + 1;
+        let top = outcomes.iter().flat_map(|o| &o.figures).fold(0.0, |top, f| f64::max(top, f.1));
+        let height = 90 + 18 * (bars * outcomes.len()) as u32;
+        let area = SVGBackend::new(path, (760, height)).into_drawing_area();
+        let text = ("sans-serif", 13).into_font().color(&GREY);
+        let mut chart = ChartBuilder::on(&area)
+            .margin(10)
+            .caption(format!("{} ({})", self.title, outcomes[0].unit.name()), text.clone())
+            .x_label_area_size(24)
+            .y_label_area_size(190)
+            .build_cartesian_2d(0.0..top * 1.02, (0..bars * outcomes.len()).into_segmented())?;
+        let label = |at: &SegmentValue<usize>| match at {
+            SegmentValue::CenterOf(at) => {
+                // From the top down.
+                let at = bars * outcomes.len() - 1 - at;
+                match at % bars {
+                    0 => outcomes[at / bars].what.clone(),
+                    _ => String::new(),
+                }
+            }
+            _ => String::new(),
+        };
+        chart
+            .configure_mesh()
+            .disable_mesh()
+            .axis_style(GREY)
+            .label_style(text.clone())
+            .y_labels(bars * outcomes.len())
+            .y_label_formatter(&label)
+            .draw()?;
+        for (i, name) in names.iter().enumerate() {
+            let color = COLORS[i % COLORS.len()];
+            let rows = outcomes.iter().enumerate().map(|(row, outcome)| {
+                let at = bars * outcomes.len() - 1 - (row * bars + i);
+                bar(at, outcome.figures[i].1, color)
+            });
+            chart.draw_series(rows)?.label(*name).legend(move |(x, y)| {
+                Rectangle::new([(x, y - 5), (x + 10, y + 5)], color.filled())
+            });
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::LowerRight)
+            .label_font(text)
+            .draw()?;
+        area.present()?;
+        Ok(())
+    }
+}
+
+type Segment = SegmentedCoord<plotters::coord::types::RangedCoordusize>;
+
+fn bar(
+    at: usize,
+    length: f64,
+    color: RGBColor,
+) -> Rectangle<(f64, <Segment as plotters::coord::ranged1d::Ranged>::ValueType)> {
+    let mut bar = Rectangle::new(
+        [(0.0, SegmentValue::Exact(at)), (length, SegmentValue::Exact(at + 1))],
+        color.filled(),
+    );
+    bar.set_margin(2, 2, 0, 0);
+    bar
+}
+
+/// Readable on white and on black.
+const GREY: RGBColor = RGBColor(128, 128, 128);
+const COLORS: [RGBColor; 4] = [
+    RGBColor(46, 139, 192),
+    RGBColor(222, 143, 5),
+    RGBColor(120, 160, 80),
+    RGBColor(170, 110, 170),
+];
+
+/// Three digits, or whole.
+fn number(figure: f64) -> String {
+    match figure {
+        _ if figure >= 100_000.0 => {
+            let mut digits = format!("{figure:.0}");
+            let mut at = digits.len();
+            while at > 3 {
+                at -= 3;
+                digits.insert(at, '\u{202f}');
+            }
+            digits
+        }
+        _ if figure >= 100.0 => format!("{figure:.0}"),
+        _ if figure >= 10.0 => format!("{figure:.1}"),
+        _ => format!("{figure:.2}"),
+    }
+}
