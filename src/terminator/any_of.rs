@@ -29,7 +29,7 @@ struct Shared {
 }
 
 impl AnyOf {
-    pub(super) fn line() -> Self {
+    pub(super) const fn line() -> Self {
         AnyOf(Set::Line)
     }
 

@@ -54,31 +54,36 @@ pub enum Terminator {
 impl Terminator {
     /// Exactly CR LF.
     #[must_use]
-    pub fn crlf() -> Self {
-        Self::from(b"\r\n")
+    #[inline]
+    pub const fn crlf() -> Self {
+        Terminator::Pattern(Pattern::inline(b"\r\n"))
     }
 
     /// A line feed.
     #[must_use]
-    pub fn lf() -> Self {
-        Self::from(b"\n")
+    #[inline]
+    pub const fn lf() -> Self {
+        Terminator::Pattern(Pattern::inline(b"\n"))
     }
 
     /// CR LF CR LF, the end of an HTTP/1 or mail header.
     #[must_use]
-    pub fn blank_line() -> Self {
-        Self::from(b"\r\n\r\n")
+    #[inline]
+    pub const fn blank_line() -> Self {
+        Terminator::Pattern(Pattern::inline(b"\r\n\r\n"))
     }
 
     /// CR LF or a bare LF: `any(["\r\n", "\n"])`, but found faster.
     #[must_use]
-    pub fn line() -> Self {
+    #[inline]
+    pub const fn line() -> Self {
         Terminator::AnyOf(AnyOf::line())
     }
 
     /// This many bytes. (A `u64` converts by itself; of a `u32`, `u64::from`.)
     #[must_use]
-    pub fn count(n: usize) -> Self {
+    #[inline]
+    pub const fn count(n: usize) -> Self {
         Terminator::Count(n as u64)
     }
 
@@ -162,18 +167,21 @@ impl Terminator {
 }
 
 impl From<&[u8]> for Terminator {
+    #[inline]
     fn from(bytes: &[u8]) -> Self {
         Pattern::new(bytes).map_or(Terminator::None, Terminator::Pattern)
     }
 }
 
 impl<const N: usize> From<&[u8; N]> for Terminator {
+    #[inline]
     fn from(bytes: &[u8; N]) -> Self {
         Self::from(bytes.as_slice())
     }
 }
 
 impl From<&str> for Terminator {
+    #[inline]
     fn from(text: &str) -> Self {
         Self::from(text.as_bytes())
     }
@@ -200,6 +208,7 @@ impl From<Bytes> for Terminator {
 /// The only integer, so that `set_terminator(5)` infers; a `usize` goes through
 /// [`Terminator::count`].
 impl From<u64> for Terminator {
+    #[inline]
     fn from(n: u64) -> Self {
         Terminator::Count(n)
     }

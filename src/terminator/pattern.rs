@@ -26,21 +26,30 @@ struct Long {
 impl Pattern {
     /// `None` if `bytes` is empty.
     #[must_use]
+    #[inline]
     pub fn new(bytes: &[u8]) -> Option<Self> {
-        let mut word = [0; 8];
-        if bytes.is_empty() {
-            return None;
+        match bytes.len() {
+            0 => None,
+            1..=8 => Some(Self::inline(bytes)),
+            _ => Some(Self::long(bytes)),
         }
-        Some(Pattern(match word.len().checked_sub(bytes.len()) {
-            Some(pad) => {
-                if let Some(tail) = word.get_mut(pad..) {
-                    tail.copy_from_slice(bytes);
-                }
-                // 1..=8: fits.
-                Repr::Inline { word, len: bytes.len() as u8 }
-            }
-            None => Repr::Long(Arc::new(Long::new(bytes))),
-        }))
+    }
+
+    /// Of 1 to 8 bytes.
+    #[inline]
+    pub(super) const fn inline(mut bytes: &[u8]) -> Self {
+        let len = bytes.len() as u8;
+        let mut word = 0;
+        while let [first, rest @ ..] = bytes {
+            word = word << 8 | *first as u64;
+            bytes = rest;
+        }
+        Pattern(Repr::Inline { word: word.to_be_bytes(), len })
+    }
+
+    #[inline(never)]
+    fn long(bytes: &[u8]) -> Self {
+        Pattern(Repr::Long(Arc::new(Long::new(bytes))))
     }
 
     /// The byte string.

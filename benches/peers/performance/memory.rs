@@ -199,36 +199,44 @@ pub(crate) fn switch() -> Vec<Outcome> {
     fn each(mut step: impl FnMut(usize)) -> f64 {
         time(|| (0..TIMES).for_each(&mut step)) / TIMES as f64
     }
-    let finder =
-        || each(|i| drop(black_box(memmem::Finder::new(black_box(["\r\n", "\n"][i % 2])))));
-    let mut codec = TerminatorCodec::default();
-    let mut other = TerminatorCodec::default();
-    let mut third = TerminatorCodec::default();
-    let prepared = [Terminator::any(["\r\n", "\n", ";"]), Terminator::from("\r\n--boundary\r\n")];
+    /// Building a searcher for the same.
+    fn finder<'n>(needles: [&'n str; 2]) -> impl FnMut() -> f64 + 'n {
+        move || each(|i| drop(black_box(memmem::Finder::new(black_box(needles)[i % 2]))))
+    }
+    const LONG: [&str; 2] = ["\r\n--boundary\r\n", "\r\n--another\r\n"];
+    let prepared = LONG.map(Terminator::from);
+    let sets = [["\r\n", "\n", ";"], ["a", "b", "c"]].map(Terminator::any);
+    let mut codecs = [(); 4].map(|()| TerminatorCodec::default());
+    let [one, two, three, four] = &mut codecs;
     vec![
         Contest::new("prepared, a clone of it", Unit::Nanos)
             .entry("set_terminator", || {
-                each(|i| codec.set_terminator(black_box(&prepared)[i % 2].clone()))
+                each(|i| one.set_terminator(black_box(&prepared)[i % 2].clone()))
             })
-            .entry("memmem::Finder::new", finder)
+            .entry("memmem::Finder::new", finder(LONG))
             .run(ROUNDS),
-        Contest::new("ready-made, crlf() and lf()", Unit::Nanos)
+        Contest::new("prepared, a clone of a set", Unit::Nanos)
+            .entry("set_terminator", || {
+                each(|i| two.set_terminator(black_box(&sets)[i % 2].clone()))
+            })
+            .entry("memmem::Finder::new", finder(LONG))
+            .run(ROUNDS),
+        Contest::new("ready-made, crlf() and blank_line()", Unit::Nanos)
             .entry("set_terminator", || {
                 each(|i| {
-                    other.set_terminator(if i % 2 == 0 {
-                        Terminator::crlf()
-                    } else {
-                        Terminator::lf()
+                    three.set_terminator(match black_box(i % 2) {
+                        0 => Terminator::crlf(),
+                        _ => Terminator::blank_line(),
                     })
                 })
             })
-            .entry("memmem::Finder::new", finder)
+            .entry("memmem::Finder::new", finder(["\r\n", "\r\n\r\n"]))
             .run(ROUNDS),
         Contest::new("by &str of up to 8 bytes", Unit::Nanos)
             .entry("set_terminator", || {
-                each(|i| third.set_terminator(black_box(["\r\n.\r\n", "\n"][i % 2])))
+                each(|i| four.set_terminator(black_box(["\r\n.\r\n", "\r\n"])[i % 2]))
             })
-            .entry("memmem::Finder::new", finder)
+            .entry("memmem::Finder::new", finder(["\r\n.\r\n", "\r\n"]))
             .run(ROUNDS),
     ]
 }
