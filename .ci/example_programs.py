@@ -3,8 +3,8 @@
 
 Usage: example_programs.py FOLDER_OF_BINARIES
 
-What they do in detail is tested by `cargo test`; here it is the programs:
-arguments, output, exit status, and how they stop.
+What they do in detail is tested by `cargo test`, `imap_client` with Dovecot only
+there; here it is the programs: arguments, output, exit status, how they stop.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 
 BOUND = 60  # seconds after which something counts as hung
 
@@ -38,12 +39,25 @@ def run(program, *arguments, status=0, **environment):
 
 
 @contextlib.contextmanager
+def bounded(process):
+    """Ends a process that keeps us waiting."""
+    timer = threading.Timer(BOUND, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextlib.contextmanager
 def example(program, *arguments, status=0):
     """A server of ours, stopped with Ctrl-C; it must exit with this. Its address."""
     command = [BINARIES / program, *arguments]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        yield server.stdout.readline().split()[-1]
+        with bounded(server):
+            address = server.stdout.readline().split()[-1]
+        yield address
         server.send_signal(signal.SIGINT)
         assert server.wait(BOUND) == status
     finally:
@@ -59,7 +73,8 @@ def peer(ready, *command):
     command = [part.format(port) for part in command]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        assert any(ready in line for line in server.stdout), command
+        with bounded(server):
+            assert any(ready in line for line in server.stdout), command
         yield f"127.0.0.1:{port}"
     finally:
         server.terminate()
@@ -96,6 +111,8 @@ def redis():
             out = str(here / "out")
             assert client("--output", out, address, "GET", "a") == f"3 bytes in {out}\n"
             assert (here / "out").read_text() == "b c"
+            assert "exists" in client("--output", out, address, "GET", "a", status=2)
+            (here / "out").unlink()
             many = client("--repeat", "3", address, "INCR", "n" + "".join(protocol))
             assert many == "(integer) 1\n(integer) 2\n(integer) 3\n", many
         servers = ["127.0.0.1:0", "--http", "127.0.0.1:0", "--redis", address]

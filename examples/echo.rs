@@ -21,7 +21,10 @@ async fn main() {
 }
 
 async fn run() -> std::io::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7007".into());
+    let address = std::env::args_os()
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .nth(1)
+        .unwrap_or("127.0.0.1:7007".into());
     let listener = TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
     loop {

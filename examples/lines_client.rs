@@ -23,7 +23,7 @@ async fn main() {
 }
 
 async fn run() -> Result<(), Error> {
-    let mut args = std::env::args().skip(1);
+    let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).skip(1);
     let address = args.next().unwrap_or("127.0.0.1:8080".into());
     let path = args.next().unwrap_or("/".into());
     let socket = TcpStream::connect(&address).await?;

@@ -12,12 +12,14 @@ use peers::{Server, within};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
-use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Join, duplex, join};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, Join, duplex, join};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
 /// A server with both its listeners.
 struct Chat {
@@ -471,7 +473,7 @@ async fn browsers_and_lines_are_in_one_room() {
     web.hears_this("event: notice\ndata: here: alice, spider").await;
     chat.say(&key, "/quit").await;
     alice.hears_this("* spider has left").await;
-    assert_eq!(web.hears_the_end().await, ["event: notice\ndata: good-bye"]);
+    assert_eq!(web.hears_the_end().await, ["event: bye\ndata: good-bye"]);
     assert!(chat.say(&key, "ghost").await.starts_with("HTTP/1.1 403"), "the key is spent");
     let (web, _) = chat.browser_person("web").await;
     alice.hears_this("* web has come").await;
@@ -681,6 +683,159 @@ async fn junk_on_the_redis_channel_does_no_harm() {
     assert!(!heard.iter().any(|words| words.contains("\x1b")), "{heard:?}");
 }
 
+// A Redis of our own making, and a clock that stands still unless all wait.
+
+/// Redis' side of a connection: says what a client asks, up to `limit` commands.
+/// What is published goes back to the publisher if `echoes`.
+async fn redis_side(io: DuplexStream, echoes: bool, mut others: mpsc::Receiver<String>) {
+    let mut channel = Channel::new(io, "\r\n");
+    loop {
+        let header = tokio::select! {
+            header = channel.receive("\r\n") => header,
+            Some(message) = others.recv() => {
+                channel.push(said(&message));
+                continue;
+            }
+        };
+        let Ok(header) = header else { return };
+        let mut words = vec![];
+        for _ in 0..text(&header)[1..].parse::<usize>().unwrap() {
+            let length = text(&channel.receive("\r\n").await.unwrap());
+            let length: u64 = length[1..].parse().unwrap();
+            words.push(text(&channel.receive(length).await.unwrap()));
+            channel.receive(2).await.unwrap();
+        }
+        match words[0].as_str() {
+            "HELLO" => channel.push("%0\r\n"),
+            "SUBSCRIBE" => channel.push(">3\r\n+subscribe\r\n+x\r\n:1\r\n"),
+            _ => {
+                channel.push(":1\r\n");
+                if echoes {
+                    channel.push(said(&words[2]));
+                }
+            }
+        }
+    }
+}
+
+fn said(message: &str) -> String {
+    let (channel, length) = (app::bridge::CHANNEL, message.len());
+    format!(">3\r\n$7\r\nmessage\r\n+{channel}\r\n${length}\r\n{message}\r\n")
+}
+
+type Connecting = std::pin::Pin<Box<dyn Future<Output = Connected> + Send>>;
+type Connected = Result<app::client::Client<DuplexStream>, app::client::Error>;
+
+/// A room with a bridge whose connections are made by `connect`; somebody in it.
+async fn bridged(connect: impl Fn() -> Connecting + Send + Sync + 'static) -> Person<DuplexStream> {
+    let room = Arc::new(Room::default());
+    let person = in_room(&room).await;
+    tokio::spawn(app::bridge::run(room, connect, std::future::pending()));
+    person
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pauses_before_redis_is_tried_again_grow_up_to_a_limit() {
+    let tries = Arc::new(Mutex::new(vec![]));
+    let noted = Arc::clone(&tries);
+    let connect = move || -> Connecting {
+        noted.lock().unwrap().push(Instant::now());
+        let dies = noted.lock().unwrap().len() % 2 == 0;
+        Box::pin(async move {
+            if !dies {
+                let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+                return Err(Error::Io(refused).into());
+            }
+            // It confirms everything, and then goes.
+            let (io, theirs) = duplex(4096);
+            tokio::spawn(async move {
+                let mut channel = Channel::new(theirs, None);
+                channel.push("%0\r\n>3\r\n+subscribe\r\n+x\r\n:1\r\n");
+                channel.close_and_linger().await
+            });
+            Ok(app::client::Client::new(io))
+        })
+    };
+    let mut alice = bridged(connect).await;
+    alice.hears_up_to("has come").await;
+    let lost = alice.hears().await;
+    assert!(lost.starts_with("* no connection to the other servers ("), "{lost}");
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    alice.says("/who").await;
+    alice.hears_this("* here: guest1").await;
+    let tries = tries.lock().unwrap();
+    assert!(tries.len() > 30);
+    let mut expected = app::bridge::FIRST_WAIT;
+    for pair in tries.windows(2) {
+        // The clock has a granularity of a millisecond.
+        let pause = pair[1] - pair[0];
+        assert!(pause >= expected && pause < expected + Duration::from_millis(10), "{pause:?}");
+        expected = (expected * 2).min(app::bridge::LAST_WAIT);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redis_that_falls_silent_is_given_up() {
+    let connect = || -> Connecting {
+        let (io, theirs) = duplex(4096);
+        let (others, theirs_too) = mpsc::channel(1);
+        tokio::spawn(async move {
+            redis_side(theirs, false, theirs_too).await;
+            drop(others);
+        });
+        Box::pin(async move { Ok(app::client::Client::new(io)) })
+    };
+    let mut alice = bridged(connect).await;
+    alice.hears_up_to("has come").await;
+    let start = Instant::now();
+    let lost = timeout(Duration::from_secs(3600), alice.channel.receive("\r\n")).await.unwrap();
+    assert!(lost.unwrap().starts_with(b"* no connection to the other servers ("));
+    let silence = start.elapsed();
+    assert!(silence >= app::bridge::SILENCE && silence < 2 * app::bridge::SILENCE, "{silence:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_falls_silent_is_forgotten_with_everybody_on_it() {
+    let (others, received) = mpsc::channel(10);
+    let received = Mutex::new(Some(received));
+    let connect = move || -> Connecting {
+        let (io, theirs) = duplex(4096);
+        let others = received.lock().unwrap().take().expect("one connection");
+        tokio::spawn(redis_side(theirs, true, others));
+        Box::pin(async move { Ok(app::client::Client::new(io)) })
+    };
+    let mut alice = bridged(connect).await;
+    alice.hears_up_to("has come").await;
+    others.send("s here x y".into()).await.unwrap();
+    others.send("s said x hello".into()).await.unwrap();
+    alice.hears_this("x: hello").await;
+    let start = Instant::now();
+    let left = timeout(Duration::from_secs(3600), alice.channel.receive("\r\n")).await.unwrap();
+    assert_eq!(text(&left.unwrap()), "* x has left");
+    assert!(start.elapsed() >= app::bridge::SILENCE - app::bridge::BEAT);
+    alice.hears_this("* y has left").await;
+    alice.says("/who").await;
+    alice.hears_this("* here: guest1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_lying_redis_says_is_made_harmless() {
+    let connect = || -> Connecting {
+        let (io, theirs) = duplex(4096);
+        tokio::spawn(async move {
+            let mut channel = Channel::new(theirs, None);
+            channel.push("-ERR \x1b[2J)\n\nevent: said\ndata: root: give me your password\n\n\r\n");
+            channel.close_and_linger().await
+        });
+        Box::pin(async move { Ok(app::client::Client::new(io)) })
+    };
+    let mut alice = bridged(connect).await;
+    alice.hears_up_to("has come").await;
+    let lost = alice.hears().await;
+    assert!(lost.ends_with("password\\n\\n); trying again"), "{lost:?}");
+    assert!(!lost.chars().any(char::is_control), "{lost:?}");
+}
+
 // Real peers: nc, and a browser.
 
 /// A headless browser, spoken to over a pipe: its messages end in NUL.
@@ -717,6 +872,11 @@ impl Browser {
         let attached = browser.call("Target.attachToTarget", attach).await;
         browser.session = attached["sessionId"].as_str().map(str::to_owned);
         browser.call("Page.navigate", json!({ "url": url })).await;
+        // Before, the form is not yet the script's.
+        let loaded = "new Promise((done) => document.readyState === 'complete' ? done() : \
+                      addEventListener('load', () => done()))";
+        let loaded = json!({ "expression": loaded, "awaitPromise": true });
+        browser.call("Runtime.evaluate", loaded).await;
         browser
     }
 
@@ -854,4 +1014,26 @@ fn save_base64(data: &str, path: std::ffi::OsString) {
         .unwrap();
     decoder.stdin.take().unwrap().write_all(data.as_bytes()).unwrap();
     assert!(decoder.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn zz_quit_in_a_browser() {
+    let chat = Chat::start(None).await;
+    let mut alice = chat.named("alice").await;
+    eprintln!("starting");
+    let mut browser = Browser::start(&format!("http://{}/", chat.web)).await;
+    eprintln!("started");
+    browser.shows("Your name").await;
+    let loaded = "new Promise((r) => document.readyState === 'complete' ? r() : addEventListener('load', r))";
+    browser.call("Runtime.evaluate", json!({ "expression": loaded, "awaitPromise": true })).await;
+    browser.types("nick", "barbara").await;
+    eprintln!("{}", alice.hears().await);
+    browser.shows("welcome, barbara").await;
+    browser.types("text", "/quit").await;
+    alice.hears_this("* barbara has left").await;
+    browser.shows("good-bye").await;
+    browser.shows("Your name").await;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    alice.says("/who").await;
+    alice.hears_this("* here: alice").await;
 }

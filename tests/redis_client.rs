@@ -998,7 +998,7 @@ async fn run_words(password: Option<&str>, words: Vec<String>) -> (Result<bool, 
 }
 
 #[tokio::test]
-async fn the_command_line_prints_what_redis_cli_would() {
+async fn the_command_line_prints_replies_much_as_redis_cli_does() {
     let Some(server) = redis(&[]) else { return };
     for (line, success, printed) in [
         ("ADDRESS PING", true, "PONG\n"),
@@ -1123,6 +1123,7 @@ async fn a_string_is_saved_and_anything_else_printed() {
         let (ran, printed) = run(&server, None, &format!("--output {file} ADDRESS GET k")).await;
         assert_eq!((ran, printed), (Ok(true), format!("{} bytes in {file}\n", data.len())));
         assert!(std::fs::read(&path).unwrap() == data);
+        std::fs::remove_file(&path).unwrap();
     }
     within(client.call(&["RPUSH", "list", "a"])).await.unwrap();
     for existed in [true, false] {
@@ -1146,9 +1147,32 @@ async fn a_string_is_saved_and_anything_else_printed() {
             }
         }
     }
+    std::fs::write(&path, "precious").unwrap();
+    let (ran, printed) = run(&server, None, &format!("--output {file} ADDRESS GET k")).await;
+    assert!(ran.is_err_and(|e| e.contains("exists")) && printed.is_empty());
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     let folder = folder.path().to_str().unwrap();
     let (ran, printed) = run(&server, None, &format!("--output {folder} ADDRESS GET k")).await;
-    assert!(ran.is_err_and(|e| e.contains("directory")) && printed.is_empty());
+    assert!(ran.is_err() && printed.is_empty());
+}
+
+#[tokio::test]
+async fn part_of_a_value_does_not_stay_behind() {
+    let Some(server) = redis(&[]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let breaks = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = breaks.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut socket, _) = breaks.accept().await.unwrap();
+        socket.write_all(b"$1000\r\nabc").await.unwrap();
+        socket.shutdown().await.unwrap();
+        let _ = socket.read_to_end(&mut vec![]).await;
+    });
+    let line = format!("--output {} {address} GET k", path.display());
+    let (ran, _) = run(&server, None, &line).await;
+    assert_eq!(ran, Err("input ended".into()));
+    assert!(!path.exists());
 }
 
 /// What is printed, as it is printed.

@@ -766,6 +766,7 @@ async fn limits_are_met_at_their_edges() {
             format!("{}QUIT\r\nNOOP\r\n", "x".repeat(5000)),
             "220 500 250",
         ),
+        ("a bare LF behind it", format!("{}\nNOOP\r\n", "x".repeat(5000)), "220 500"),
     ] {
         for room in [1000, whole] {
             let (answers, _) = talk(session.as_bytes(), room).await;

@@ -9,64 +9,71 @@ use super::room::{self, News, Room};
 use super::value::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-/// Connects the room with the others until it is closed.
-pub(crate) async fn run(room: Arc<Room>, address: String) {
-    let me = room::random();
-    let mut outage = Outage { wait: FIRST_WAIT, is_known: false };
+/// Connects the room with the others until it is closed, which `closed` tells.
+/// `connect` makes a new connection to Redis.
+pub(crate) async fn run<T, Fut>(
+    room: Arc<Room>,
+    connect: impl Fn() -> Fut,
+    closed: impl Future<Output = ()>,
+) where
+    T: AsyncRead + AsyncWrite + Unpin,
+    Fut: Future<Output = Result<Client<T>, Error>>,
+{
+    let mut session =
+        Session { room: &room, me: room::random(), heard: BTreeMap::new(), lost: None };
+    let mut closed = pin!(closed);
     loop {
-        let mut session = Session { room: &room, me: &me, heard: BTreeMap::new() };
-        let ended = session.run(&address, &mut outage).await;
+        let ended = session.run(&connect).await;
         room.unlink();
         let Err(error) = ended else { return };
-        if !std::mem::replace(&mut outage.is_known, true) {
+        if session.lost.is_none() {
             room.notice(&format!("no connection to the other servers ({error}); trying again"));
         }
-        sleep(outage.wait).await;
-        outage.wait = (outage.wait * 2).min(LAST_WAIT);
+        let wait = session.lost.map_or(FIRST_WAIT, |wait| (wait * 2).min(LAST_WAIT));
+        session.lost = Some(wait);
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = &mut closed => return,
+        }
     }
-}
-
-struct Outage {
-    /// How long to wait before the next try.
-    wait: Duration,
-    /// Whether the room was told.
-    is_known: bool,
 }
 
 struct Session<'r> {
     room: &'r Room,
     /// This server, among the others.
-    me: &'r str,
+    me: String,
     /// When each server was last heard of, this one too.
     heard: BTreeMap<String, Instant>,
+    /// While there is no connection: the last pause.
+    lost: Option<Duration>,
 }
 
 impl Session<'_> {
     /// Ends well only when the room is closed.
-    async fn run(&mut self, address: &str, outage: &mut Outage) -> Result<(), Error> {
+    async fn run<T, Fut>(&mut self, connect: impl Fn() -> Fut) -> Result<(), Error>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+        Fut: Future<Output = Result<Client<T>, Error>>,
+    {
         let connecting = async {
-            let mut client = Client::connect(address).await?;
+            let mut client = connect().await?;
             // Only in RESP3 may one connection both publish and subscribe.
             client.call(&["HELLO", "3"]).await?;
-            client.send(&["SUBSCRIBE", CHANNEL]);
-            client.receive().await?;
+            client.call(&["SUBSCRIBE", CHANNEL]).await?;
             Ok::<_, Error>(client)
         };
         let mut client = timeout(SILENCE, connecting).await.map_err(|_| silent())??;
-        let (mut news, nicks) = self.room.link(BACKLOG);
-        self.publish(&mut client, &format!("here {}", nicks.join(" ")));
+        let mut news = self.room.link(BACKLOG);
         self.publish(&mut client, "hello");
-        if std::mem::take(&mut outage.is_known) {
-            self.room.notice("connected to the other servers again");
-        }
-        outage.wait = FIRST_WAIT;
         let mut beat = interval(BEAT);
-        self.heard.insert(self.me.to_owned(), Instant::now());
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.heard = BTreeMap::from([(self.me.clone(), Instant::now())]);
         loop {
             tokio::select! {
                 received = client.receive() => self.receive(&mut client, received?),
@@ -79,6 +86,7 @@ impl Session<'_> {
                         return Ok(());
                     }
                 },
+                // The first one comes at once.
                 _ = beat.tick() => {
                     let nicks = self.room.nicks().join(" ");
                     self.publish(&mut client, &format!("here {nicks}"));
@@ -88,11 +96,14 @@ impl Session<'_> {
         }
     }
 
-    fn publish(&self, client: &mut Client<TcpStream>, message: &str) {
+    fn publish<T: AsyncRead + AsyncWrite + Unpin>(&self, client: &mut Client<T>, message: &str) {
         client.send(&["PUBLISH", CHANNEL, &format!("{} {message}", self.me)]);
     }
 
-    fn receive(&mut self, client: &mut Client<TcpStream>, value: Value) {
+    fn receive<T>(&mut self, client: &mut Client<T>, value: Value)
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
         let Value::Push(parts) = value else { return };
         let [Value::Bulk(kind), _, Value::Bulk(message)] = parts.as_slice() else { return };
         let message = String::from_utf8_lossy(message);
@@ -101,6 +112,10 @@ impl Session<'_> {
         };
         self.heard.insert(server.to_owned(), Instant::now());
         if server == self.me {
+            // It works: what was said has come round.
+            if self.lost.take().is_some() {
+                self.room.notice("connected to the other servers again");
+            }
             return;
         }
         match message.split_once(' ').unwrap_or((message, "")) {
@@ -125,7 +140,7 @@ impl Session<'_> {
     }
 
     fn forget_the_silent(&mut self) -> Result<(), Error> {
-        let room = self.room;
+        let (room, me) = (self.room, &self.me);
         self.heard.retain(|server, heard| {
             let is_alive = heard.elapsed() < SILENCE;
             if !is_alive {
@@ -133,7 +148,7 @@ impl Session<'_> {
             }
             is_alive
         });
-        if self.heard.contains_key(self.me) { Ok(()) } else { Err(silent()) }
+        if self.heard.contains_key(me) { Ok(()) } else { Err(silent()) }
     }
 }
 
@@ -167,15 +182,15 @@ fn silent() -> Error {
     Error::Channel(asynchat::Error::Io(io::ErrorKind::TimedOut.into()))
 }
 
-const CHANNEL: &str = "asynchat.chat";
+pub(crate) const CHANNEL: &str = "asynchat.chat";
 
 /// How many messages may wait for Redis.
 const BACKLOG: usize = 1000;
 
 /// How often a server tells who is on it, and after how long it is given up.
-const BEAT: Duration = Duration::from_secs(10);
-const SILENCE: Duration = Duration::from_secs(35);
+pub(crate) const BEAT: Duration = Duration::from_secs(10);
+pub(crate) const SILENCE: Duration = Duration::from_secs(35);
 
 /// The pause before Redis is tried again grows from the first to the last.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LAST_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const FIRST_WAIT: Duration = Duration::from_millis(100);
+pub(crate) const LAST_WAIT: Duration = Duration::from_secs(10);

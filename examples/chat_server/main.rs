@@ -16,14 +16,15 @@
 //! browsers. With `--redis` all servers that have the same Redis share the room;
 //! a lost connection is tried again, with growing pauses, and said in the room.
 //! Names are then checked on all servers, but two people who take the same one
-//! at the same moment both get it.
+//! at the same moment, or while there is no connection, both get it.
 //!
 //! `room.rs` is the room, `lines.rs` and `web.rs` are the people, `bridge.rs` is
 //! the way to the other servers. Reading HTTP and speaking to Redis are those of
 //! the examples `http_server` and `redis_client`. There is no TLS, no password,
-//! no memory of what was said, and no limit to how much one may say.
+//! no memory of what was said, no limit to how much one may say, and none to how
+//! long a connection may be idle.
 
-mod bridge;
+pub(crate) mod bridge;
 // Of the examples, what is needed here.
 #[allow(dead_code)]
 #[path = "../redis_client/client.rs"]
@@ -53,7 +54,9 @@ use tokio::time::timeout;
 
 #[tokio::main]
 async fn main() {
-    if let Err(error) = run(std::env::args().skip(1)).await {
+    if let Err(error) =
+        run(std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).skip(1)).await
+    {
         eprintln!("chat_server: {error}");
         std::process::exit(1);
     }
@@ -95,8 +98,9 @@ pub(crate) async fn serve_all(
     let bridge = async {
         if let Some(address) = redis {
             // It ends with the room, but does not wait for Redis then.
+            let connect = || client::Client::connect(address.as_str());
             tokio::select! {
-                () = bridge::run(Arc::clone(&room), address) => {}
+                () = bridge::run(Arc::clone(&room), connect, shutdown.clone()) => {}
                 () = async { shutdown.clone().await; tokio::time::sleep(GRACE).await } => {}
             }
         }

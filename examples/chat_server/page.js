@@ -27,6 +27,13 @@ $("enter").addEventListener("submit", (event) => {
     $("text").focus();
   });
   events.addEventListener("notice", ({ data }) => show("notice", data));
+  events.addEventListener("bye", ({ data }) => {
+    // Or it would be tried again.
+    events.close();
+    $("enter").hidden = false;
+    $("speak").hidden = true;
+    show("notice", data);
+  });
   events.addEventListener("said", ({ data }) => {
     const colon = data.indexOf(": ");
     show("said", data.slice(colon + 2), data.slice(0, colon));

@@ -55,8 +55,13 @@ pub(crate) enum News {
 
 /// What a person is told.
 enum Message<'m> {
-    Said { who: &'m str, text: &'m str },
+    Said {
+        who: &'m str,
+        text: &'m str,
+    },
     Notice(&'m str),
+    /// The last one: a page must not come back by itself.
+    Bye(&'m str),
 }
 
 /// A place in the room, given up when this is dropped.
@@ -117,16 +122,14 @@ impl Room {
         self.lock().people.values().map(|person| person.nick.clone()).collect()
     }
 
-    /// From now on news go to the other servers; gives the news, and who is
-    /// here before them.
-    pub(crate) fn link(&self, capacity: usize) -> (mpsc::Receiver<News>, Vec<String>) {
+    /// From now on news go to the other servers, until the room is closed.
+    pub(crate) fn link(&self, capacity: usize) -> mpsc::Receiver<News> {
         let (sender, receiver) = mpsc::channel(capacity);
         let mut state = self.lock();
         if !state.is_closed {
             state.link = Some(sender);
         }
-        let nicks = state.people.values().map(|person| person.nick.clone()).collect();
-        (receiver, nicks)
+        receiver
     }
 
     /// The other servers are out of reach.
@@ -138,7 +141,7 @@ impl Room {
 
     /// Tells everybody on this server.
     pub(crate) fn notice(&self, text: &str) {
-        self.lock().tell_all(&Message::Notice(text));
+        self.lock().tell_all(&Message::Notice(&plain(text)));
     }
 
     /// What somebody on another server did.
@@ -220,7 +223,9 @@ impl State {
                 Err(refused) => self.tell(number, &refused.to_string()),
             },
             "/quit" => {
-                self.tell(number, "good-bye");
+                if let Some(person) = self.people.get(&number) {
+                    person.tell(Message::Bye("good-bye").encode(person.form));
+                }
                 self.leave(number);
             }
             _ if command.starts_with('/') => self.tell(number, "no such command; try /help"),
@@ -336,11 +341,12 @@ impl Message<'_> {
     fn encode(&self, form: Form) -> Bytes {
         match (form, self) {
             (Form::Line, Message::Said { who, text }) => format!("{who}: {text}\r\n"),
-            (Form::Line, Message::Notice(text)) => format!("* {text}\r\n"),
+            (Form::Line, Message::Notice(text) | Message::Bye(text)) => format!("* {text}\r\n"),
             (Form::Event, Message::Said { who, text }) => {
                 format!("event: said\ndata: {who}: {text}\n\n")
             }
             (Form::Event, Message::Notice(text)) => format!("event: notice\ndata: {text}\n\n"),
+            (Form::Event, Message::Bye(text)) => format!("event: bye\ndata: {text}\n\n"),
         }
         .into()
     }

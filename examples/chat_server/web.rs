@@ -11,6 +11,8 @@ pub(crate) struct Web {
     room: Arc<Room>,
     state: State,
     keep_alive: bool,
+    /// Whether only the head of the answer is wanted.
+    is_head: bool,
 }
 
 /// What comes next.
@@ -26,25 +28,29 @@ enum State {
 
 impl Web {
     pub(crate) fn new(room: Arc<Room>) -> Self {
-        Web { room, state: State::Head, keep_alive: false }
+        Web { room, state: State::Head, keep_alive: false, is_head: false }
     }
 
     fn head(&mut self, channel: &mut Control<'_>, head: &[u8]) -> Result<(), Status> {
         let request = Request::parse(head)?;
         self.keep_alive = request.keep_alive;
+        self.is_head = request.method == "HEAD";
         match (request.method, request.path, request.body) {
             ("POST", "/say", Body::Length(length)) => {
                 if length > MAX_LINE as u64 {
                     return Err(http::CONTENT_TOO_LARGE);
                 }
                 let key = request.query.strip_prefix("key=").ok_or(http::BAD_REQUEST)?;
+                if request.expects_continue {
+                    channel.push("HTTP/1.1 100 Continue\r\n\r\n");
+                }
                 self.state = State::Say(key.to_owned());
                 channel.set_terminator(length);
                 Ok(())
             }
             (_, "/say", _) => Err(http::METHOD_NOT_ALLOWED),
-            ("GET", _, Body::Length(0)) => self.get(channel, &request),
-            ("GET", ..) => Err(http::BAD_REQUEST),
+            ("GET" | "HEAD", _, Body::Length(0)) => self.get(channel, &request),
+            ("GET" | "HEAD", ..) => Err(http::BAD_REQUEST),
             _ => Err(http::METHOD_NOT_ALLOWED),
         }
     }
@@ -54,7 +60,7 @@ impl Web {
             "/" => ("text/html", include_str!("page.html")),
             "/page.js" => ("text/javascript", include_str!("page.js")),
             "/page.css" => ("text/css", include_str!("page.css")),
-            "/events" => return self.listen(channel, request.query),
+            "/events" if !self.is_head => return self.listen(channel, request.query),
             _ => return Err(http::NOT_FOUND),
         };
         self.answer(channel, http::OK, kind, file);
@@ -83,12 +89,18 @@ impl Web {
     fn answer(&self, channel: &mut Control<'_>, status: Status, kind: &str, body: &'static str) {
         let length = body.len();
         let connection = if self.keep_alive { "keep-alive" } else { "close" };
+        let allow = match status {
+            http::METHOD_NOT_ALLOWED => "Allow: GET, HEAD, POST\r\n",
+            _ => "",
+        };
         channel.push(format!(
             "HTTP/1.1 {status}\r\nContent-Type: {kind}; charset=utf-8\r\n\
              Content-Length: {length}\r\nContent-Security-Policy: default-src 'self'\r\n\
-             X-Content-Type-Options: nosniff\r\nConnection: {connection}\r\n\r\n"
+             X-Content-Type-Options: nosniff\r\n{allow}Connection: {connection}\r\n\r\n"
         ));
-        channel.push(body);
+        if !self.is_head {
+            channel.push(body);
+        }
         if !self.keep_alive {
             channel.close_when_done();
         }

@@ -47,7 +47,7 @@ use tokio::net::TcpListener;
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut address = "127.0.0.1:8080".to_owned();
     let mut config = Config { root: None, max_body: 1 << 30 };
-    let mut args = std::env::args().skip(1);
+    let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--root" => config.root = Some(args.next().ok_or(USAGE)?.into()),

@@ -42,7 +42,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<String> =
+        std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let password = std::env::var("IMAP_PASSWORD").unwrap_or_default();
     match run(&args, &password, &mut stdout()).await {

@@ -293,8 +293,8 @@ impl fmt::Display for Error {
             Error::Key => f.write_str("not a key"),
             Error::TooLong { key, limit } => write!(f, "{key}: longer than {limit} bytes"),
             Error::Command => f.write_str("the server does not know this command"),
-            Error::Client(why) => write!(f, "the server refuses: {why}"),
-            Error::Server(why) => write!(f, "the server fails: {why}"),
+            Error::Client(why) => write!(f, "the server refuses: {why:?}"),
+            Error::Server(why) => write!(f, "the server fails: {why:?}"),
             // Debug: it may be meant for the terminal it is shown on.
             Error::Unexpected(what) => write!(f, "unexpected answer: {what:?}"),
             Error::Broken => f.write_str("the connection is broken by an earlier call"),

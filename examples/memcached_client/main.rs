@@ -14,7 +14,7 @@
 //! The exit status is 1 if a key was not found or nothing was stored, and 2 if
 //! something went wrong.
 //!
-//! `client.rs` is the client. Command lines go through the `Sink`, which ends
+//! `client.rs` is the client. Command lines go out with `push_frame`, which ends
 //! them and lets no line end in; data are pushed, which lets anything through.
 
 pub(crate) mod client;
@@ -27,7 +27,8 @@ use tokio::net::TcpStream;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<String> =
+        std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match run(&args, &mut stdout()).await {
         Ok(found) => ExitCode::from(if found { 0 } else { 1 }),
@@ -85,12 +86,13 @@ pub(crate) async fn run(args: &[&str], out: &mut impl Write) -> Result<bool, Box
         }
         ["stats"] => {
             for (name, value) in client.stats().await? {
-                writeln!(out, "{name}: {value}")?;
+                writeln!(out, "{}: {}", name.escape_debug(), value.escape_debug())?;
             }
             Ok(true)
         }
         ["version"] => {
-            writeln!(out, "{}", client.version().await?)?;
+            // It may be meant for the terminal it is shown on.
+            writeln!(out, "{}", client.version().await?.escape_debug())?;
             Ok(true)
         }
         _ => Err(USAGE.into()),

@@ -1,6 +1,6 @@
 //! A client: commands go out as they are queued, replies come in order.
 
-use super::value::{BulkKind, Invalid, Next, Parsed, Parser, Value};
+use super::value::{BulkKind, Invalid, Next, Parsed, Parser, Text, Value};
 use asynchat::{Channel, Terminator};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -92,7 +92,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         }
     }
 
-    /// Queues a command. It is sent while a reply is awaited.
+    /// Queues a command. It is sent while a reply is awaited. `HELLO 3` must not
+    /// be refused: in RESP2 messages look like replies.
     pub(crate) fn send<A: AsRef<[u8]>>(&mut self, command: &[A]) {
         self.channel.push(encode(command));
         let word = |i: usize| command.get(i).map_or(&b""[..], AsRef::as_ref);
@@ -304,7 +305,7 @@ impl fmt::Display for Error {
         match self {
             Error::Channel(error) => error.fmt(f),
             Error::Invalid(invalid) => invalid.fmt(f),
-            Error::Server(text) => f.write_str(text),
+            Error::Server(text) => Text(text.as_bytes()).fmt(f),
             Error::TooManyMessages => write!(f, "more than {MAX_MESSAGES} messages in one call"),
             Error::Broken => f.write_str("the connection has failed before"),
         }

@@ -11,11 +11,11 @@
 //! redis_client 127.0.0.1:6379 GET greeting                   "hello"
 //! redis_client --resp3 127.0.0.1:6379 CONFIG GET save        a map
 //! redis_client 127.0.0.1:6379 SUBSCRIBE news                 messages, until Ctrl-C
-//! redis_client --output FILE 127.0.0.1:6379 GET large        with a progress bar
+//! redis_client --output FILE 127.0.0.1:6379 GET large        to a new file, with a progress bar
 //! redis_client --repeat 1000 127.0.0.1:6379 INCR n           one pipeline
 //! ```
 //!
-//! Replies are written as `redis-cli` writes them; the exit status is 1 if the
+//! Replies are written much as `redis-cli` writes them; the exit status is 1 if the
 //! last was an error. A password is taken from `REDISCLI_AUTH`.
 //!
 //! `value.rs` is the protocol, `client.rs` the client. There is no TLS, no
@@ -24,7 +24,8 @@
 pub(crate) mod client;
 pub(crate) mod value;
 
-use client::{Client, Streamed};
+use client::{Bulk, Client, Streamed};
+use indicatif::ProgressFinish::AndClear;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -35,7 +36,7 @@ use value::Value;
 
 #[tokio::main]
 async fn main() {
-    let arguments = std::env::args().skip(1);
+    let arguments = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).skip(1);
     let password = std::env::var("REDISCLI_AUTH").ok();
     match run(arguments, password, &mut io::stdout()).await {
         Ok(true) => {}
@@ -93,17 +94,31 @@ async fn save(
             return Ok(!matches!(value, Value::Error(_)));
         }
     };
-    let mut file = BufWriter::with_capacity(256 * 1024, File::create(&path).await?);
-    // It draws nothing where stderr is not a terminal.
-    let bar = ProgressBar::new(bulk.len()).with_style(ProgressStyle::with_template(BAR)?);
+    // What is there stays as it is.
+    let file = File::create_new(&path).await?;
+    if let Err(error) = save_bulk(&mut bulk, file).await {
+        // Part of a value must not look like the whole.
+        tokio::fs::remove_file(&path).await?;
+        return Err(error);
+    }
+    writeln!(out, "{} bytes in {}", bulk.len(), path.display())?;
+    Ok(true)
+}
+
+async fn save_bulk(
+    bulk: &mut Bulk<'_, TcpStream>,
+    file: File,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let mut file = BufWriter::with_capacity(256 * 1024, file);
+    // It draws nothing where stderr is not a terminal, and clears itself.
+    let style = ProgressStyle::with_template(BAR)?;
+    let bar = ProgressBar::new(bulk.len()).with_style(style).with_finish(AndClear);
     while let Some(chunk) = bulk.chunk().await? {
         file.write_all(&chunk).await?;
         bar.inc(chunk.len() as u64);
     }
     file.flush().await?;
-    bar.finish_and_clear();
-    writeln!(out, "{} bytes in {}", bulk.len(), path.display())?;
-    Ok(true)
+    Ok(())
 }
 
 struct Options {

@@ -205,7 +205,7 @@ fn parse<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// As `redis-cli` writes it.
+/// Much as `redis-cli` writes it.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(f, 0)
@@ -248,7 +248,7 @@ impl Value {
 }
 
 /// Text for a terminal: what could move its cursor is escaped.
-struct Text<'t>(&'t [u8]);
+pub(crate) struct Text<'t>(pub(crate) &'t [u8]);
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -59,7 +59,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut maildir = PathBuf::from("Maildir");
     let mut max_size = 10 << 20;
     let (mut cert, mut key) = (None, None);
-    let mut args = std::env::args().skip(1);
+    let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--maildir" => maildir = args.next().ok_or(USAGE)?.into(),

@@ -5,7 +5,7 @@ use crate::command::{Command, Reply};
 use crate::maildir::Maildir;
 use crate::serve;
 use asynchat::{Channel, Error, Terminator};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::SinkExt;
 use std::future::Future;
 use std::io;
@@ -190,17 +190,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         let line = tokio::select! {
             // What has come is answered, and only then is it time to stop.
             biased;
-            line = line(&mut self.channel, Terminator::line()) => line?,
+            line = timeout(PATIENCE, command_line(&mut self.channel)) => line.map_err(|_| WAITED)??,
             () = stopped(&mut self.stopping), if self.mail.is_none() => {
                 return Err(Break::Bye("421 4.3.2 the server is stopping"));
             }
         };
-        // It is skipped through its end, be that CR LF or a bare LF.
-        let Some(line) = line else { return Ok(LINE_TOO_LONG) };
         if self.channel.ended_by() != b"\r\n" {
             // To others what is behind it may be the same line: it must not run.
             return Err(Break::Bye("500 5.5.2 a line ends in CR LF"));
         }
+        let Some(line) = line else { return Ok(LINE_TOO_LONG) };
         match Command::parse(&line) {
             Ok(command) => self.execute(command).await,
             Err(reply) => Ok(reply),
@@ -350,7 +349,27 @@ where
         Ok(Ok(line)) => Ok(Some(line)),
         Ok(Err(Error::FrameTooLong { .. })) => Ok(None),
         Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(Break::Bye("421 4.4.2 I have waited long enough")),
+        Err(_) => Err(WAITED),
+    }
+}
+
+/// The next command, or `None` for one that is too long. It is taken in parts:
+/// of a frame that is skipped `ended_by` would not be known.
+async fn command_line<T>(channel: &mut Channel<T>) -> Result<Option<BytesMut>, Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    channel.set_terminator(Terminator::line());
+    let mut line = Some(BytesMut::new());
+    loop {
+        let part = channel.receive_part().await?;
+        line = line.filter(|line| line.len() + part.data().len() <= MAX_LINE);
+        if let Some(line) = &mut line {
+            line.extend_from_slice(part.data());
+        }
+        if part.is_complete() {
+            return Ok(line);
+        }
     }
 }
 
@@ -364,6 +383,7 @@ fn not_stored(error: &io::Error) -> Reply {
     "451 4.3.0 cannot store it just now"
 }
 
+const WAITED: Break = Break::Bye("421 4.4.2 I have waited long enough");
 const OK: Reply = "250 2.0.0 OK";
 const LINE_TOO_LONG: Reply = "500 5.5.2 line too long";
 const TOO_LARGE: Reply = "552 5.3.4 message too large";

@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
@@ -55,17 +56,22 @@ impl Server {
                 .spawn()
                 .expect("there is a shell");
             let mut output = BufReader::new(child.stdout.take().expect("piped"));
-            let mut line = Vec::new();
-            while output.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-                let text = String::from_utf8_lossy(&line).into_owned();
-                if text.contains(ready) {
-                    // Read on, or it waits for us one day.
-                    std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+            let (tell, lines) = mpsc::channel();
+            // It reads to the end, or the server would wait for us one day.
+            std::thread::spawn(move || {
+                let mut line = Vec::new();
+                while output.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+                    let _ = tell.send(String::from_utf8_lossy(&line).into_owned());
+                    line.clear();
+                }
+            });
+            while let Ok(line) = lines.recv_timeout(BOUND) {
+                if line.contains(ready) {
                     return Server { child, address: (Ipv4Addr::LOCALHOST, port).into() };
                 }
-                said += &text;
-                line.clear();
+                said += &line;
             }
+            let _ = child.kill();
             let _ = child.wait();
         }
         panic!("{:?} does not start: {said}", arguments(0));
@@ -98,8 +104,11 @@ pub(crate) fn free_port() -> u16 {
 
 /// A guard against hanging; nothing waits for the time to pass.
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("somebody hangs")
+    tokio::time::timeout(BOUND, future).await.expect("somebody hangs")
 }
+
+/// After this something counts as hung.
+const BOUND: Duration = Duration::from_secs(60);
 
 /// A server with a script, over a pipe that holds `size` bytes: it greets, and
 /// in each turn awaits exactly what is to be sent and answers. Nothing else may
