@@ -87,9 +87,14 @@ impl<'h> Request<'h> {
 
 /// Whether CR and LF occur only together.
 fn has_whole_line_ends(head: &[u8]) -> bool {
-    let singles = head.iter().filter(|byte| matches!(byte, b'\r' | b'\n')).count();
-    let pairs = head.windows(2).filter(|pair| pair == b"\r\n").count();
-    singles == 2 * pairs
+    let mut rest = head;
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
+        match rest[at..].strip_prefix(b"\r\n") {
+            Some(behind) => rest = behind,
+            None => return false,
+        }
+    }
+    true
 }
 
 /// Whether the third and last word of the request line is some HTTP version.

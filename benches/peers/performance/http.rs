@@ -1,7 +1,7 @@
 //! The example `http_server` beside hyper, each on one thread, under wrk on
 //! another.
 
-use crate::measure::{Contest, Outcome, Unit};
+use crate::measure::{Contest, Outcome, Unit, median};
 use crate::server::{self, Config};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -9,8 +9,10 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use tokio::net::TcpListener;
@@ -18,16 +20,26 @@ use tokio::runtime::Builder;
 
 const PAGE: &str = "<!doctype html><title>asynchat</title><p>It works.\n";
 
-/// Runs a server on a thread of its own, for good.
-fn start<F: Future<Output = ()>>(
-    serve: impl FnOnce(TcpListener) -> F + Send + 'static,
-) -> SocketAddr {
+/// A server on a thread of its own, for good.
+struct Server {
+    address: SocketAddr,
+    /// Where the system tells how long the thread has run.
+    schedstat: PathBuf,
+    /// Nanoseconds of it for each request, in each round.
+    cpu: RefCell<Vec<f64>>,
+}
+
+fn start<F: Future<Output = ()>>(serve: impl FnOnce(TcpListener) -> F + Send + 'static) -> Server {
     let (tell, told) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-            tell.send(listener.local_addr().expect("it is bound")).expect("somebody waits");
+            let thread = std::fs::read_link("/proc/thread-self").expect("a Linux");
+            let address = listener.local_addr().expect("it is bound");
+            let schedstat = PathBuf::from("/proc").join(thread).join("schedstat");
+            let server = Server { address, schedstat, cpu: RefCell::default() };
+            tell.send(server).expect("somebody waits");
             serve(listener).await;
         });
     });
@@ -63,14 +75,24 @@ async fn serve_hyper(listener: TcpListener) {
 pub(crate) fn contests() -> Option<Vec<Outcome>> {
     Command::new("wrk").arg("--version").output().ok()?;
     let (ours, hyper) = (start(serve_ours), start(serve_hyper));
-    assert_eq!(get(ours), get(hyper), "the same answer");
-    let contest = |depth: usize| {
-        Contest::new(format!("depth {depth}"), Unit::PerSecond)
-            .entry("http_server", move || requests(ours, depth))
-            .entry("hyper", move || requests(hyper, depth))
-            .run(7)
-    };
-    Some([1, 16].map(contest).into())
+    assert_eq!(get(ours.address), get(hyper.address), "the same answer");
+    let mut outcomes = Vec::new();
+    let mut cpu = Vec::new();
+    for depth in [1, 16] {
+        let what = format!("depth {depth}");
+        outcomes.push(
+            Contest::new(what.clone(), Unit::PerSecond)
+                .entry("http_server", || requests(&ours, depth))
+                .entry("hyper", || requests(&hyper, depth))
+                .run(7),
+        );
+        let figures = [("http_server", &ours), ("hyper", &hyper)]
+            .map(|(name, server)| (name, median(&mut server.cpu.take())));
+        let what = what + ", the server's own time for each";
+        cpu.push(Outcome { what, unit: Unit::Nanos, figures: figures.into() });
+    }
+    outcomes.extend(cpu);
+    Some(outcomes)
 }
 
 fn get(address: SocketAddr) -> Vec<u8> {
@@ -89,22 +111,32 @@ fn get(address: SocketAddr) -> Vec<u8> {
     lines.join("\n").into_bytes()
 }
 
-fn requests(address: SocketAddr, depth: usize) -> f64 {
+fn requests(server: &Server, depth: usize) -> f64 {
     let script = tempfile::Builder::new().suffix(".lua").tempfile().expect("a file");
     let lua = format!(
         "init = function() local r = {{}}; for i = 1, {depth} do r[i] = wrk.format('GET', '/') end; \
          all = table.concat(r) end\nrequest = function() return all end\n"
     );
     std::fs::write(script.path(), lua).expect("a file");
+    let before = nanos_run(server);
     let output = Command::new("wrk")
         .args(["-t1", "-c64", "-d2s", "-s"])
         .arg(script.path())
-        .arg(format!("http://{address}/"))
+        .arg(format!("http://{}/", server.address))
         .output()
         .expect("wrk is there");
     let said = String::from_utf8_lossy(&output.stdout);
     let errors = said.contains("Socket errors") || said.contains("Non-2xx");
     let rate = said.lines().find_map(|line| line.trim().strip_prefix("Requests/sec:"));
     let rate = rate.and_then(|rate| rate.trim().parse().ok());
+    let count = said.lines().find_map(|line| line.trim().split_once(" requests in "));
+    let count: f64 = count.and_then(|(count, _)| count.parse().ok()).unwrap_or(f64::NAN);
+    server.cpu.borrow_mut().push((nanos_run(server) - before) / count);
     rate.filter(|_| !errors).unwrap_or_else(|| panic!("wrk says: {said}"))
+}
+
+/// How long the server's thread has been on a processor, kernel included.
+fn nanos_run(server: &Server) -> f64 {
+    let said = std::fs::read_to_string(&server.schedstat).unwrap_or_default();
+    said.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(f64::NAN)
 }

@@ -101,15 +101,23 @@ pub(crate) fn decode_borrowed() -> Vec<Outcome> {
     outcomes
 }
 
-/// Frames of 1 to 64 MiB, fed in pieces: nanoseconds per byte, and the exponent
-/// with which the time grows.
-pub(crate) fn drip() -> Vec<(usize, Vec<f64>, f64)> {
+/// Frames of 1 to 64 MiB in pieces of so many bytes.
+pub(crate) struct Drip {
+    pub(crate) piece: usize,
+    /// Nanoseconds per byte, for each size.
+    pub(crate) per_byte: Vec<f64>,
+    /// With which the time grows.
+    pub(crate) exponent: f64,
+    /// The same of `memchr` over each piece once, which is what memory costs.
+    pub(crate) bare: f64,
+}
+
+pub(crate) fn drip() -> Vec<Drip> {
     let sizes: Vec<usize> = [1, 4, 16, 64].map(|mib| mib << 20).into();
     let mut input = vec![b'x'; sizes[3]];
     input.extend_from_slice(b"\r\n");
     let drip = |size: usize, piece: usize| {
-        let from = sizes[3] - size;
-        let input = &input[from..];
+        let input = &input[sizes[3] - size..];
         let mut codec = TerminatorCodec::new("\r\n").with_max_length(usize::MAX);
         time(|| {
             let mut end = 0;
@@ -123,16 +131,27 @@ pub(crate) fn drip() -> Vec<(usize, Vec<f64>, f64)> {
             }
         })
     };
+    let bare = |size: usize, piece: usize| {
+        let input = &input[sizes[3] - size..];
+        time(|| {
+            let found =
+                input.chunks(piece).filter_map(|piece| memchr::memchr(b'\n', piece)).count();
+            assert_eq!(black_box(found), 1);
+        })
+    };
+    let medians = |round: &dyn Fn(usize) -> f64| -> Vec<f64> {
+        let median = |&size: &usize| {
+            let mut rounds: Vec<f64> = (0..5).map(|_| round(size)).collect();
+            crate::measure::median(&mut rounds)
+        };
+        sizes.iter().map(median).collect()
+    };
     let row = |piece: usize| {
-        let times: Vec<f64> = sizes
-            .iter()
-            .map(|&size| {
-                let mut rounds: Vec<f64> = (0..5).map(|_| drip(size, piece)).collect();
-                crate::measure::median(&mut rounds)
-            })
-            .collect();
+        let times = medians(&|size| drip(size, piece));
+        let bare = medians(&|size| bare(size, piece));
         let per_byte = times.iter().zip(&sizes).map(|(time, &size)| time / size as f64).collect();
-        (piece, per_byte, exponent(&sizes, &times))
+        let (exponent, bare) = (exponent(&sizes, &times), exponent(&sizes, &bare));
+        Drip { piece, per_byte, exponent, bare }
     };
     [1, 64, 1400].map(row).into()
 }
