@@ -292,9 +292,7 @@ impl Http {
         let keep_alive = self.exchange.keep_alive && !self.stopping;
         let connection = if keep_alive { "keep-alive" } else { "close" };
         // Small pieces are gathered anyway: cheaper than to format them.
-        for piece in
-            ["HTTP/1.1 ", status, "\r\n", fields, "Connection: ", connection, "\r\n\r\n"]
-        {
+        for piece in ["HTTP/1.1 ", status, "\r\n", fields, "Connection: ", connection, "\r\n\r\n"] {
             channel.push_slice(piece.as_bytes());
         }
         self.exchange.answered = true;

@@ -73,7 +73,12 @@ const QUESTIONS: [fn(usize) -> Result<Section>; 14] = [
     },
     |number| {
         let outcomes = memory::decode_borrowed();
-        Ok(section(number, "Borrowed lines beside the bare search", &[0.8], outcomes))
+        Ok(section(
+            number,
+            "Borrowed lines beside bare `memchr_iter` (LF) and `memmem::find_iter` (CR LF)",
+            &[0.8],
+            outcomes,
+        ))
     },
     |number| {
         let outcomes = network::handler();
@@ -163,7 +168,7 @@ fn switch(number: usize) -> Result<Section> {
     let allocated = heap_figures()?["switch-allocations"];
     let mut section = section(number, "Changing the terminator", &[2.0], memory::switch());
     section.notes = format!(
-        "Wanted: 5 times for the first two, 2 for the last. 4000 changes allocate {allocated} bytes."
+        "Wanted: 5 times for the prepared and ready-made, 2 for the last. 4000 changes allocate {allocated} bytes."
     );
     Ok(section)
 }
@@ -179,6 +184,7 @@ fn heap(number: usize) -> Result<Section> {
                 ("Channel, with a Handler", figures["idle-handler"]),
                 ("Framed<LinesCodec>", figures["idle-framed"]),
             ],
+            wanted: None,
         },
         Outcome {
             what: "`size_of`, the transport excluded".into(),
@@ -188,6 +194,7 @@ fn heap(number: usize) -> Result<Section> {
                 ("Channel, with a Handler", figures["size-of-channel"]),
                 ("Framed<LinesCodec>", figures["size-of-framed"]),
             ],
+            wanted: None,
         },
     ];
     let mut section = section(number, "Memory of an idle connection", &[], outcomes);

@@ -33,6 +33,8 @@ pub(crate) struct Outcome {
     pub(crate) what: String,
     pub(crate) unit: Unit,
     pub(crate) figures: Vec<(&'static str, f64)>,
+    /// The ratio that is wanted here, if it is not that of all rows.
+    pub(crate) wanted: Option<f64>,
 }
 
 impl<'c> Contest<'c> {
@@ -61,11 +63,16 @@ impl<'c> Contest<'c> {
         }
         let medians = figures.iter_mut().map(|figures| median(figures));
         let figures = self.entries.iter().map(|entry| entry.name).zip(medians).collect();
-        Outcome { what: self.what, unit: self.unit, figures }
+        Outcome { what: self.what, unit: self.unit, figures, wanted: None }
     }
 }
 
 impl Outcome {
+    pub(crate) fn wanting(mut self, ratio: f64) -> Self {
+        self.wanted = Some(ratio);
+        self
+    }
+
     /// How many times better the first is than each of the others.
     pub(crate) fn ratios(&self) -> Vec<f64> {
         let ours = self.figures[0].1;

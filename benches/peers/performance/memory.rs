@@ -83,7 +83,7 @@ pub(crate) fn decode_borrowed() -> Vec<Outcome> {
         outcomes.push(
             Contest::new(format!("{length} bytes, LF"), Unit::NanosPerFrame)
                 .entry("asynchat", || borrowed(&mut codec, &block, count))
-                .entry("memchr_iter", || bare(&block, count, 1, memchr_iter(b'\n', &block)))
+                .entry("the bare search", || bare(&block, count, 1, memchr_iter(b'\n', &block)))
                 .run(ROUNDS),
         );
     }
@@ -94,7 +94,7 @@ pub(crate) fn decode_borrowed() -> Vec<Outcome> {
         outcomes.push(
             Contest::new(format!("{length} bytes, CR LF"), Unit::NanosPerFrame)
                 .entry("asynchat", || borrowed(&mut codec, &block, count))
-                .entry("memmem::find_iter", || bare(&block, count, 2, finder.find_iter(&block)))
+                .entry("the bare search", || bare(&block, count, 2, finder.find_iter(&block)))
                 .run(ROUNDS),
         );
     }
@@ -233,13 +233,15 @@ pub(crate) fn switch() -> Vec<Outcome> {
                 each(|i| one.set_terminator(black_box(&prepared)[i % 2].clone()))
             })
             .entry("memmem::Finder::new", finder(LONG))
-            .run(ROUNDS),
+            .run(ROUNDS)
+            .wanting(5.0),
         Contest::new("prepared, a clone of a set", Unit::Nanos)
             .entry("set_terminator", || {
                 each(|i| two.set_terminator(black_box(&sets)[i % 2].clone()))
             })
             .entry("memmem::Finder::new", finder(LONG))
-            .run(ROUNDS),
+            .run(ROUNDS)
+            .wanting(5.0),
         Contest::new("ready-made, crlf() and blank_line()", Unit::Nanos)
             .entry("set_terminator", || {
                 each(|i| {
@@ -250,7 +252,8 @@ pub(crate) fn switch() -> Vec<Outcome> {
                 })
             })
             .entry("memmem::Finder::new", finder(["\r\n", "\r\n\r\n"]))
-            .run(ROUNDS),
+            .run(ROUNDS)
+            .wanting(5.0),
         Contest::new("by &str of up to 8 bytes", Unit::Nanos)
             .entry("set_terminator", || {
                 each(|i| four.set_terminator(black_box(["\r\n.\r\n", "\r\n"])[i % 2]))
@@ -275,7 +278,8 @@ pub(crate) fn python() -> Option<Vec<Outcome>> {
         outcomes.push(outcome);
         let mut outcome = Contest::new(format!("{length} bytes, borrowed"), Unit::NanosPerFrame)
             .entry("asynchat", || borrowed(&mut codec, &block, count))
-            .run(ROUNDS);
+            .run(ROUNDS)
+            .wanting(100.0);
         outcome.figures.push(("CPython's asynchat", theirs));
         outcomes.push(outcome);
     }

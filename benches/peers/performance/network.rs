@@ -327,6 +327,7 @@ pub(crate) fn echo_many(connections: usize) -> Vec<Outcome> {
         what: "memory for each, resident".into(),
         unit: Unit::Bytes,
         figures: figures.into(),
+        wanted: None,
     };
     vec![outcome, memory]
 }

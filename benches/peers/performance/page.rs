@@ -37,9 +37,9 @@ impl Section {
                 let _ = write!(text, " {} |", number(figure));
             }
             for (ratio, target) in outcome.ratios().iter().zip(&self.targets) {
-                let mark = match target {
+                let mark = match outcome.wanted.unwrap_or(*target) {
                     0.0 => "",
-                    target if ratio < target => " ✗",
+                    wanted if *ratio < wanted => " ✗",
                     _ => " ✓",
                 };
                 let _ = write!(text, " {ratio:.2}×{mark} |");
@@ -59,21 +59,27 @@ impl Section {
             self.outcomes.iter().filter(|o| o.unit == self.outcomes[0].unit).collect();
         let bars = names.len() + 1;
         let top = outcomes.iter().flat_map(|o| &o.figures).fold(0.0, |top, f| f64::max(top, f.1));
-        let height = 90 + 18 * (bars * outcomes.len()) as u32;
+        // Below the bars there is room for their names.
+        let rows = bars * outcomes.len() + names.len();
+        let height = 90 + 18 * rows as u32;
         let area = SVGBackend::new(path, (760, height)).into_drawing_area();
         let text = ("sans-serif", 13).into_font().color(&GREY);
         let mut chart = ChartBuilder::on(&area)
             .margin(10)
-            .caption(format!("{} ({})", self.title, outcomes[0].unit.name()), text.clone())
+            .caption(
+                format!("{} ({})", self.title.replace('`', ""), outcomes[0].unit.name()),
+                text.clone(),
+            )
             .x_label_area_size(24)
             .y_label_area_size(190)
-            .build_cartesian_2d(0.0..top * 1.02, (0..bars * outcomes.len()).into_segmented())?;
+            .build_cartesian_2d(0.0..top * 1.02, (0..rows).into_segmented())?;
         let label = |at: &SegmentValue<usize>| match at {
             SegmentValue::CenterOf(at) => {
-                // From the top down.
-                let at = bars * outcomes.len() - 1 - at;
-                match at % bars {
-                    0 => outcomes[at / bars].what.clone(),
+                // From the top down; the axis asks beyond its ends, too.
+                match rows.checked_sub(1 + at) {
+                    Some(at) if at % bars == 0 && at / bars < outcomes.len() => {
+                        outcomes[at / bars].what.clone()
+                    }
                     _ => String::new(),
                 }
             }
@@ -84,16 +90,16 @@ impl Section {
             .disable_mesh()
             .axis_style(GREY)
             .label_style(text.clone())
-            .y_labels(bars * outcomes.len())
+            .y_labels(rows)
             .y_label_formatter(&label)
             .draw()?;
         for (i, name) in names.iter().enumerate() {
             let color = COLORS[i % COLORS.len()];
-            let rows = outcomes.iter().enumerate().map(|(row, outcome)| {
-                let at = bars * outcomes.len() - 1 - (row * bars + i);
+            let series = outcomes.iter().enumerate().map(|(row, outcome)| {
+                let at = rows - 1 - (row * bars + i);
                 bar(at, outcome.figures[i].1, color)
             });
-            chart.draw_series(rows)?.label(*name).legend(move |(x, y)| {
+            chart.draw_series(series)?.label(*name).legend(move |(x, y)| {
                 Rectangle::new([(x, y - 5), (x + 10, y + 5)], color.filled())
             });
         }
