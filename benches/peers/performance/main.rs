@@ -255,7 +255,7 @@ fn machine() -> String {
     format!(
         "{}, {cpu}, {cores} cores, {}; {}; {versions}.",
         said("date", &["+%F"]),
-        said("uname", &["-sr"]),
+        said("uname", &["-sr"]).split('-').next().unwrap_or_default(),
         said("rustc", &["--version"]),
     )
 }
