@@ -8,12 +8,13 @@
 
 #![allow(dead_code)] // Each test file uses its part of this.
 
-use asynchat::{Channel, Error, Frame, Terminator, TerminatorCodec};
+use asynchat::{Channel, Control, Error, Frame, Handler, Terminator, TerminatorCodec};
 use bytes::BytesMut;
 use futures::StreamExt;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use std::{fmt, io};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::codec::{Decoder, FramedRead};
@@ -435,6 +436,23 @@ impl<T> Knobs for Channel<T> {
     }
 }
 
+impl Knobs for Control<'_> {
+    fn apply(&mut self, change: &Change) {
+        if let Some(term) = &change.term {
+            self.set_terminator(term.built.clone());
+        }
+        if let Some(streaming) = change.streaming {
+            self.set_streaming(streaming);
+        }
+        if let Some(max_length) = change.max_length {
+            self.set_max_length(max_length);
+        }
+        if let Some(keep) = change.keep {
+            self.set_keep_terminator(keep);
+        }
+    }
+}
+
 /// The two ways to call the codec.
 pub(crate) trait Source: Default {
     fn push(&mut self, bytes: &[u8]);
@@ -646,6 +664,85 @@ pub(crate) fn play_channel(
     trace.check_end(expected)
 }
 
+/// Writes down what asynchat's two callbacks are told.
+struct Listener<'s> {
+    trace: Trace,
+    script: std::slice::Iter<'s, Change>,
+    most_items: usize,
+}
+
+impl Listener<'_> {
+    /// Notes the end of a frame, and changes what is to be changed then.
+    fn ended(&mut self, control: &mut Control<'_>, event: Event) -> Result<(), Error> {
+        self.trace.events.push(event);
+        self.script.next().inspect(|change| control.apply(change));
+        self.count()
+    }
+
+    fn count(&mut self) -> Result<(), Error> {
+        self.trace.items += 1;
+        if self.trace.items > self.most_items {
+            return Err(io::Error::other("endless items").into());
+        }
+        Ok(())
+    }
+}
+
+impl Handler for Listener<'_> {
+    type Error = Error;
+
+    fn collect_incoming_data(&mut self, _: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+        assert!(!data.is_empty(), "collected nothing");
+        self.trace.open.extend_from_slice(data);
+        self.count()
+    }
+
+    fn found_terminator(&mut self, control: &mut Control<'_>) -> Result<(), Error> {
+        let data = std::mem::take(&mut self.trace.open);
+        let ended_by = control.ended_by().to_vec();
+        self.ended(control, Event::Frame { data, ended_by })
+    }
+
+    fn frame_too_long(&mut self, control: &mut Control<'_>, limit: usize) -> Result<(), Error> {
+        self.ended(control, Event::TooLong(limit))
+    }
+}
+
+/// Plays a session on `Channel::run`, whose future is a new one in each turn.
+pub(crate) fn play_run(
+    session: &Session,
+    input: &[u8],
+    cuts: &[usize],
+    expected: &Expected,
+) -> Result<(), String> {
+    let mut channel = Channel::builder()
+        .terminator(session.term.built.clone())
+        .streaming(session.streaming)
+        .max_length(session.max_length)
+        .keep_terminator(session.keep)
+        .linger(Duration::ZERO)
+        .build(Scripted::new(input, cuts));
+    let (script, most_items) = (session.script.iter(), 2 * session.most_items(input));
+    let mut listener = Listener { trace: Trace::default(), script, most_items };
+    for _ in 0..2 * input.len() + most_items {
+        let mut turn = tokio_test::task::spawn(channel.run(&mut listener));
+        let (ended, is_woken) = (turn.poll(), turn.is_woken());
+        drop(turn);
+        match ended {
+            Poll::Ready(Ok(_)) => return listener.trace.check_end(expected),
+            Poll::Ready(Err(e)) => return Err(format!("unexpected error {e:?}")),
+            Poll::Pending if !is_woken => return Err("a lost wake".into()),
+            Poll::Pending => {}
+        }
+        let io = channel.get_ref();
+        // Otherwise it has only given up its turn.
+        if io.ready {
+            listener.trace.check(expected, io.handed_out)?;
+        }
+    }
+    Err("endless turns".into())
+}
+
 /// Plays a session on tokio-util's `FramedRead`, which stops after an error.
 pub(crate) fn play_framed(
     session: &Session,
@@ -722,6 +819,7 @@ pub(crate) fn play_all(
     play_codec::<Owned>(session, input, cuts, expected, |_| ()).map_err(with("decode"))?;
     play_codec::<Borrowed>(session, input, cuts, expected, |_| ()).map_err(with("decode_slice"))?;
     play_channel(session, input, cuts, expected).map_err(with("Channel"))?;
+    play_run(session, input, cuts, expected).map_err(with("run"))?;
     if !expected.events.iter().any(|event| matches!(event, Event::TooLong(_))) {
         play_framed(session, input, cuts, expected).map_err(with("FramedRead"))?;
     }
