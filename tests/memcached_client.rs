@@ -5,44 +5,20 @@
 #[path = "../examples/memcached_client/main.rs"]
 mod memcached_client;
 mod peers;
+#[path = "perform/memcached.rs"]
+mod perform;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use memcached_client::client::{Client, Error, Outcome};
 use memcached_client::run;
 use peers::{Server, within};
+use perform::perform;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpStream;
-
-/// Runs one command, given in words, and tells what came of it.
-async fn perform<T>(client: &mut Client<T>, command: &str) -> String
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
-    let words: Vec<&str> = command.split(' ').collect();
-    let result = match words[..] {
-        ["get", ref keys @ ..] => client.get(keys).await.map(|values| format!("{values:?}")),
-        ["gets", ref keys @ ..] => client.gets(keys).await.map(|values| format!("{values:?}")),
-        ["cas", key, data] => {
-            let stored = client.cas(key, 1, 2, data.to_owned(), 42).await;
-            stored.map(|stored| format!("{stored:?}"))
-        }
-        ["delete", key] => client.delete(key).await.map(|found| format!("{found:?}")),
-        ["incr", key] => client.incr(key, 5).await.map(|value| format!("{value:?}")),
-        ["decr", key] => client.decr(key, 5).await.map(|value| format!("{value:?}")),
-        ["stats"] => client.stats().await.map(|stats| format!("{stats:?}")),
-        ["version"] => client.version().await,
-        [verb, key, data] => {
-            let stored = client.store(verb, key, 1, 2, data.to_owned()).await;
-            stored.map(|stored| format!("{stored:?}"))
-        }
-        _ => panic!("{command}"),
-    };
-    result.unwrap_or_else(|e| format!("error: {e}"))
-}
 
 /// A call: the command, what is sent for it, the answer, and what comes of it.
 type Call = (&'static str, &'static str, &'static str, &'static str);

@@ -3,6 +3,8 @@
 
 #[path = "../examples/smtp_server/command.rs"]
 mod command;
+#[path = "perform/mailbox.rs"]
+mod mailbox;
 #[path = "../examples/smtp_server/maildir.rs"]
 mod maildir;
 mod peers;
@@ -16,9 +18,8 @@ mod tls;
 
 use asynchat::{Channel, Error, Terminator};
 use command::Command;
-use maildir::Maildir;
+use mailbox::{Mail, Mailbox};
 use peers::within;
-use session::Config;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -37,83 +38,6 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 const HOUR: Duration = Duration::from_secs(3600);
 const MAX_SIZE: u64 = 100_000;
 const MAX_LINE: usize = 2048;
-
-/// A Maildir to look into.
-struct Mailbox {
-    folder: TempDir,
-}
-
-/// A mail as it was stored.
-#[derive(Debug, PartialEq)]
-struct Mail {
-    sender: String,
-    recipients: String,
-    /// From whom, and with which protocol.
-    received: String,
-    text: Vec<u8>,
-}
-
-impl Mailbox {
-    fn new() -> Self {
-        Mailbox { folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn config(&self, tls: TlsAcceptor, max_size: u64) -> Config {
-        let maildir = Maildir::open(self.folder.path().to_owned()).unwrap();
-        Config { maildir, max_size, tls }
-    }
-
-    fn names(&self, folder: &str) -> Vec<PathBuf> {
-        let files = std::fs::read_dir(self.folder.path().join(folder)).unwrap();
-        files.map(|file| file.unwrap().path()).collect()
-    }
-
-    /// What was stored, in this order, when nothing is being stored any more.
-    #[track_caller]
-    fn mails(&self) -> Vec<Mail> {
-        assert_eq!(self.names("tmp"), Vec::<PathBuf>::new());
-        assert_eq!(self.names("cur"), Vec::<PathBuf>::new());
-        let mut names = self.names("new");
-        names.sort_by_key(|name| {
-            let name = name.to_str().unwrap();
-            let (_, count) = name.strip_suffix(".localhost").unwrap().rsplit_once('Q').unwrap();
-            count.parse::<u64>().unwrap()
-        });
-        names.iter().map(|name| Mail::parse(&std::fs::read(name).unwrap())).collect()
-    }
-}
-
-impl Mail {
-    /// Takes the trace off a stored mail.
-    #[track_caller]
-    fn parse(file: &[u8]) -> Self {
-        let mut rest = file;
-        let mut line = || {
-            let end = rest.iter().position(|&byte| byte == b'\n').expect("a line of the trace");
-            let line = std::str::from_utf8(&rest[..end]).unwrap();
-            rest = &rest[end + 1..];
-            line
-        };
-        let sender = line().strip_prefix("Return-Path: <").unwrap().strip_suffix('>').unwrap();
-        let mut recipients = Vec::new();
-        let from = loop {
-            match line().split_once(": ").unwrap() {
-                ("Delivered-To", recipient) => recipients.push(recipient),
-                ("Received", from) => break from,
-                other => panic!("{other:?}"),
-            }
-        };
-        let by = line().strip_prefix("\tby localhost with ").unwrap().strip_suffix(';').unwrap();
-        let date = line();
-        assert!(date.len() == 32 && date.ends_with(" +0000"), "{date:?}");
-        Mail {
-            sender: sender.into(),
-            recipients: recipients.join(" "),
-            received: format!("{from} {by}"),
-            text: rest.into(),
-        }
-    }
-}
 
 /// A mail from `a@example.org`, if it came as in most of these tests.
 fn mail(recipients: &str, text: impl AsRef<[u8]>) -> Mail {
