@@ -64,7 +64,18 @@ fn number(name: &str) -> Option<u64> {
     Some(number.unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
+/// Deals the sessions out to as many processes as there are processors. Which
+/// of them plays a session does not change it.
 fn compare(count: u64, seed: u64) {
+    let shares = std::thread::available_parallelism().map_or(1, |n| n.get().min(8));
+    std::thread::scope(|scope| {
+        for share in 0..shares as u64 {
+            scope.spawn(move || compare_share((share..count).step_by(shares), seed));
+        }
+    });
+}
+
+fn compare_share(numbers: impl Iterator<Item = u64> + Clone + Send + 'static, seed: u64) {
     let mut python = Command::new("python3")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/asynchat_oracle.py"))
         .stdin(Stdio::piped())
@@ -72,27 +83,23 @@ fn compare(count: u64, seed: u64) {
         .spawn()
         .expect("python3 started before");
     let stdin = python.stdin.take().expect("piped");
-    let stdout = python.stdout.take().expect("piped");
-    // Both sides make the same sessions of the same seed.
+    let mut answers = BufReader::new(python.stdout.take().expect("piped")).lines();
+    let asked = numbers.clone();
     let writer = std::thread::spawn(move || {
         let mut stdin = BufWriter::new(stdin);
-        let mut random = Random(seed);
-        for _ in 0..count {
-            stdin.write_all(random.session().line().as_bytes())?;
+        for number in asked {
+            stdin.write_all(Session::random(seed, number).line().as_bytes())?;
         }
         stdin.flush()
     });
-    let mut random = Random(seed);
-    let mut seen = 0;
-    for theirs in BufReader::new(stdout).lines() {
-        let session = random.session();
-        let place = format!("seed {seed:#x}, session {seen}");
-        compare_one(&place, &session, &theirs.expect("a line of ASCII"));
-        seen += 1;
+    for number in numbers {
+        let place = format!("seed {seed:#x}, session {number}");
+        let theirs = answers.next().expect("an answer to each").expect("a line of ASCII");
+        compare_one(&place, &Session::random(seed, number), &theirs);
     }
+    assert!(answers.next().is_none(), "an answer too many");
     writer.join().expect("no panic").expect("python3 reads its input");
     assert!(python.wait().expect("python3 ends").success());
-    assert_eq!(seen, count, "sessions answered");
 }
 
 #[track_caller]
@@ -142,6 +149,13 @@ impl Handler for Recorder<'_> {
 }
 
 impl Session {
+    /// The same one for the same numbers, everywhere.
+    fn random(seed: u64, number: u64) -> Session {
+        let mut random = Random(seed.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(number));
+        random.0 = random.next();
+        random.session()
+    }
+
     fn line(&self) -> String {
         let terminators: Vec<String> = self.terminators.iter().map(Set::field).collect();
         let cuts: Vec<String> = self.cuts.iter().map(|cut| hex(cut)).collect();
@@ -248,22 +262,25 @@ impl Set {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String");
-        text
-    })
+    // `write!` would be most of what a session takes.
+    let digit = |n: u8| char::from(b"0123456789abcdef"[usize::from(n)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// SplitMix64: the same sessions everywhere.
+/// SplitMix64.
 struct Random(u64);
 
 impl Random {
-    fn below(&mut self, end: u64) -> u64 {
+    fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
     }
 
     /// Of a small alphabet, so that terminators happen.
