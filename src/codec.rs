@@ -1,4 +1,4 @@
-use crate::terminator::{Found, Progress};
+use crate::terminator::{Found, Progress, Short};
 use crate::{Error, Frame, FrameRef, Terminator};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
@@ -105,6 +105,29 @@ enum Cut {
     Partial(usize),
     /// Nothing can be said without more input.
     Wait,
+}
+
+/// Cuts frames at a short terminator, apart from the codec, so that it need not
+/// be asked anew for each of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Plain {
+    short: Short,
+    max_length: usize,
+    progress: Progress,
+}
+
+impl Plain {
+    /// Where the first frame in `src` ends, none of which was seen before. If
+    /// there is none, the codec has to `resume`.
+    #[inline(always)]
+    pub(crate) fn cut(&mut self, src: &[u8]) -> Option<Found> {
+        let found = self.short.find(src, &mut self.progress)?;
+        if found.start > self.max_length {
+            self.progress.skip_to(found.start);
+            return None;
+        }
+        Some(found)
+    }
 }
 
 impl TerminatorCodec {
@@ -280,8 +303,8 @@ impl TerminatorCodec {
     // Always: a call would cost as much as the frame.
     #[inline(always)]
     pub fn decode_slice<'b>(&mut self, src: &mut &'b [u8]) -> Result<Option<FrameRef<'b>>, Error> {
-        if let Some((len, consume)) = self.cut_plain(src) {
-            if let (Some(frame), Some(rest)) = (src.get(..len), src.get(consume..)) {
+        if let Some(Found { start, end, .. }) = self.cut_plain(src) {
+            if let (Some(frame), Some(rest)) = (src.get(..start), src.get(end..)) {
                 *src = rest;
                 return Ok(Some(FrameRef::Complete(frame)));
             }
@@ -424,21 +447,43 @@ impl TerminatorCodec {
         src.len() - rest.len()
     }
 
-    /// The plain case, in which nearly all frames come: the terminator is there,
-    /// and nothing is unusual. Gives where it starts and ends.
+    /// How to cut frames if nothing is unusual, as it is for nearly all of them.
+    /// It holds until anything is called that changes the codec.
     #[inline(always)]
-    fn cut_plain(&mut self, src: &[u8]) -> Option<(usize, usize)> {
-        if self.skip.is_some() || self.keep_terminator {
+    pub(crate) fn plain(&self) -> Option<Plain> {
+        if self.skip.is_some() || self.keep_terminator || !self.progress.is_fresh() {
             return None;
         }
-        let found = self.terminator.find_plain(src, &mut self.progress)?;
-        if found.start > self.max_length {
-            self.progress.from = found.start;
-            return None;
-        }
+        let short = self.terminator.short()?;
+        Some(Plain { short, max_length: self.max_length, progress: self.progress })
+    }
+
+    /// That a frame was cut with `plain`, whose terminator was this member.
+    #[inline(always)]
+    pub(crate) fn note_plain(&mut self, member: usize) {
         self.mid_frame = false;
-        self.ended_by = EndedBy::Current(found.member);
-        Some((found.start, found.end))
+        self.ended_by = EndedBy::Current(member);
+    }
+
+    /// That `plain` found none.
+    #[inline(always)]
+    pub(crate) fn resume(&mut self, plain: Plain) {
+        self.progress = plain.progress;
+    }
+
+    /// The same for one frame, in place.
+    #[inline(always)]
+    fn cut_plain(&mut self, src: &[u8]) -> Option<Found> {
+        if self.skip.is_some() || self.keep_terminator || !self.progress.is_fresh() {
+            return None;
+        }
+        let found = self.terminator.short()?.find(src, &mut self.progress)?;
+        if found.start > self.max_length {
+            self.progress.skip_to(found.start);
+            return None;
+        }
+        self.note_plain(found.member);
+        Some(found)
     }
 
     /// Decides about the undelivered bytes, all of which are in `src`.
@@ -616,9 +661,9 @@ impl Decoder for TerminatorCodec {
     /// Takes the next frame off `src`, without copying.
     #[inline]
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, Error> {
-        if let Some((len, consume)) = self.cut_plain(src) {
-            let mut frame = src.split_to(consume.min(src.len()));
-            frame.truncate(len);
+        if let Some(Found { start, end, .. }) = self.cut_plain(src) {
+            let mut frame = src.split_to(end.min(src.len()));
+            frame.truncate(start);
             return Ok(Some(Frame::Complete(frame.freeze())));
         }
         loop {

@@ -2,10 +2,12 @@ use crate::channel::{Core, Discarded, InputState, Life};
 use crate::producer::boxed;
 use crate::pusher::Inbox;
 use crate::queue::poll_next_turn;
+use crate::terminator::Found;
 use crate::{Channel, Error, FrameRef, Pusher, Terminator};
 use bytes::{Buf, Bytes, BytesMut};
 use futures::Stream;
 use std::future::{Future, poll_fn};
+use std::ops::{Deref, DerefMut};
 use std::task::{Context, Poll, ready};
 use std::{fmt, io};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -170,24 +172,24 @@ pub enum Run {
 
 /// The channel, as a [`Handler`]'s callbacks may use it.
 pub struct Control<'a> {
-    core: &'a mut Core,
+    core: Watched<'a>,
     /// The input that is buffered, and how much of it is done with.
     input: &'a [u8],
     consumed: &'a mut usize,
     stop: bool,
 }
 
-impl Control<'_> {
+impl<'a> Control<'a> {
     /// Queues raw bytes, owned or `'static`; see [`Channel::push`].
     #[inline]
     pub fn push(&mut self, data: impl Into<Bytes>) {
-        self.core.output.push(data.into());
+        self.core.pushing().output.push(data.into());
     }
 
     /// Queues a copy of borrowed raw bytes; see [`Channel::push_slice`].
     #[inline]
     pub fn push_slice(&mut self, data: &[u8]) {
-        self.core.output.push_slice(data);
+        self.core.pushing().output.push_slice(data);
     }
 
     /// Queues one frame, checked; see [`Channel::push_frame`].
@@ -196,7 +198,7 @@ impl Control<'_> {
     ///
     /// [`Error::TerminatorInContent`] and [`Error::Closed`]; nothing is queued.
     pub fn push_frame(&mut self, content: impl Into<Bytes>) -> Result<(), Error> {
-        self.core.push_frame(content.into())
+        self.core.pushing().push_frame(content.into())
     }
 
     /// Queues a producer; see [`Channel::push_with_producer`].
@@ -206,7 +208,7 @@ impl Control<'_> {
         B: Into<Bytes>,
         E: Into<io::Error>,
     {
-        self.core.output.push_producer(boxed(producer));
+        self.core.pushing().output.push_producer(boxed(producer));
     }
 
     /// Changes what ends a frame, from the next byte on. Mode and limit stay as
@@ -251,7 +253,7 @@ impl Control<'_> {
 
     /// Drops everything buffered; see [`Channel::discard_buffers`].
     pub fn discard_buffers(&mut self) -> Discarded {
-        let rest = self.input.get(*self.consumed..).unwrap_or_default();
+        let rest = self.rest();
         let dropped = self.core.codec.discard(rest);
         *self.consumed += dropped;
         self.core.discard_output(dropped)
@@ -273,7 +275,13 @@ impl Control<'_> {
     /// Makes [`run`](Channel::run) return [`Run::Stopped`] after this callback,
     /// with the channel intact and nothing sent or read in between.
     pub fn stop(&mut self) {
+        self.core.touch();
         self.stop = true;
+    }
+
+    /// What is buffered and not yet consumed.
+    fn rest(&self) -> &'a [u8] {
+        self.input.get(*self.consumed..).unwrap_or_default()
     }
 }
 
@@ -283,6 +291,56 @@ impl fmt::Debug for Control<'_> {
             .field("terminator", self.terminator())
             .field("queued_bytes", &self.queued_bytes())
             .finish_non_exhaustive()
+    }
+}
+
+/// A core that knows whether anything may have been changed in it.
+struct Watched<'a> {
+    core: &'a mut Core,
+    /// More than by pushing.
+    is_touched: bool,
+    has_pushed: bool,
+}
+
+impl Watched<'_> {
+    fn touch(&mut self) -> &mut Core {
+        self
+    }
+
+    /// Only the room for output can change by it.
+    #[inline(always)]
+    fn pushing(&mut self) -> &mut Core {
+        self.has_pushed = true;
+        self.core
+    }
+
+    /// For changes that nobody has to hear of.
+    #[inline(always)]
+    fn untouched(&mut self) -> &mut Core {
+        self.core
+    }
+
+    /// Whether there is room for what comes of another frame.
+    #[inline(always)]
+    fn has_room(&mut self) -> bool {
+        !std::mem::take(&mut self.has_pushed) || self.core.output.has_room()
+    }
+}
+
+impl Deref for Watched<'_> {
+    type Target = Core;
+
+    #[inline(always)]
+    fn deref(&self) -> &Core {
+        self.core
+    }
+}
+
+impl DerefMut for Watched<'_> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Core {
+        self.is_touched = true;
+        self.core
     }
 }
 
@@ -334,8 +392,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         if let Life::New = self.core.life {
             self.core.life = Life::Connected;
             let mut lent = Lent::new(&mut self.core);
-            let Lent { core, input, consumed } = &mut lent;
-            if call(core, input, consumed, |control| handler.connected(control))? {
+            let mut control = lent.control();
+            handler.connected(&mut control)?;
+            if control.stop {
                 return Poll::Ready(Ok(Run::Stopped));
             }
         }
@@ -425,6 +484,11 @@ impl<'c> Lent<'c> {
         let input = std::mem::take(&mut core.input.buffer);
         Lent { core, input, consumed: 0 }
     }
+
+    fn control(&mut self) -> Control<'_> {
+        let core = Watched { core: self.core, is_touched: false, has_pushed: false };
+        Control { core, input: &self.input, consumed: &mut self.consumed, stop: false }
+    }
 }
 
 impl Drop for Lent<'_> {
@@ -441,76 +505,118 @@ fn dispatch<H: Handler + ?Sized>(
     turn: &mut isize,
 ) -> Result<Halt, H::Error> {
     let mut lent = Lent::new(core);
-    let Lent { core, input, consumed } = &mut lent;
+    let mut control = lent.control();
     loop {
-        // A pusher's request may come from a callback.
-        let has_request = core.inbox.as_ref().is_some_and(Inbox::has_request);
-        if core.output.close_requested() || has_request || *turn < 0 {
+        if let Some(halt) = halt(control.core.touch(), *turn) {
+            return Ok(halt);
+        }
+        control.core.is_touched = false;
+        let is_open = control.core.input.state == InputState::Open;
+        let starved = if is_open && !control.core.codec.streaming() {
+            hand_out_plain(&mut control, handler, turn)?
+        } else {
+            true
+        };
+        if starved && !hand_out(&mut control, handler, turn)? {
             return Ok(Halt::Starved);
         }
-        if !core.output.has_room() {
-            return Ok(Halt::Full);
-        }
-        let ended = match core.input.state {
-            InputState::Open => false,
-            InputState::Aborted | InputState::Failed => return Ok(Halt::Starved),
-            _ if matches!(core.life, Life::InputEnded) => return Ok(Halt::Starved),
-            InputState::Ended | InputState::Done | InputState::Over => true,
-        };
-        let streaming = core.codec.streaming();
-        let rest = input.get(*consumed..).unwrap_or_default();
-        let mut src = rest;
-        let frame = if ended {
-            core.codec.decode_slice_eof(&mut src)
-        } else {
-            core.codec.decode_slice(&mut src)
-        };
-        let taken = rest.len() - src.len();
-        *consumed += taken;
-        *turn -= TURN_FRAME + taken as isize;
-        let stop = match frame {
-            Ok(Some(FrameRef::Complete(data))) if !streaming => {
-                call(core, input, consumed, |control| handler.frame(control, data))
-            }
-            Ok(Some(FrameRef::Complete(data))) => call(core, input, consumed, |control| {
-                if !data.is_empty() {
-                    handler.collect_incoming_data(control, data)?;
-                }
-                handler.found_terminator(control)
-            }),
-            Ok(Some(FrameRef::Partial(data))) => {
-                call(core, input, consumed, |control| handler.collect_incoming_data(control, data))
-            }
-            Err(Error::FrameTooLong { limit }) => {
-                call(core, input, consumed, |control| handler.frame_too_long(control, limit))
-            }
-            // The codec has no other error.
-            Err(error) => return Err(error.into()),
-            Ok(None) if ended => {
-                core.input.state = InputState::Over;
-                core.life = Life::InputEnded;
-                call(core, input, consumed, |control| handler.input_ended(control))
-            }
-            Ok(None) => return Ok(Halt::Starved),
-        }?;
-        if stop {
+        if control.stop {
             return Ok(Halt::Stopped);
         }
     }
 }
 
-/// Calls back, with the input not yet consumed, of which the callback may drop
-/// some. Gives whether to stop.
+/// Why no frame is to be handed out, even if there is one.
 #[inline]
-fn call<E>(
-    core: &mut Core,
-    input: &[u8],
-    consumed: &mut usize,
-    callback: impl FnOnce(&mut Control<'_>) -> Result<(), E>,
-) -> Result<bool, E> {
-    let mut control = Control { core, input, consumed, stop: false };
-    callback(&mut control)?;
-    Ok(control.stop)
+fn halt(core: &mut Core, turn: isize) -> Option<Halt> {
+    // A pusher's request may come from a callback.
+    let has_request = core.inbox.as_ref().is_some_and(Inbox::has_request);
+    if core.output.close_requested() || has_request || turn < 0 {
+        return Some(Halt::Starved);
+    }
+    if !core.output.has_room() {
+        return Some(Halt::Full);
+    }
+    match core.input.state {
+        InputState::Aborted | InputState::Failed => Some(Halt::Starved),
+        InputState::Open => None,
+        _ => matches!(core.life, Life::InputEnded).then_some(Halt::Starved),
+    }
+}
+
+/// Hands out the frames in which nothing is unusual, until a callback touches
+/// the channel: what `halt` looks at can only change then, or by a pusher. Gives
+/// whether it came to something else.
+#[inline]
+fn hand_out_plain<H: Handler + ?Sized>(
+    control: &mut Control<'_>,
+    handler: &mut H,
+    turn: &mut isize,
+) -> Result<bool, H::Error> {
+    let Some(mut plain) = control.core.codec.plain() else { return Ok(true) };
+    // They may ask for something at any time.
+    let has_pushers = control.core.inbox.is_some();
+    let mut rest = control.rest();
+    loop {
+        let found = plain.cut(rest);
+        let Some(Found { start, end, member }) = found else {
+            control.core.untouched().codec.resume(plain);
+            return Ok(true);
+        };
+        let (Some(frame), Some(behind)) = (rest.get(..start), rest.get(end..)) else {
+            return Ok(true);
+        };
+        rest = behind;
+        control.core.untouched().codec.note_plain(member);
+        *control.consumed = control.input.len() - rest.len();
+        *turn -= TURN_FRAME + end as isize;
+        handler.frame(control, frame)?;
+        if control.core.is_touched || has_pushers || *turn < 0 || !control.core.has_room() {
+            return Ok(false);
+        }
+    }
+}
+
+/// Hands out what comes next, be it a frame, a part of one, or the end of input.
+/// Gives whether there was anything.
+fn hand_out<H: Handler + ?Sized>(
+    control: &mut Control<'_>,
+    handler: &mut H,
+    turn: &mut isize,
+) -> Result<bool, H::Error> {
+    let rest = control.rest();
+    let core = control.core.touch();
+    let ended = core.input.state != InputState::Open;
+    let streaming = core.codec.streaming();
+    let mut src = rest;
+    let frame = if ended {
+        core.codec.decode_slice_eof(&mut src)
+    } else {
+        core.codec.decode_slice(&mut src)
+    };
+    let taken = rest.len() - src.len();
+    *control.consumed += taken;
+    *turn -= TURN_FRAME + taken as isize;
+    match frame {
+        Ok(Some(FrameRef::Complete(data))) if !streaming => handler.frame(control, data),
+        Ok(Some(FrameRef::Complete(data))) => {
+            if !data.is_empty() {
+                handler.collect_incoming_data(control, data)?;
+            }
+            handler.found_terminator(control)
+        }
+        Ok(Some(FrameRef::Partial(data))) => handler.collect_incoming_data(control, data),
+        Err(Error::FrameTooLong { limit }) => handler.frame_too_long(control, limit),
+        // The codec has no other error.
+        Err(error) => return Err(error.into()),
+        Ok(None) if ended => {
+            core.input.state = InputState::Over;
+            core.life = Life::InputEnded;
+            handler.input_ended(control)
+        }
+        Ok(None) => return Ok(false),
+    }?;
+    Ok(true)
 }
 
 /// What one poll of `run` may do, in bytes, and what a frame and a read count.

@@ -1,5 +1,5 @@
-use super::Pattern;
-use super::search::{Found, Progress, find_byte};
+use super::search::{Found, Progress};
+use super::{Pattern, Short};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use memchr::memchr;
 use std::{cmp::Reverse, fmt, sync::Arc};
@@ -63,22 +63,15 @@ impl AnyOf {
         }
     }
 
+    #[inline(always)]
+    pub(super) fn short(&self) -> Option<Short> {
+        matches!(self.0, Set::Line).then_some(Short::Line)
+    }
+
     #[inline]
     pub(super) fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
         match &self.0 {
-            Set::Line => {
-                let fresh = src.get(progress.from..)?;
-                let Some(at) = find_byte(b'\n', fresh, progress) else {
-                    progress.set(src, usize::from(src.ends_with(b"\r")));
-                    return None;
-                };
-                let lf = progress.from + at;
-                let (start, member) = match lf.checked_sub(1) {
-                    Some(cr) if src.get(cr) == Some(&b'\r') => (cr, 0),
-                    _ => (lf, 1),
-                };
-                Some(Found { start, end: lf + 1, member })
-            }
+            Set::Line => Short::Line.find(src, progress),
             Set::Shared(shared) => shared.find(src, progress),
         }
     }
@@ -176,8 +169,8 @@ impl Shared {
     fn find_each_in(&self, mut src: &[u8]) -> Option<Found> {
         let mut best: Option<Found> = None;
         for (member, pattern) in self.patterns.iter().enumerate() {
-            let Some((start, len)) = pattern.find(src, &mut Progress::default()) else { continue };
-            let end = start + len;
+            let Some(found) = pattern.find(src, &mut Progress::default()) else { continue };
+            let Found { start, end, .. } = found;
             // It ends no later than the best so far, because `src` is cut there.
             if best.is_none_or(|best| end < best.end || start < best.start) {
                 best = Some(Found { start, end, member });

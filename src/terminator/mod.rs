@@ -3,12 +3,13 @@
 mod any_of;
 mod pattern;
 mod search;
+mod short;
 
 pub use self::any_of::AnyOf;
 pub use self::pattern::Pattern;
 pub(crate) use self::search::{Found, Progress};
+pub(crate) use self::short::Short;
 
-use self::search::find_byte;
 use bytes::Bytes;
 
 /// What ends a frame.
@@ -123,23 +124,14 @@ impl Terminator {
 }
 
 impl Terminator {
-    /// The plain case of `find`: a short byte string, nothing of `src` seen yet.
-    /// Where it is not plain, or not found, `find` has to go on.
+    /// What to look for, if it is a short byte string or a line's end.
     #[inline(always)]
-    pub(crate) fn find_plain(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
-        let Terminator::Pattern(pattern) = self else { return None };
-        if progress.from + progress.held > 0 {
-            return None;
+    pub(crate) fn short(&self) -> Option<Short> {
+        match self {
+            Terminator::Pattern(pattern) => pattern.short(),
+            Terminator::AnyOf(set) => set.short(),
+            Terminator::Count(_) | Terminator::None => None,
         }
-        let Some(byte) = pattern.as_byte() else {
-            let (start, len) = pattern.find(src, progress)?;
-            return Some(Found { start, end: start + len, member: 0 });
-        };
-        let Some(start) = find_byte(byte, src, progress) else {
-            progress.set(src, 0);
-            return None;
-        };
-        Some(Found { start, end: start + 1, member: 0 })
     }
 
     /// Looks for the terminator.
@@ -153,10 +145,7 @@ impl Terminator {
             *progress = Progress::default();
         }
         match self {
-            Terminator::Pattern(pattern) => {
-                let (start, len) = pattern.find(src, progress)?;
-                Some(Found { start, end: start + len, member: 0 })
-            }
+            Terminator::Pattern(pattern) => pattern.find(src, progress),
             Terminator::AnyOf(set) => set.find(src, progress),
             Terminator::Count(_) | Terminator::None => {
                 progress.set(src, 0);

@@ -1,5 +1,6 @@
-use super::search::{Progress, find_byte};
-use memchr::{memchr, memmem};
+use super::search::{Found, Progress};
+use super::short::{Short, Word};
+use memchr::memmem;
 use std::{fmt, sync::Arc};
 
 /// A byte string that ends a frame; never empty.
@@ -8,11 +9,8 @@ pub struct Pattern(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    /// `word` holds the pattern in its last `len` bytes (1 to 8), zero before.
-    Inline {
-        word: [u8; 8],
-        len: u8,
-    },
+    Byte(u8),
+    Word(Word),
     Long(Arc<Long>),
 }
 
@@ -37,14 +35,11 @@ impl Pattern {
 
     /// Of 1 to 8 bytes.
     #[inline]
-    pub(super) const fn inline(mut bytes: &[u8]) -> Self {
-        let len = bytes.len() as u8;
-        let mut word = 0;
-        while let [first, rest @ ..] = bytes {
-            word = word << 8 | *first as u64;
-            bytes = rest;
+    pub(super) const fn inline(bytes: &[u8]) -> Self {
+        match bytes {
+            [byte] => Pattern(Repr::Byte(*byte)),
+            _ => Pattern(Repr::Word(Word::new(bytes))),
         }
-        Pattern(Repr::Inline { word: word.to_be_bytes(), len })
     }
 
     #[inline(never)]
@@ -57,103 +52,41 @@ impl Pattern {
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Repr::Inline { word, len } => {
-                word.get(8usize.saturating_sub(usize::from(*len))..).unwrap_or_default()
-            }
+            Repr::Byte(byte) => std::slice::from_ref(byte),
+            Repr::Word(word) => word.as_bytes(),
             Repr::Long(long) => long.finder.needle(),
         }
     }
 
-    /// The byte, if it is only one.
     #[inline(always)]
-    pub(super) fn as_byte(&self) -> Option<u8> {
-        match self.0 {
-            Repr::Inline { word: [.., byte], len: 1 } => Some(byte),
-            _ => None,
+    pub(super) fn short(&self) -> Option<Short> {
+        match &self.0 {
+            Repr::Byte(byte) => Some(Short::Byte(*byte)),
+            Repr::Word(word) => Some(Short::Word(*word)),
+            Repr::Long(_) => None,
         }
     }
 
-    /// Where the first occurrence in `src` starts, and how long it is.
+    /// The first occurrence in `src`; if there is none, `progress` is brought up
+    /// to date.
     #[inline(always)]
-    pub(super) fn find(&self, src: &[u8], progress: &mut Progress) -> Option<(usize, usize)> {
+    pub(super) fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
         match &self.0 {
-            Repr::Inline { word, len } => {
-                let len = usize::from(*len);
-                let found = find_inline(*word, len, src, progress);
-                if found.is_none() {
-                    progress.set(src, self.held(src));
-                }
-                Some((found?, len))
-            }
-            Repr::Long(long) => Some((long.find(src, progress)?, long.borders.len())),
+            Repr::Byte(byte) => Short::Byte(*byte).find(src, progress),
+            Repr::Word(word) => Short::Word(*word).find(src, progress),
+            Repr::Long(long) => long.find(src, progress),
         }
     }
 
     /// Length of the longest suffix of `src` that could begin the pattern.
     pub(super) fn held(&self, src: &[u8]) -> usize {
         match &self.0 {
-            Repr::Inline { .. } => {
-                let bytes = self.as_bytes();
-                (1..bytes.len())
-                    .rev()
-                    .find(|&n| bytes.get(..n).is_some_and(|prefix| src.ends_with(prefix)))
-                    .unwrap_or(0)
-            }
+            Repr::Byte(_) => 0,
+            Repr::Word(word) => Short::Word(*word).held(src),
             Repr::Long(long) => {
                 let tail = src.len().saturating_sub(long.borders.len() - 1);
                 long.step(0, src.get(tail..).unwrap_or_default()).0
             }
-        }
-    }
-}
-
-/// `memchr` for the last byte and a compare: the fastest on ordinary input.
-/// Where that byte turns up without the rest too often (somebody sends floods
-/// of it), a searcher whose speed does not depend on the input takes over.
-#[inline(always)]
-fn find_inline(word: [u8; 8], len: usize, src: &[u8], progress: &mut Progress) -> Option<usize> {
-    let [.., last] = word;
-    let first_end = progress.from + len;
-    let end = first_end + find_byte(last, src.get(first_end - 1..)?, progress)?;
-    if ends_with(src, end, word, len) {
-        return Some(end - len);
-    }
-    find_inline_next(word, len, src, first_end, end)
-}
-
-/// Whether the pattern in `word` ends at `end`, which lies in `src`.
-#[inline(always)]
-fn ends_with(src: &[u8], end: usize, word: [u8; 8], len: usize) -> bool {
-    match end.checked_sub(8).and_then(|start| src.get(start..)?.first_chunk()) {
-        // The bytes before the pattern are shifted out.
-        Some(window) => {
-            (u64::from_le_bytes(*window) ^ u64::from_le_bytes(word)) >> (64 - 8 * len) == 0
-        }
-        None => src.get(end - len..end) == word.get(8 - len..),
-    }
-}
-
-/// Goes on behind a last byte without the rest, at `end`.
-#[inline(never)]
-fn find_inline_next(
-    word: [u8; 8],
-    len: usize,
-    src: &[u8],
-    first_end: usize,
-    mut end: usize,
-) -> Option<usize> {
-    let [.., last] = word;
-    let mut credit = 64;
-    loop {
-        end += 1;
-        credit -= 16;
-        if credit + ((end - first_end) as isize) < 0 {
-            let start = end - len;
-            return Some(start + memmem::find(src.get(start..)?, word.get(8 - len..)?)?);
-        }
-        end += memchr(last, src.get(end - 1..)?)?;
-        if ends_with(src, end, word, len) {
-            return Some(end - len);
         }
     }
 }
@@ -184,7 +117,13 @@ impl Long {
         (matched, None)
     }
 
-    fn find(&self, src: &[u8], progress: &mut Progress) -> Option<usize> {
+    #[inline(never)]
+    fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
+        let start = self.search(src, progress)?;
+        Some(Found { start, end: start + self.borders.len(), member: 0 })
+    }
+
+    fn search(&self, src: &[u8], progress: &mut Progress) -> Option<usize> {
         let len = self.borders.len();
         let seen = progress.from + progress.held;
         let fresh = src.get(seen..)?;
@@ -221,9 +160,8 @@ fn next(needle: &[u8], borders: &[usize], mut matched: usize, byte: u8) -> usize
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            (Repr::Inline { word: a, len: m }, Repr::Inline { word: b, len: n }) => {
-                a == b && m == n
-            }
+            (Repr::Byte(a), Repr::Byte(b)) => a == b,
+            (Repr::Word(a), Repr::Word(b)) => a == b,
             (Repr::Long(a), Repr::Long(b)) => {
                 Arc::ptr_eq(a, b) || a.finder.needle() == b.finder.needle()
             }

@@ -17,12 +17,23 @@ pub(crate) struct Found {
 pub(crate) struct Progress {
     pub(crate) from: usize,
     pub(crate) held: usize,
-    /// Whether the last frame was so long that it is not worth looking at the
-    /// first bytes before calling `memchr`.
+    /// Whether the last frame was so long that it is worth calling `memchr`.
     long: bool,
 }
 
 impl Progress {
+    /// Whether nothing of the undelivered bytes was seen.
+    #[inline(always)]
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.from == 0 && self.held == 0
+    }
+
+    /// No terminator starts before `from`; what follows is yet to be seen.
+    pub(crate) fn skip_to(&mut self, from: usize) {
+        self.from = from;
+        self.held = 0;
+    }
+
     /// Forgets what was seen: other bytes follow.
     #[inline(always)]
     pub(crate) fn reset(&mut self) {
@@ -37,30 +48,36 @@ impl Progress {
     }
 }
 
-/// `memchr`, with the first bytes looked at here unless frames are long: for a
-/// short one the call costs more than the search.
+/// `memchr`, in a version that is inlined unless frames are long: for a short
+/// one the call costs more than the search.
 #[inline(always)]
 pub(super) fn find_byte(byte: u8, src: &[u8], progress: &mut Progress) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
-    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
-    let at = match src.split_first_chunk::<PROBE>() {
-        Some((first, rest)) if !progress.long => {
-            let first = u128::from_le_bytes(*first);
-            for (i, word) in [first as u64, (first >> 64) as u64].into_iter().enumerate() {
-                let word = word ^ (ONES * u64::from(byte));
-                // The lowest high bit set marks the first byte that is now zero.
-                let zeros = word.wrapping_sub(ONES) & !word & HIGHS;
-                if zeros != 0 {
-                    return Some(8 * i + zeros.trailing_zeros() as usize / 8);
-                }
-            }
-            memchr(byte, rest)? + PROBE
-        }
+    let at = match src.first_chunk::<SHORT_FRAME>() {
+        Some(first) if !progress.long => match find_byte_inline(byte, first) {
+            Some(at) => at,
+            None => memchr(byte, src.get(SHORT_FRAME..)?)? + SHORT_FRAME,
+        },
         _ => memchr(byte, src)?,
     };
-    progress.long = at >= PROBE;
+    progress.long = at >= SHORT_FRAME;
     Some(at)
 }
 
-/// How many bytes `find_byte` looks at itself: two words.
-const PROBE: usize = 16;
+/// SSE2 is there on every x86-64, so nothing has to be asked or called.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn find_byte_inline(byte: u8, src: &[u8]) -> Option<usize> {
+    match memchr::arch::x86_64::sse2::memchr::One::new(byte) {
+        Some(searcher) => searcher.find(src),
+        None => memchr(byte, src),
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn find_byte_inline(byte: u8, src: &[u8]) -> Option<usize> {
+    memchr(byte, src)
+}
+
+/// Up to here a frame counts as short.
+const SHORT_FRAME: usize = 256;

@@ -1,0 +1,147 @@
+use super::search::{Found, Progress, find_byte};
+use memchr::{memchr, memmem};
+
+/// What nearly all frames end with. It is a copy of what the terminator holds,
+/// to search with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Short {
+    Byte(u8),
+    /// CR LF or LF, in this order.
+    Line,
+    /// A byte string of 2 to 8 bytes.
+    Word(Word),
+}
+
+/// The byte string is the last `len` bytes of `word`; before it are zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Word {
+    word: [u8; 8],
+    len: u8,
+}
+
+impl Short {
+    /// The first occurrence in `src`; if there is none, `progress` is brought up
+    /// to date.
+    #[inline(always)]
+    pub(crate) fn find(self, src: &[u8], progress: &mut Progress) -> Option<Found> {
+        let found = match self {
+            Short::Byte(byte) => find_byte_from(byte, src, progress).map(|start| Found {
+                start,
+                end: start + 1,
+                member: 0,
+            }),
+            Short::Line => find_byte_from(b'\n', src, progress).map(|lf| find_cr(lf, src)),
+            Short::Word(word) => word.find(src, progress),
+        };
+        if found.is_none() {
+            self.give_up(src, progress);
+        }
+        found
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn give_up(self, src: &[u8], progress: &mut Progress) {
+        progress.set(src, self.held(src));
+    }
+
+    /// Length of the longest suffix of `src` that could begin it.
+    pub(super) fn held(self, src: &[u8]) -> usize {
+        match self {
+            Short::Byte(_) => 0,
+            Short::Line => usize::from(src.ends_with(b"\r")),
+            Short::Word(word) => {
+                let bytes = word.as_bytes();
+                let is_held = |n| bytes.get(..n).is_some_and(|prefix| src.ends_with(prefix));
+                (1..bytes.len()).rev().find(|&n| is_held(n)).unwrap_or(0)
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn find_byte_from(byte: u8, src: &[u8], progress: &mut Progress) -> Option<usize> {
+    Some(progress.from + find_byte(byte, src.get(progress.from..)?, progress)?)
+}
+
+/// The end of a line whose LF is there.
+#[inline(always)]
+fn find_cr(lf: usize, src: &[u8]) -> Found {
+    match lf.checked_sub(1) {
+        Some(cr) if src.get(cr) == Some(&b'\r') => Found { start: cr, end: lf + 1, member: 0 },
+        _ => Found { start: lf, end: lf + 1, member: 1 },
+    }
+}
+
+impl Word {
+    /// Of `bytes`, 2 to 8.
+    #[inline]
+    pub(super) const fn new(mut bytes: &[u8]) -> Self {
+        let len = bytes.len() as u8;
+        let mut word = 0;
+        while let [first, rest @ ..] = bytes {
+            word = word << 8 | *first as u64;
+            bytes = rest;
+        }
+        Word { word: word.to_be_bytes(), len }
+    }
+
+    #[inline]
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.word.get(8usize.saturating_sub(usize::from(self.len))..).unwrap_or_default()
+    }
+
+    /// `memchr` for the last byte and a compare: the fastest on ordinary input.
+    /// Where that byte turns up without the rest too often (somebody sends
+    /// floods of it), a searcher whose speed does not depend on the input takes
+    /// over.
+    #[inline(always)]
+    fn find(self, src: &[u8], progress: &mut Progress) -> Option<Found> {
+        let Word { word: [.., last], len } = self;
+        let first_end = progress.from + usize::from(len);
+        let end = first_end + find_byte(last, src.get(first_end - 1..)?, progress)?;
+        if self.ends_at(end, src) {
+            return Some(self.found(end));
+        }
+        self.find_next(src, first_end, end)
+    }
+
+    #[inline(always)]
+    fn found(self, end: usize) -> Found {
+        Found { start: end - usize::from(self.len), end, member: 0 }
+    }
+
+    /// Whether it ends at `end`, which lies in `src`.
+    #[inline(always)]
+    fn ends_at(self, end: usize, src: &[u8]) -> bool {
+        let (word, len) = (self.word, usize::from(self.len));
+        match end.checked_sub(8).and_then(|start| src.get(start..)?.first_chunk()) {
+            // The bytes before it are shifted out.
+            Some(window) => {
+                (u64::from_le_bytes(*window) ^ u64::from_le_bytes(word)) >> (64 - 8 * len) == 0
+            }
+            None => src.get(end - len..end) == word.get(8 - len..),
+        }
+    }
+
+    /// Goes on behind a last byte without the rest, at `end`.
+    #[inline(never)]
+    fn find_next(self, src: &[u8], first_end: usize, mut end: usize) -> Option<Found> {
+        let (word, len) = (self.word, usize::from(self.len));
+        let [.., last] = word;
+        let mut credit = 64;
+        loop {
+            end += 1;
+            credit -= 16;
+            if credit + ((end - first_end) as isize) < 0 {
+                let start = end - len;
+                let at = memmem::find(src.get(start..)?, word.get(8 - len..)?)?;
+                return Some(self.found(start + at + len));
+            }
+            end += memchr(last, src.get(end - 1..)?)?;
+            if self.ends_at(end, src) {
+                return Some(self.found(end));
+            }
+        }
+    }
+}
