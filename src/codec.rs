@@ -193,10 +193,10 @@ impl TerminatorCodec {
     pub fn set_terminator(&mut self, terminator: impl Into<Terminator>) {
         let terminator = terminator.into();
         tracing::trace!(target: "asynchat", ?terminator, "terminator set");
-        if terminator == self.terminator {
-            return;
-        }
-        if self.skip.is_none() {
+        if !self.progress.is_fresh() && self.skip.is_none() {
+            if terminator == self.terminator {
+                return;
+            }
             self.progress.reset();
         }
         self.replace_terminator(terminator);

@@ -76,14 +76,19 @@ fn find_cr(lf: usize, src: &[u8]) -> Found {
 impl Word {
     /// Of `bytes`, 2 to 8.
     #[inline]
-    pub(super) const fn new(mut bytes: &[u8]) -> Self {
-        let len = bytes.len() as u8;
-        let mut word = 0;
-        while let [first, rest @ ..] = bytes {
-            word = word << 8 | *first as u64;
-            bytes = rest;
-        }
-        Word { word: word.to_be_bytes(), len }
+    pub(super) const fn new(bytes: &[u8]) -> Self {
+        // The first and the last of them, which overlap, instead of one by one.
+        let (first, last, width) = match (bytes.first_chunk(), bytes.last_chunk()) {
+            (Some(first), Some(last)) => (u32::from_be_bytes(*first), u32::from_be_bytes(*last), 4),
+            _ => match (bytes.first_chunk(), bytes.last_chunk()) {
+                (Some(first), Some(last)) => {
+                    (u16::from_be_bytes(*first) as u32, u16::from_be_bytes(*last) as u32, 2)
+                }
+                _ => (0, 0, 0),
+            },
+        };
+        let word = ((first as u64) << (8 * (bytes.len() - width))) | last as u64;
+        Word { word: word.to_be_bytes(), len: bytes.len() as u8 }
     }
 
     #[inline]
