@@ -10,7 +10,11 @@ pub struct Pattern(Repr);
 #[derive(Clone)]
 enum Repr {
     Byte(u8),
-    Word(Word),
+    /// Of 2 to 8 bytes: the last `len` of `word`, with zeros before.
+    Word {
+        word: [u8; 8],
+        len: u8,
+    },
     Long(Arc<Long>),
 }
 
@@ -36,10 +40,21 @@ impl Pattern {
     /// Of 1 to 8 bytes.
     #[inline]
     pub(super) const fn inline(bytes: &[u8]) -> Self {
-        match bytes {
-            [byte] => Pattern(Repr::Byte(*byte)),
-            _ => Pattern(Repr::Word(Word::new(bytes))),
+        if let [byte] = bytes {
+            return Pattern(Repr::Byte(*byte));
         }
+        // The first and the last of them, which overlap, instead of one by one.
+        let (first, last, width) = match (bytes.first_chunk(), bytes.last_chunk()) {
+            (Some(first), Some(last)) => (u32::from_be_bytes(*first), u32::from_be_bytes(*last), 4),
+            _ => match (bytes.first_chunk(), bytes.last_chunk()) {
+                (Some(first), Some(last)) => {
+                    (u16::from_be_bytes(*first) as u32, u16::from_be_bytes(*last) as u32, 2)
+                }
+                _ => (0, 0, 0),
+            },
+        };
+        let word = ((first as u64) << (8 * (bytes.len() - width))) | last as u64;
+        Pattern(Repr::Word { word: word.to_be_bytes(), len: bytes.len() as u8 })
     }
 
     #[inline(never)]
@@ -53,7 +68,9 @@ impl Pattern {
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Repr::Byte(byte) => std::slice::from_ref(byte),
-            Repr::Word(word) => word.as_bytes(),
+            Repr::Word { word, len } => {
+                word.get(8usize.saturating_sub(usize::from(*len))..).unwrap_or_default()
+            }
             Repr::Long(long) => long.finder.needle(),
         }
     }
@@ -62,7 +79,7 @@ impl Pattern {
     pub(super) fn short(&self) -> Option<Short> {
         match &self.0 {
             Repr::Byte(byte) => Some(Short::Byte(*byte)),
-            Repr::Word(word) => Some(Short::Word(*word)),
+            Repr::Word { word, len } => Some(Short::Word(Word::new(*word, *len))),
             Repr::Long(_) => None,
         }
     }
@@ -73,7 +90,7 @@ impl Pattern {
     pub(super) fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
         match &self.0 {
             Repr::Byte(byte) => Short::Byte(*byte).find(src, progress),
-            Repr::Word(word) => Short::Word(*word).find(src, progress),
+            Repr::Word { word, len } => Short::Word(Word::new(*word, *len)).find(src, progress),
             Repr::Long(long) => long.find(src, progress),
         }
     }
@@ -82,7 +99,7 @@ impl Pattern {
     pub(super) fn held(&self, src: &[u8]) -> usize {
         match &self.0 {
             Repr::Byte(_) => 0,
-            Repr::Word(word) => Short::Word(*word).held(src),
+            Repr::Word { word, len } => Short::Word(Word::new(*word, *len)).held(src),
             Repr::Long(long) => {
                 let tail = src.len().saturating_sub(long.borders.len() - 1);
                 long.step(0, src.get(tail..).unwrap_or_default()).0
@@ -161,7 +178,7 @@ impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (Repr::Byte(a), Repr::Byte(b)) => a == b,
-            (Repr::Word(a), Repr::Word(b)) => a == b,
+            (Repr::Word { word: a, len: m }, Repr::Word { word: b, len: n }) => a == b && m == n,
             (Repr::Long(a), Repr::Long(b)) => {
                 Arc::ptr_eq(a, b) || a.finder.needle() == b.finder.needle()
             }

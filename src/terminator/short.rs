@@ -12,11 +12,12 @@ pub(crate) enum Short {
     Word(Word),
 }
 
-/// The byte string is the last `len` bytes of `word`; before it are zeros.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The byte string is the last `len` of the 8 bytes of `word` (in memory, that is
+/// little-endian); before it are zeros. Numbers, because they stay in registers.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Word {
-    word: [u8; 8],
-    len: u8,
+    word: u64,
+    len: usize,
 }
 
 impl Short {
@@ -50,8 +51,9 @@ impl Short {
         match self {
             Short::Byte(_) => 0,
             Short::Line => usize::from(src.ends_with(b"\r")),
-            Short::Word(word) => {
-                let bytes = word.as_bytes();
+            Short::Word(Word { word, len }) => {
+                let word = word.to_le_bytes();
+                let bytes = word.get(8 - len..).unwrap_or_default();
                 let is_held = |n| bytes.get(..n).is_some_and(|prefix| src.ends_with(prefix));
                 (1..bytes.len()).rev().find(|&n| is_held(n)).unwrap_or(0)
             }
@@ -74,26 +76,9 @@ fn find_cr(lf: usize, src: &[u8]) -> Found {
 }
 
 impl Word {
-    /// Of `bytes`, 2 to 8.
-    #[inline]
-    pub(super) const fn new(bytes: &[u8]) -> Self {
-        // The first and the last of them, which overlap, instead of one by one.
-        let (first, last, width) = match (bytes.first_chunk(), bytes.last_chunk()) {
-            (Some(first), Some(last)) => (u32::from_be_bytes(*first), u32::from_be_bytes(*last), 4),
-            _ => match (bytes.first_chunk(), bytes.last_chunk()) {
-                (Some(first), Some(last)) => {
-                    (u16::from_be_bytes(*first) as u32, u16::from_be_bytes(*last) as u32, 2)
-                }
-                _ => (0, 0, 0),
-            },
-        };
-        let word = ((first as u64) << (8 * (bytes.len() - width))) | last as u64;
-        Word { word: word.to_be_bytes(), len: bytes.len() as u8 }
-    }
-
-    #[inline]
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        self.word.get(8usize.saturating_sub(usize::from(self.len))..).unwrap_or_default()
+    #[inline(always)]
+    pub(super) fn new(word: [u8; 8], len: u8) -> Self {
+        Word { word: u64::from_le_bytes(word), len: usize::from(len) }
     }
 
     /// `memchr` for the last byte and a compare: the fastest on ordinary input.
@@ -102,8 +87,9 @@ impl Word {
     /// over.
     #[inline(always)]
     fn find(self, src: &[u8], progress: &mut Progress) -> Option<Found> {
-        let Word { word: [.., last], len } = self;
-        let first_end = progress.from + usize::from(len);
+        let Word { word, len } = self;
+        let last = (word >> 56) as u8;
+        let first_end = progress.from + len;
         let end = first_end + find_byte(last, src.get(first_end - 1..)?, progress)?;
         if self.ends_at(end, src) {
             return Some(self.found(end));
@@ -113,26 +99,25 @@ impl Word {
 
     #[inline(always)]
     fn found(self, end: usize) -> Found {
-        Found { start: end - usize::from(self.len), end, member: 0 }
+        Found { start: end - self.len, end, member: 0 }
     }
 
     /// Whether it ends at `end`, which lies in `src`.
     #[inline(always)]
     fn ends_at(self, end: usize, src: &[u8]) -> bool {
-        let (word, len) = (self.word, usize::from(self.len));
+        let Word { word, len } = self;
         match end.checked_sub(8).and_then(|start| src.get(start..)?.first_chunk()) {
             // The bytes before it are shifted out.
-            Some(window) => {
-                (u64::from_le_bytes(*window) ^ u64::from_le_bytes(word)) >> (64 - 8 * len) == 0
-            }
-            None => src.get(end - len..end) == word.get(8 - len..),
+            Some(window) => (u64::from_le_bytes(*window) ^ word) >> (64 - 8 * len) == 0,
+            None => src.get(end - len..end) == word.to_le_bytes().get(8 - len..),
         }
     }
 
     /// Goes on behind a last byte without the rest, at `end`.
     #[inline(never)]
     fn find_next(self, src: &[u8], first_end: usize, mut end: usize) -> Option<Found> {
-        let (word, len) = (self.word, usize::from(self.len));
+        let len = self.len;
+        let word = self.word.to_le_bytes();
         let [.., last] = word;
         let mut credit = 64;
         loop {
