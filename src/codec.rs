@@ -189,10 +189,11 @@ impl TerminatorCodec {
     ///
     /// What an over-long frame still has to skip is skipped under the old one
     /// first. Setting the same byte string again costs nothing.
-    #[inline]
+    // Always: a terminator that was just made is in registers, and passed on in
+    // memory it would have to be loaded before it is stored.
+    #[inline(always)]
     pub fn set_terminator(&mut self, terminator: impl Into<Terminator>) {
         let terminator = terminator.into();
-        tracing::trace!(target: "asynchat", ?terminator, "terminator set");
         if !self.progress.is_fresh() && self.skip.is_none() {
             if terminator == self.terminator {
                 return;
@@ -200,6 +201,14 @@ impl TerminatorCodec {
             self.progress.reset();
         }
         self.replace_terminator(terminator);
+        if tracing::enabled!(target: "asynchat", tracing::Level::TRACE) {
+            self.tell_terminator();
+        }
+    }
+
+    #[cold]
+    fn tell_terminator(&self) {
+        tracing::trace!(target: "asynchat", terminator = ?self.terminator, "terminator set");
     }
 
     /// Sets the most bytes of content a frame may have in whole mode, the
@@ -604,12 +613,14 @@ impl TerminatorCodec {
     }
 
     /// Replaces the terminator, but not what `ended_by` says.
-    #[inline]
+    #[inline(always)]
     fn replace_terminator(&mut self, terminator: Terminator) {
-        let old = std::mem::replace(&mut self.terminator, terminator);
         if let EndedBy::Current(member) = self.ended_by {
-            self.earlier = old;
+            self.earlier = std::mem::replace(&mut self.terminator, terminator);
             self.ended_by = EndedBy::Earlier(member);
+        } else {
+            // Not `replace`: what was only just stored is not loaded whole.
+            self.terminator = terminator;
         }
     }
 

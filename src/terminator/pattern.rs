@@ -12,11 +12,16 @@ enum Repr {
     Byte(u8),
     /// Of 2 to 8 bytes: the last `len` of `word`, with zeros before.
     Word {
-        word: [u8; 8],
+        word: Eight,
         len: u8,
     },
     Long(Arc<Long>),
 }
+
+/// Aligned as the pointer beside it, so that either moves in one register.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(align(8))]
+struct Eight([u8; 8]);
 
 struct Long {
     finder: memmem::Finder<'static>,
@@ -54,7 +59,7 @@ impl Pattern {
             },
         };
         let word = ((first as u64) << (8 * (bytes.len() - width))) | last as u64;
-        Pattern(Repr::Word { word: word.to_be_bytes(), len: bytes.len() as u8 })
+        Pattern(Repr::Word { word: Eight(word.to_be_bytes()), len: bytes.len() as u8 })
     }
 
     #[inline(never)]
@@ -69,7 +74,7 @@ impl Pattern {
         match &self.0 {
             Repr::Byte(byte) => std::slice::from_ref(byte),
             Repr::Word { word, len } => {
-                word.get(8usize.saturating_sub(usize::from(*len))..).unwrap_or_default()
+                word.0.get(8usize.saturating_sub(usize::from(*len))..).unwrap_or_default()
             }
             Repr::Long(long) => long.finder.needle(),
         }
@@ -79,7 +84,7 @@ impl Pattern {
     pub(super) fn short(&self) -> Option<Short> {
         match &self.0 {
             Repr::Byte(byte) => Some(Short::Byte(*byte)),
-            Repr::Word { word, len } => Some(Short::Word(Word::new(*word, *len))),
+            Repr::Word { word, len } => Some(Short::Word(Word::new(word.0, *len))),
             Repr::Long(_) => None,
         }
     }
@@ -90,7 +95,7 @@ impl Pattern {
     pub(super) fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
         match &self.0 {
             Repr::Byte(byte) => Short::Byte(*byte).find(src, progress),
-            Repr::Word { word, len } => Short::Word(Word::new(*word, *len)).find(src, progress),
+            Repr::Word { word, len } => Short::Word(Word::new(word.0, *len)).find(src, progress),
             Repr::Long(long) => long.find(src, progress),
         }
     }
@@ -99,7 +104,7 @@ impl Pattern {
     pub(super) fn held(&self, src: &[u8]) -> usize {
         match &self.0 {
             Repr::Byte(_) => 0,
-            Repr::Word { word, len } => Short::Word(Word::new(*word, *len)).held(src),
+            Repr::Word { word, len } => Short::Word(Word::new(word.0, *len)).held(src),
             Repr::Long(long) => {
                 let tail = src.len().saturating_sub(long.borders.len() - 1);
                 long.step(0, src.get(tail..).unwrap_or_default()).0

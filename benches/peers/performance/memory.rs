@@ -218,6 +218,22 @@ pub(crate) fn switch() -> Vec<Outcome> {
     fn each(mut step: impl FnMut(usize)) -> f64 {
         time(|| (0..TIMES).for_each(&mut step)) / TIMES as f64
     }
+    /// A function of its own, as a callback is.
+    #[inline(never)]
+    fn set(codec: &mut TerminatorCodec, terminator: impl Into<Terminator>) {
+        codec.set_terminator(terminator);
+    }
+    #[inline(never)]
+    fn set_ready_made(codec: &mut TerminatorCodec, i: usize) {
+        codec.set_terminator(match i {
+            0 => Terminator::crlf(),
+            _ => Terminator::blank_line(),
+        });
+    }
+    #[inline(never)]
+    fn set_clone(codec: &mut TerminatorCodec, prepared: &Terminator) {
+        codec.set_terminator(prepared.clone());
+    }
     /// Building a searcher for the same.
     fn finder<'n>(needles: [&'n str; 2]) -> impl FnMut() -> f64 + 'n {
         move || each(|i| drop(black_box(memmem::Finder::new(black_box(needles)[i % 2]))))
@@ -229,34 +245,23 @@ pub(crate) fn switch() -> Vec<Outcome> {
     let [one, two, three, four] = &mut codecs;
     vec![
         Contest::new("prepared, a clone of it", Unit::Nanos)
-            .entry("set_terminator", || {
-                each(|i| one.set_terminator(black_box(&prepared)[i % 2].clone()))
-            })
+            .entry("set_terminator", || each(|i| set_clone(one, &black_box(&prepared)[i % 2])))
             .entry("memmem::Finder::new", finder(LONG))
             .run(ROUNDS)
             .wanting(5.0),
         Contest::new("prepared, a clone of a set", Unit::Nanos)
-            .entry("set_terminator", || {
-                each(|i| two.set_terminator(black_box(&sets)[i % 2].clone()))
-            })
+            .entry("set_terminator", || each(|i| set_clone(two, &black_box(&sets)[i % 2])))
             .entry("memmem::Finder::new", finder(LONG))
             .run(ROUNDS)
             .wanting(5.0),
         Contest::new("ready-made, crlf() and blank_line()", Unit::Nanos)
-            .entry("set_terminator", || {
-                each(|i| {
-                    three.set_terminator(match black_box(i % 2) {
-                        0 => Terminator::crlf(),
-                        _ => Terminator::blank_line(),
-                    })
-                })
-            })
+            .entry("set_terminator", || each(|i| set_ready_made(three, black_box(i % 2))))
             .entry("memmem::Finder::new", finder(["\r\n", "\r\n\r\n"]))
             .run(ROUNDS)
             .wanting(5.0),
         Contest::new("by &str of up to 8 bytes", Unit::Nanos)
             .entry("set_terminator", || {
-                each(|i| four.set_terminator(black_box(["\r\n.\r\n", "\r\n"])[i % 2]))
+                each(|i| set(four, black_box(["\r\n.\r\n", "\r\n"])[i % 2]))
             })
             .entry("memmem::Finder::new", finder(["\r\n.\r\n", "\r\n"]))
             .run(ROUNDS),
