@@ -175,11 +175,14 @@ fn drain(bytes: usize) -> impl FnOnce(std::net::TcpStream) + Send {
     }
 }
 
+/// What is in hand before it is waited for: as much as `write_all` is given.
+const IN_HAND: usize = 256 * 1024;
+
 async fn push_all(socket: TcpStream, chunk: &Bytes, times: usize) {
     let mut channel = Channel::new(socket, None);
     for _ in 0..times {
         channel.push(chunk.clone());
-        if channel.queued_bytes() >= 128 * 1024 {
+        if channel.queued_bytes() >= IN_HAND {
             channel.flush().await.expect("it is read");
         }
     }
@@ -220,7 +223,7 @@ pub(crate) fn push_small() -> Vec<Outcome> {
 
 pub(crate) fn push_large() -> Vec<Outcome> {
     let runtime = runtime();
-    let block = vec![b'x'; 256 * 1024];
+    let block = vec![b'x'; IN_HAND];
     let contest = |length: usize| {
         let chunk = Bytes::from(vec![b'x'; length]);
         let total = 256 << 20;
@@ -240,6 +243,14 @@ pub(crate) fn push_large() -> Vec<Outcome> {
             })
             .entry("Framed<BytesCodec>", || {
                 rate(connected(&runtime, drain(total), |s| feed_all(s, 64 * 1024, &chunk, times)))
+            })
+            .entry("write_all of the chunk", || {
+                rate(connected(&runtime, drain(total), async |mut socket| {
+                    for _ in 0..times {
+                        socket.write_all(&chunk).await.expect("it is read");
+                    }
+                    socket.shutdown().await.expect("it is read");
+                }))
             })
             .run(ROUNDS)
     };
