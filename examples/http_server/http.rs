@@ -4,8 +4,10 @@
 use asynchat::Terminator;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
-use httparse::{EMPTY_HEADER, Header};
+use httparse::Header;
+use memchr::memchr_iter;
 use std::io;
+use std::mem::MaybeUninit;
 use std::sync::LazyLock;
 
 /// A status code with its reason phrase.
@@ -52,9 +54,9 @@ impl<'h> Request<'h> {
         if !has_whole_line_ends(head) {
             return Err(BAD_REQUEST);
         }
-        let mut headers = [EMPTY_HEADER; MAX_FIELDS];
-        let mut parsed = httparse::Request::new(&mut headers);
-        match parsed.parse(head) {
+        let mut headers = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut parsed = httparse::Request::new(&mut []);
+        match parsed.parse_with_uninit_headers(head, &mut headers) {
             Ok(httparse::Status::Complete(n)) if n == head.len() => {}
             Err(httparse::Error::TooManyHeaders) => return Err(FIELDS_TOO_LARGE),
             Err(httparse::Error::Version) if names_version(head) => {
@@ -87,14 +89,14 @@ impl<'h> Request<'h> {
 
 /// Whether CR and LF occur only together.
 fn has_whole_line_ends(head: &[u8]) -> bool {
-    let mut rest = head;
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
-        match rest[at..].strip_prefix(b"\r\n") {
-            Some(behind) => rest = behind,
-            None => return false,
+    let mut pairs = 0;
+    for cr in memchr_iter(b'\r', head) {
+        if head.get(cr + 1) != Some(&b'\n') {
+            return false;
         }
+        pairs += 1;
     }
-    true
+    pairs == memchr_iter(b'\n', head).count()
 }
 
 /// Whether the third and last word of the request line is some HTTP version.

@@ -219,13 +219,11 @@ impl Http {
         if request.expects_continue {
             channel.push("HTTP/1.1 100 Continue\r\n\r\n");
         }
-        self.turn_to(
-            channel,
-            match request.body {
-                Body::Length(length) => State::Body(length),
-                Body::Chunked => State::ChunkSize,
-            },
-        );
+        match request.body {
+            Body::Length(0) => self.request_ended(channel),
+            Body::Length(length) => self.turn_to(channel, State::Body(length)),
+            Body::Chunked => self.turn_to(channel, State::ChunkSize),
+        }
         Ok(())
     }
 
@@ -281,35 +279,56 @@ impl Http {
             return channel.close_when_done();
         }
         self.exchange = Exchange::default();
-        self.turn_to(channel, State::Head);
+        if self.state != State::Head {
+            self.turn_to(channel, State::Head);
+        }
     }
 }
 
 /// Answers.
 impl Http {
-    /// Begins an answer. `fields` say what its body is.
-    fn begin(&mut self, channel: &mut Control<'_>, status: Status, fields: &str) {
-        let keep_alive = self.exchange.keep_alive && !self.stopping;
-        let connection = if keep_alive { "keep-alive" } else { "close" };
+    /// Begins an answer. `fields` say what its body is, and `length` how long.
+    fn begin(
+        &mut self,
+        channel: &mut Control<'_>,
+        status: Status,
+        fields: &str,
+        length: Option<u64>,
+    ) {
         // Small pieces are gathered anyway: cheaper than to format them.
-        for piece in ["HTTP/1.1 ", status, "\r\n", fields, "Connection: ", connection, "\r\n\r\n"] {
+        for piece in ["HTTP/1.1 ", status, "\r\n", fields] {
             channel.push_slice(piece.as_bytes());
         }
+        if let Some(length) = length {
+            channel.push_slice(b"Content-Length: ");
+            channel.push_slice(itoa::Buffer::new().format(length).as_bytes());
+            channel.push_slice(b"\r\n");
+        }
+        let keep_alive = self.exchange.keep_alive && !self.stopping;
+        channel.push_slice(match keep_alive {
+            true => b"Connection: keep-alive\r\n\r\n",
+            false => b"Connection: close\r\n\r\n",
+        });
         self.exchange.answered = true;
     }
 
     fn answer(&mut self, channel: &mut Control<'_>, status: Status, fields: &str, body: &str) {
-        self.begin(channel, status, &format!("{fields}Content-Length: {}\r\n", body.len()));
+        self.begin(channel, status, fields, Some(body.len() as u64));
         if !self.exchange.is_head {
             channel.push_slice(body.as_bytes());
         }
     }
 
-    fn answer_with_producer<S>(&mut self, channel: &mut Control<'_>, fields: &str, body: S)
-    where
+    fn answer_with_producer<S>(
+        &mut self,
+        channel: &mut Control<'_>,
+        fields: &str,
+        length: Option<u64>,
+        body: S,
+    ) where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
-        self.begin(channel, http::OK, fields);
+        self.begin(channel, http::OK, fields, length);
         if !self.exchange.is_head {
             channel.push_with_producer(body);
         }
@@ -331,12 +350,13 @@ impl Http {
         if self.exchange.answered {
             return;
         }
-        let framing = match self.exchange.echo {
-            Some(Body::Length(length)) => format!("Content-Length: {length}\r\n"),
-            Some(Body::Chunked) => CHUNKED.to_owned(),
-            None => return,
-        };
-        self.begin(channel, http::OK, &format!("{BINARY}{framing}"));
+        match self.exchange.echo {
+            Some(Body::Length(n)) => self.begin(channel, http::OK, BINARY, Some(n)),
+            Some(Body::Chunked) => {
+                self.begin(channel, http::OK, &format!("{BINARY}{CHUNKED}"), None);
+            }
+            None => {}
+        }
     }
 
     fn stream(&mut self, channel: &mut Control<'_>, request: &Request<'_>) -> Result<(), Status> {
@@ -345,11 +365,11 @@ impl Http {
         let lines = producer::from_iter((1..=n).map(|i| format!("line {i}\n")));
         if request.is_1_1 {
             let fields = format!("{TEXT}{CHUNKED}");
-            self.answer_with_producer(channel, &fields, http::chunked(lines));
+            self.answer_with_producer(channel, &fields, None, http::chunked(lines));
         } else {
             // Only the close can end it.
             self.exchange.keep_alive = false;
-            self.answer_with_producer(channel, TEXT, lines);
+            self.answer_with_producer(channel, TEXT, None, lines);
         }
         Ok(())
     }
@@ -358,9 +378,8 @@ impl Http {
         let root = self.config.root.as_deref();
         match root.map(|root| open(root, name)) {
             Some(Ok((file, length))) => {
-                let fields = format!("{BINARY}Content-Length: {length}\r\n");
                 let body = producer::from_reader_exact(file, length);
-                self.answer_with_producer(channel, &fields, body);
+                self.answer_with_producer(channel, BINARY, Some(length), body);
             }
             _ => self.answer(channel, http::NOT_FOUND, TEXT, http::NOT_FOUND),
         }
