@@ -306,22 +306,22 @@ impl Oracle {
 
 /// How things stand when some first part of the input has arrived.
 #[derive(Debug)]
-struct State {
+pub(crate) struct State {
     /// How many events there are.
-    events: usize,
+    pub(crate) events: usize,
     /// What was handed out of a frame whose end has not come.
-    open: Vec<u8>,
+    pub(crate) open: Vec<u8>,
     /// What is held back.
-    left: Vec<u8>,
+    pub(crate) left: Vec<u8>,
     terminator: Terminator,
-    skips: bool,
+    pub(crate) skips: bool,
 }
 
 /// What must come out.
 #[derive(Debug)]
 pub(crate) struct Expected {
     /// After no byte, after the first, …
-    states: Vec<State>,
+    pub(crate) states: Vec<State>,
     pub(crate) events: Vec<Event>,
 }
 
@@ -337,15 +337,20 @@ pub(crate) fn oracle(session: &Session, input: &[u8]) -> Expected {
 
 /// What has come out so far.
 #[derive(Default)]
-struct Trace {
-    events: Vec<Event>,
-    open: Vec<u8>,
+pub(crate) struct Trace {
+    pub(crate) events: Vec<Event>,
+    /// What was handed out of a frame that goes on.
+    pub(crate) open: Vec<u8>,
     items: usize,
 }
 
 impl Trace {
     /// Notes an item; gives whether it ended a frame.
-    fn note(&mut self, item: Result<Frame, Error>, ended_by: &[u8]) -> Result<bool, String> {
+    pub(crate) fn note(
+        &mut self,
+        item: Result<Frame, Error>,
+        ended_by: &[u8],
+    ) -> Result<bool, String> {
         self.items += 1;
         match item {
             Ok(Frame::Partial(data)) if data.is_empty() => Err("an empty Partial".into()),
@@ -403,6 +408,23 @@ pub(crate) trait Knobs {
 }
 
 impl Knobs for TerminatorCodec {
+    fn apply(&mut self, change: &Change) {
+        if let Some(term) = &change.term {
+            self.set_terminator(term.built.clone());
+        }
+        if let Some(streaming) = change.streaming {
+            self.set_streaming(streaming);
+        }
+        if let Some(max_length) = change.max_length {
+            self.set_max_length(max_length);
+        }
+        if let Some(keep) = change.keep {
+            self.set_keep_terminator(keep);
+        }
+    }
+}
+
+impl Knobs for Control<'_> {
     fn apply(&mut self, change: &Change) {
         if let Some(term) = &change.term {
             self.set_terminator(term.built.clone());
