@@ -618,6 +618,11 @@ impl<T> Channel<T> {
     }
 }
 
+/// The same as [`next`](Channel::next).
+///
+/// # Cancel safety
+///
+/// Cancel safe, as `next` is: no byte is lost in either direction.
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for Channel<T> {
     type Item = Result<Frame, Error>;
 
@@ -634,8 +639,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> futures::stream::FusedStream for Channel
 
 /// One item is one frame, encoded with `encode_terminator`.
 ///
+/// # Cancel safety
+///
 /// `SinkExt::feed` and `send` are cancel safe in this sense: if their future is
-/// dropped, the item was queued whole or not at all.
+/// dropped, the item was queued whole or not at all. With `flush` and `close`
+/// what is not sent stays queued, and so does the close.
 impl<T: AsyncRead + AsyncWrite + Unpin> Sink<Bytes> for Channel<T> {
     type Error = Error;
 

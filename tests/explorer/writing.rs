@@ -259,13 +259,21 @@ fn feed(sim: &mut Sim, builder: Builder) {
         sim.queued.extend_from_slice(&item);
         sim.queued.push(b'\n');
         channel.start_send_unpin(item).unwrap();
-    }
-    match sim.turns(POLL_FLUSH, &mut channel, async |c| SinkExt::flush(c).await) {
-        Ok(()) => sim.link(|link| assert_eq!(link.wire, sim.queued)),
-        Err(Error::Closed) => assert!(sim.has_told()),
-        Err(error) => sim.tell(&error),
+        if n != 1 {
+            flush_sink(sim, &mut channel);
+        }
+        if sim.has_told() {
+            break;
+        }
     }
     sim.finish(&mut channel);
+}
+
+fn flush_sink(sim: &mut Sim, channel: &mut Channel<Mock>) {
+    match sim.turns(POLL_FLUSH, channel, async |c| SinkExt::flush(c).await) {
+        Ok(()) => sim.link(|link| assert_eq!(link.wire, sim.queued)),
+        Err(error) => sim.tell(&error),
+    }
 }
 
 /// With `ready` before each push no more is queued than the mark and one push.
@@ -424,16 +432,12 @@ fn acts(sim: &mut Sim, channel: &mut Channel<Mock>, acts: &[Act]) {
     sim.outside = acts.iter().cloned().collect();
 }
 
-fn pushed(sim: &Sim, n: usize) -> Bytes {
-    sim.payload(n).to_ascii_lowercase().into()
-}
-
 fn pushers(sim: &mut Sim, builder: Builder) {
     let mut channel = channel(sim, builder, "a\nb\n");
     let all = [
-        Act::Push(pushed(sim, 0)),
-        Act::Produce(vec![pushed(sim, 1), pushed(sim, 2)]),
-        Act::Push(pushed(sim, 3)),
+        Act::Push(sim.pushed_payload(0)),
+        Act::Produce(vec![sim.pushed_payload(1), sim.pushed_payload(2)]),
+        Act::Push(sim.pushed_payload(3)),
     ];
     acts(sim, &mut channel, &all);
     sim.push(&mut channel, 0);
@@ -444,7 +448,7 @@ fn pushers(sim: &mut Sim, builder: Builder) {
 
 fn pusher_closes(sim: &mut Sim, builder: Builder) {
     let mut channel = channel(sim, builder, "a\n");
-    let all = [Act::Push(pushed(sim, 0)), Act::Close, Act::Push(pushed(sim, 1))];
+    let all = [Act::Push(sim.pushed_payload(0)), Act::Close, Act::Push(sim.pushed_payload(1))];
     acts(sim, &mut channel, &all);
     sim.push(&mut channel, 0);
     read_on(sim, &mut channel);
@@ -453,7 +457,7 @@ fn pusher_closes(sim: &mut Sim, builder: Builder) {
 
 fn pusher_aborts(sim: &mut Sim, builder: Builder) {
     let mut channel = channel(sim, builder, "a\nb\n");
-    let all = [Act::Push(pushed(sim, 0)), Act::Abort];
+    let all = [Act::Push(sim.pushed_payload(0)), Act::Abort];
     acts(sim, &mut channel, &all);
     sim.push(&mut channel, 0);
     let mut lines = 0;
@@ -472,7 +476,7 @@ fn pusher_aborts(sim: &mut Sim, builder: Builder) {
 
 fn pusher_while_flushing(sim: &mut Sim, builder: Builder) {
     let mut channel = channel(sim, builder, "");
-    let all = [Act::Push(pushed(sim, 0)), Act::Close];
+    let all = [Act::Push(sim.pushed_payload(0)), Act::Close];
     acts(sim, &mut channel, &all);
     sim.push(&mut channel, 0);
     match sim.turns(FLUSH, &mut channel, async |c| c.flush().await) {
@@ -502,7 +506,7 @@ fn pusher_waits(sim: &mut Sim, builder: Builder, produces: bool) {
     sim.push(&mut channel, 1);
     let mut failed = false;
     for n in 0..3 {
-        let data = pushed(sim, n);
+        let data = sim.pushed_payload(n);
         for turns in 0.. {
             assert!(turns < 60, "it does not end");
             let bell = Arc::new(Bell::default());
@@ -694,7 +698,8 @@ fn run_above_high_water(sim: &mut Sim, builder: Builder) {
 
 fn run_with_pushers(sim: &mut Sim, builder: Builder) {
     let mut channel = channel(sim, builder, "a\nb\n");
-    let all = [Act::Push(pushed(sim, 0)), Act::Produce(vec![pushed(sim, 1)]), Act::Close];
+    let all =
+        [Act::Push(sim.pushed_payload(0)), Act::Produce(vec![sim.pushed_payload(1)]), Act::Close];
     acts(sim, &mut channel, &all);
     let mut answers = Answers::new(sim, "", "");
     let run = sim.turns(RUN, &mut channel, async |c| c.run(&mut answers).await);
@@ -708,7 +713,7 @@ fn run_with_pushers(sim: &mut Sim, builder: Builder) {
 
 fn run_aborted(sim: &mut Sim, builder: Builder) {
     let mut channel = channel(sim, builder, "a\nb\n");
-    let all = [Act::Push(pushed(sim, 0)), Act::Abort];
+    let all = [Act::Push(sim.pushed_payload(0)), Act::Abort];
     acts(sim, &mut channel, &all);
     let mut answers = Answers::new(sim, "", "");
     let run = sim.turns(RUN, &mut channel, async |c| c.run(&mut answers).await);
