@@ -285,8 +285,15 @@ impl Sim {
             let link = &world.links[self.link];
             let produces = ours(&world.producer);
             let (reads, writes) = (ours(&link.reader), ours(&link.writer));
-            if queued > 0 || link.wire.len() > link.flushed && !link.write_failed {
+            assert!(!link.write_failed, "pending, and an error is to be told");
+            if link.wire.len() > link.flushed {
+                assert!(writes, "something is not flushed, and nobody waits for that");
+            }
+            if queued > 0 {
                 assert!(writes || produces, "unsent output, and nobody waits for room");
+            }
+            if produces && !writes {
+                assert!(link.wire.len() >= world.given, "a producer waits before others are sent");
             }
             if waits == Waits::Input && link.is_readable() {
                 assert!(reads, "input goes on, and nobody waits for it");

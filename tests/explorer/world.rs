@@ -100,6 +100,8 @@ pub(crate) struct World {
     pub(crate) links: [Link; 2],
     /// Of whoever waits for a producer.
     pub(crate) producer: Option<Waker>,
+    /// How many bytes producers gave.
+    pub(crate) given: usize,
     /// The errors there were.
     pub(crate) injected: Vec<&'static str>,
     calls: usize,
@@ -118,6 +120,7 @@ impl World {
     pub(crate) fn reset(&mut self, vectored: bool) {
         self.links.iter_mut().for_each(|link| link.reset(vectored));
         self.producer = None;
+        self.given = 0;
         self.injected.clear();
         self.calls = 0;
     }
@@ -317,6 +320,7 @@ impl Stream for Chunks {
             world(|world| world.injected.push("producer"));
             return Poll::Ready(Some(Err(ErrorKind::Other.into())));
         }
+        world(|world| world.given += chunk.as_ref().map_or(0, Bytes::len));
         Poll::Ready(chunk.map(Ok))
     }
 }

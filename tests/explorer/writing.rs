@@ -383,6 +383,7 @@ fn upgrade(sim: &mut Sim, builder: Builder) {
             sim.link(|link| assert_eq!(link.wire, sim.queued));
             sim.queued.clear();
             sim.link = 1;
+            world(|world| world.given = 0);
             sim.mock(&Bytes::from_static(b"a\n"));
             sim.push(&mut channel, 2);
             let lines = read_on(sim, &mut channel);
