@@ -53,13 +53,13 @@ impl Ending {
     }
 
     /// The longest member that `content` ends with.
-    fn at_end_of(&self, content: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn at_end_of(&self, content: &[u8]) -> Option<Vec<u8>> {
         let ends = self.members().into_iter().filter(|member| content.ends_with(member));
         ends.max_by_key(|member| member.len()).map(<[u8]>::to_vec)
     }
 
     /// Length of the longest suffix of `content` that could begin a member.
-    fn held(&self, content: &[u8]) -> usize {
+    pub(crate) fn held(&self, content: &[u8]) -> usize {
         let members = self.members();
         let longest = members.iter().map(|member| member.len()).max().unwrap_or(0);
         (content.len().saturating_sub(longest)..content.len())

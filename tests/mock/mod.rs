@@ -146,6 +146,16 @@ impl Peer {
         self.lock().writes.extend(script);
     }
 
+    /// Writes do this from now on, whatever they were to do, and wakes the writer.
+    pub(crate) fn takes_again(&self, script: impl IntoIterator<Item = Write>) {
+        let waker = {
+            let mut state = self.lock();
+            state.writes = script.into_iter().collect();
+            state.writer.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+    }
+
     /// Writes are pending until `wake_write`.
     pub(crate) fn blocks_writes(&self) {
         self.writes([Write::Pending]);
