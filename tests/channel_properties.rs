@@ -11,7 +11,7 @@ mod mock;
 use asynchat::{Channel, Error, Frame, Pusher, TryPushError};
 use bytes::Bytes;
 use common::Ending;
-use mock::{Call, Give, Mock, Peer, Probe, Read, Write, mock, producer};
+use mock::{Call, Give, Mock, Peer, Probe, Read, Step, Write, mock, producer};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::io::ErrorKind;
@@ -44,6 +44,8 @@ enum Op {
     /// The peer takes this many bytes at most, and then nothing.
     PeerTakes(usize),
     PeerTakesAll,
+    /// A flush and a shutdown are not ready at once.
+    PeerIsLate,
     PeerIsGone,
     ProducersGoOn,
 }
@@ -97,6 +99,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::PeerBreaks),
         3 => len().prop_map(Op::PeerTakes),
         3 => Just(Op::PeerTakesAll),
+        1 => Just(Op::PeerIsLate),
         1 => Just(Op::PeerIsGone),
         2 => Just(Op::ProducersGoOn),
     ];
@@ -397,6 +400,8 @@ struct Machine {
     is_blocked: bool,
     /// Whether a producer may wait for `ProducersGoOn`.
     waits: bool,
+    is_flushed: bool,
+    is_shut: bool,
     /// Whether there are producers, whose bytes do not count as queued.
     has_producers: bool,
     closing: bool,
@@ -447,6 +452,8 @@ impl Machine {
             payloads: 0,
             is_blocked: false,
             waits: false,
+            is_flushed: true,
+            is_shut: false,
             has_producers: false,
             closing: false,
             may_tell: vec![],
@@ -518,8 +525,11 @@ impl Machine {
     /// What is on the wire is what was queued, as far as it has come.
     fn note_io(&mut self) -> Checked {
         for call in self.peer.calls() {
-            if let Call::Read(n) = call {
-                self.read += n;
+            match call {
+                Call::Read(n) => self.read += n,
+                Call::Write(_) | Call::Vectored(..) => self.is_flushed = false,
+                Call::Flush => self.is_flushed = true,
+                Call::Shutdown => self.is_shut = true,
             }
         }
         for byte in self.peer.written_bytes() {
@@ -533,8 +543,10 @@ impl Machine {
         Ok(())
     }
 
+    /// Whether there is nothing left to send, to flush and to close.
     fn is_sent(&self) -> bool {
-        self.owned.is_sent() && self.pushed.is_sent()
+        let is_closed = self.is_shut || !self.closing;
+        self.owned.is_sent() && self.pushed.is_sent() && self.is_flushed && is_closed
     }
 
     /// A call that sends is pending, or done.
@@ -626,6 +638,10 @@ impl Machine {
                 self.is_blocked = false;
                 self.peer.takes_again([]);
             }
+            Op::PeerIsLate => {
+                self.peer.flushes([Step::Again]);
+                self.peer.shutdowns([Step::Again]);
+            }
             Op::PeerIsGone => {
                 self.is_blocked = false;
                 self.may_tell.push("write");
@@ -708,8 +724,8 @@ impl Machine {
             Poll::Ready(Some(Err(error))) if !matches!(error, Error::FrameTooLong { .. }) => {
                 self.failed = true;
                 self.tell(&error)?;
-                let is_early = !aborted && !(self.input.ended && self.input.bytes.is_empty());
-                if is_early && !self.is_last() {
+                let is_late = aborted || self.input.ended && self.input.bytes.is_empty();
+                if !is_late && !self.is_last() {
                     return Err("an error before what was received".into());
                 }
                 Ok(())
@@ -720,7 +736,9 @@ impl Machine {
                 Ok(())
             }
             Poll::Pending if self.input.ended => self.check_end_waits(),
-            Poll::Pending if self.input.broken => Err("waits for a broken input".into()),
+            Poll::Pending if self.input.broken || self.has_told_of_output() => {
+                Err("waits, and something broke".into())
+            }
             Poll::Ready(None) if self.closing && !self.is_sent() && !self.may_be_broken() => {
                 Err("the end, and not everything is sent".into())
             }
@@ -777,7 +795,9 @@ impl Machine {
                 self.tell(&error)
             }
             Poll::Pending if self.input.ended => self.check_end_waits(),
-            Poll::Pending if self.input.broken => Err("waits for a broken input".into()),
+            Poll::Pending if self.input.broken || self.has_told_of_output() => {
+                Err("waits, and something broke".into())
+            }
             got => self.input.check_receive(got),
         }
     }
