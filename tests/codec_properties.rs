@@ -388,6 +388,140 @@ proptest! {
     }
 }
 
+/// On an edge of `n`, or far from it.
+fn edge_of(n: usize) -> impl Strategy<Value = usize> {
+    let near = [n.saturating_sub(1), n, n + 1, 0, usize::MAX - 1, usize::MAX];
+    prop::sample::select(near.to_vec())
+}
+
+/// A count and a limit on the edges of the bytes there are, and what ends the
+/// frame behind.
+fn edges() -> impl Strategy<Value = (Session, Vec<u8>)> {
+    let count = bytes(0..20).prop_flat_map(|input| {
+        let len = input.len();
+        let far = prop_oneof![9 => edge_of(len).prop_map(|n| n as u64), 1 => Just(u64::MAX)];
+        (far, edge_of(len), Just(input))
+    });
+    (count, sought(), any::<bool>(), any::<bool>()).prop_map(|(edges, then, streaming, keep)| {
+        let (count, max_length, mut input) = edges;
+        input.extend([b"a", then.members()[0]].concat());
+        let behind = Change { term: Some(Term::from(then)), ..Change::default() };
+        let term = Term::from(Ending::Count(count));
+        (Session { term, streaming, max_length, keep, script: vec![behind] }, input)
+    })
+}
+
+/// A frame whose content is as long as the limit, or nearly; whole, or broken
+/// off in its terminator.
+fn frame_at_the_limit() -> impl Strategy<Value = (Session, Vec<u8>)> {
+    let content = vec(prop::sample::select(b"xy".as_slice()), 0..20);
+    let frame = content.prop_flat_map(|content| (edge_of(content.len()), Just(content)));
+    (frame, sought(), any::<prop::sample::Index>(), 0..60usize, any::<bool>()).prop_map(
+        |((max_length, mut input), ending, which, len, streaming)| {
+            let member = *which.get(&ending.members());
+            input.extend([&member[..len.min(member.len())], b"x", member].concat());
+            let term = Term::from(ending);
+            (Session { term, streaming, max_length, keep: false, script: vec![] }, input)
+        },
+    )
+}
+
+/// Decodes all of `pieces`, one after the other, in one go or in parts. Gives
+/// the frames, the parts of each joined, and what is left.
+fn decode_all(
+    codec: &mut TerminatorCodec,
+    pieces: &[&[u8]],
+) -> (Vec<Result<Vec<u8>, ()>>, Vec<u8>) {
+    let (mut frames, mut open, mut src) = (vec![], vec![], BytesMut::new());
+    for piece in pieces {
+        src.extend_from_slice(piece);
+        while let Some(item) = codec.decode(&mut src).transpose() {
+            let is_over = !matches!(item, Ok(Frame::Partial(_)));
+            open.extend(item.as_ref().map(Frame::data).unwrap_or_default());
+            if is_over {
+                frames.push(item.map(|_| std::mem::take(&mut open)).map_err(|_| ()));
+            }
+            assert!(frames.len() <= 2 * src.len() + 200, "endless frames");
+        }
+    }
+    open.extend_from_slice(&src);
+    (frames, open)
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn the_edges_of_counts_and_limits((session, input) in edges(), cuts in cuts()) {
+        let expected = common::oracle(&session, &input);
+        for cuts in [vec![], within(cuts, &input)] {
+            common::play_all(&session, &input, &cuts, &expected).map_err(failed(&cuts))?;
+        }
+    }
+
+    #[test]
+    fn a_frame_at_the_limit((session, input) in frame_at_the_limit(), cuts in cuts()) {
+        let expected = common::oracle(&session, &input);
+        let bytewise = (1..input.len()).collect();
+        for cuts in [vec![], within(cuts, &input), bytewise] {
+            common::play_all(&session, &input, &cuts, &expected).map_err(failed(&cuts))?;
+        }
+    }
+
+    #[test]
+    fn behind_a_whole_frame_a_codec_is_as_new(
+        ending in sought(),
+        max_length in limit(),
+        streaming in any::<bool>(),
+        noise in vec(bytes(0..12), 1..5),
+        behind in bytes(0..40),
+    ) {
+        let member = ending.members()[0].to_vec();
+        let before = noise.into_iter().flat_map(|noise| [noise, member.clone()].concat());
+        let mut before: Vec<u8> = before.collect();
+        // Up to the end of its last frame: a member may lie across that of another.
+        let (_, left) = decode_all(&mut TerminatorCodec::new(ending.build()), &[&before]);
+        before.truncate(before.len() - left.len());
+
+        let new = TerminatorCodec::new(ending.build())
+            .with_max_length(max_length)
+            .with_streaming(streaming);
+        let (first, left) = decode_all(&mut new.clone(), &[&before]);
+        prop_assert!(left.is_empty());
+        let (second, rest) = decode_all(&mut new.clone(), &[&behind]);
+        let whole = [&before[..], &behind].concat();
+        for pieces in [vec![&whole[..]], vec![&before, &behind]] {
+            let (frames, left) = decode_all(&mut new.clone(), &pieces);
+            prop_assert_eq!(&frames, &[&first[..], &second].concat());
+            prop_assert_eq!(&left, &rest);
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded_however_it_is_cut(
+        (ending, contents) in contents(),
+        cuts in cuts(),
+        streaming in any::<bool>(),
+    ) {
+        let encoded: Vec<(Vec<u8>, BytesMut)> = contents
+            .into_iter()
+            .filter_map(|content| encode(&ending, &content).ok().map(|bytes| (content, bytes)))
+            .collect();
+        let wire: Vec<u8> = encoded.iter().flat_map(|(_, bytes)| bytes.to_vec()).collect();
+        let cuts = within(cuts, &wire);
+        let ends = cuts.iter().copied().chain([wire.len()]);
+        let pieces: Vec<&[u8]> = [0].into_iter().chain(cuts.iter().copied()).zip(ends)
+            .map(|(from, to)| &wire[from..to])
+            .collect();
+        let mut codec = TerminatorCodec::new(ending.build())
+            .with_max_length(usize::MAX)
+            .with_streaming(streaming);
+        let (frames, left) = decode_all(&mut codec, &pieces);
+        let sent: Vec<_> = encoded.into_iter().map(|(content, _)| Ok(content)).collect();
+        prop_assert_eq!((frames, left), (sent, vec![]));
+    }
+}
+
 #[test]
 fn what_is_refused() {
     let line = Ending::Line;
