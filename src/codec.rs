@@ -452,6 +452,7 @@ impl TerminatorCodec {
                 rest = rest.get(n..).unwrap_or_default();
             }
         }
+        self.mid_frame = false;
         (self.ended_by, self.earlier) = ended_by;
         src.len() - rest.len()
     }

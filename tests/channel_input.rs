@@ -843,6 +843,21 @@ fn fused_none_stays_none_also_when_a_producer_fails_behind_it() {
 }
 
 #[test]
+fn discard_buffers_twice_skips_an_unfinished_frame_once() {
+    let (mut channel, peer) = channel(3);
+    channel.set_streaming(true);
+    peer.sends("ab");
+    assert_eq!(show(poll!(channel.next())), "partial(ab)");
+    // There is nothing to skip to, and then nothing left to skip.
+    channel.set_terminator(Terminator::None);
+    channel.discard_buffers();
+    channel.set_terminator("\n");
+    channel.discard_buffers();
+    peer.sends("one\ntwo\n");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+}
+
+#[test]
 fn discard_buffers_drops_nothing_that_has_not_begun() {
     let (mut channel, peer) = channel(0);
     channel.discard_buffers();
