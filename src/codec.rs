@@ -439,8 +439,12 @@ impl TerminatorCodec {
         // What is not handed out does not change what was.
         let ended_by = (self.ended_by, self.earlier.clone());
         let mut rest = src;
+        while self.skip.is_some() {
+            let Cut::Skip(n) = self.cut_skip(rest) else { break };
+            rest = rest.get(n..).unwrap_or_default();
+        }
         // An over-long frame is dropped like the others.
-        while !matches!(self.decode_slice(&mut rest), Ok(None)) {}
+        while !rest.is_empty() && !matches!(self.decode_slice(&mut rest), Ok(None)) {}
         let unfinished = self.mid_frame || !rest.is_empty();
         if unfinished && self.skip.is_none() && self.terminator != Terminator::None {
             let terminator = self.terminator.clone();

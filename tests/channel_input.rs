@@ -872,6 +872,20 @@ fn discard_buffers_drops_nothing_that_has_not_begun() {
 }
 
 #[test]
+fn discard_buffers_behind_what_is_skipped_drops_nothing_that_has_not_begun() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("\nabc");
+    assert_eq!(show(poll!(channel.next())), "complete()");
+    channel.set_max_length(2);
+    channel.set_terminator(3);
+    assert_eq!(show(poll!(channel.next())), "too long(2)");
+    assert_eq!(channel.unread(), b"abc", "to be skipped");
+    channel.set_terminator(0);
+    assert_eq!(channel.discard_buffers().input_bytes, 3);
+    assert_eq!(show(poll!(channel.next())), "complete()", "a count of 0 is not spent");
+}
+
+#[test]
 fn discard_buffers_does_not_change_what_ended_the_last_frame() {
     let (mut channel, peer) = channel(Terminator::line());
     peer.sends("one\r\ntwo\n");
