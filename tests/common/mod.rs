@@ -458,23 +458,6 @@ impl<T> Knobs for Channel<T> {
     }
 }
 
-impl Knobs for Control<'_> {
-    fn apply(&mut self, change: &Change) {
-        if let Some(term) = &change.term {
-            self.set_terminator(term.built.clone());
-        }
-        if let Some(streaming) = change.streaming {
-            self.set_streaming(streaming);
-        }
-        if let Some(max_length) = change.max_length {
-            self.set_max_length(max_length);
-        }
-        if let Some(keep) = change.keep {
-            self.set_keep_terminator(keep);
-        }
-    }
-}
-
 /// The two ways to call the codec.
 pub(crate) trait Source: Default {
     fn push(&mut self, bytes: &[u8]);
