@@ -77,11 +77,19 @@ pub struct TerminatorCodec {
     progress: Progress,
     /// What the rest of an over-long or discarded frame goes up to.
     skip: Option<Terminator>,
-    /// Whether part of the current frame has been delivered.
-    mid_frame: bool,
+    current: Current,
     ended_by: EndedBy,
     /// What `EndedBy::Earlier` speaks of.
     earlier: Terminator,
+}
+
+/// The frame that the undelivered bytes belong to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Current {
+    /// Whether part of it has been delivered.
+    delivered: bool,
+    /// Whether a channel has noted that it has begun. Stays while it is skipped.
+    noted: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -144,7 +152,7 @@ impl TerminatorCodec {
             encode_terminator: Terminator::None,
             progress: Progress::default(),
             skip: None,
-            mid_frame: false,
+            current: Current::default(),
             ended_by: EndedBy::Nothing,
             earlier: Terminator::None,
         }
@@ -285,6 +293,16 @@ impl TerminatorCodec {
     #[must_use]
     pub fn is_skipping(&self) -> bool {
         self.skip.is_some()
+    }
+
+    /// Whether part of a frame has been delivered, and its end has not.
+    pub(crate) fn is_mid_frame(&self) -> bool {
+        self.current.delivered
+    }
+
+    /// Notes that the current frame has begun; gives whether that was known.
+    pub(crate) fn note_frame(&mut self) -> bool {
+        std::mem::replace(&mut self.current.noted, true)
     }
 
     /// Takes the next frame off the front of `src`, without copying.
@@ -428,7 +446,7 @@ impl TerminatorCodec {
     /// Drops the whole frames at the front of `src`, and goes on to skip the
     /// unfinished one, if any: gives how many bytes to drop.
     pub(crate) fn discard(&mut self, src: &[u8]) -> usize {
-        if src.is_empty() && !self.mid_frame {
+        if src.is_empty() && !self.current.delivered {
             // A count that waits for its first byte is not unfinished.
             return 0;
         }
@@ -445,7 +463,7 @@ impl TerminatorCodec {
         }
         // An over-long frame is dropped like the others.
         while !rest.is_empty() && !matches!(self.decode_slice(&mut rest), Ok(None)) {}
-        let unfinished = self.mid_frame || !rest.is_empty();
+        let unfinished = self.current.delivered || !rest.is_empty();
         if unfinished && self.skip.is_none() && self.terminator != Terminator::None {
             let terminator = self.terminator.clone();
             if let Terminator::Count(_) = terminator {
@@ -475,7 +493,7 @@ impl TerminatorCodec {
     /// That a frame was cut with `plain`, whose terminator was this member.
     #[inline(always)]
     pub(crate) fn note_plain(&mut self, member: usize) {
-        self.mid_frame = false;
+        self.current = Current::default();
         self.ended_by = EndedBy::Current(member);
     }
 
@@ -514,7 +532,7 @@ impl TerminatorCodec {
         };
         let Found { start: len, end: consume, member } = found;
         self.progress.reset();
-        self.mid_frame = false;
+        self.current = Current::default();
         if len > self.max_length && !self.streaming {
             return Cut::TooLong(consume);
         }
@@ -548,7 +566,7 @@ impl TerminatorCodec {
         }
         if src.len() as u64 >= n {
             self.replace_terminator(Terminator::None);
-            self.mid_frame = false;
+            self.current = Current::default();
             self.ended_by = EndedBy::Nothing;
             return Cut::Complete { len, consume: len };
         }
@@ -582,7 +600,10 @@ impl TerminatorCodec {
         match self.skip {
             Some(_) if dropped == 0 => return Cut::Wait,
             Some(_) => {}
-            None => self.progress.reset(),
+            None => {
+                self.progress.reset();
+                self.current = Current::default();
+            }
         }
         Cut::Skip(dropped)
     }
@@ -591,7 +612,9 @@ impl TerminatorCodec {
         if len == 0 {
             return Cut::Wait;
         }
-        self.mid_frame = self.terminator != Terminator::None;
+        // Without a terminator there is no frame to be in.
+        let in_frame = self.terminator != Terminator::None;
+        self.current = Current { delivered: in_frame, noted: in_frame && self.current.noted };
         self.ended_by = EndedBy::Nothing;
         Cut::Partial(len)
     }
@@ -600,7 +623,7 @@ impl TerminatorCodec {
     /// out.
     fn end(&mut self, left: usize) -> bool {
         self.progress.reset();
-        self.mid_frame = false;
+        self.current = Current::default();
         let skipped = self.skip.take().is_some();
         if left == 0 || skipped {
             return false;
@@ -614,7 +637,7 @@ impl TerminatorCodec {
 
     fn begin_skip(&mut self, terminator: Terminator) {
         self.skip = Some(terminator);
-        self.mid_frame = false;
+        self.current.delivered = false;
     }
 
     /// Replaces the terminator, but not what `ended_by` says.

@@ -1,12 +1,15 @@
+use crate::Timeout;
 use bytes::Bytes;
 use std::{fmt, io};
 
 /// What can go wrong on a channel or in the codec.
 ///
 /// [`FrameTooLong`] is the only one after which input simply goes on: the
-/// over-long frame is skipped and the next one comes normally.
+/// over-long frame is skipped and the next one comes normally. After
+/// [`Timeout`] it can, if that is not one of writing; see there.
 ///
 /// [`FrameTooLong`]: Error::FrameTooLong
+/// [`Timeout`]: Error::Timeout
 #[non_exhaustive]
 pub enum Error {
     /// The transport failed.
@@ -34,6 +37,17 @@ pub enum Error {
     Closed,
     /// The connection was given up with [`Pusher::abort`](crate::Pusher::abort).
     Aborted,
+    /// A deadline has passed.
+    ///
+    /// After [`Timeout::Frame`] and [`Timeout::Idle`] input is over, but nothing
+    /// that was received is lost, and output goes on: push a last word, and
+    /// close. Or set one of the two anew
+    /// ([`set_idle_timeout`](crate::Channel::set_idle_timeout)): that gives the
+    /// peer the whole time once more, and input goes on where it was.
+    ///
+    /// [`Timeout::Write`] is a failure of the writing side, like one of the
+    /// transport.
+    Timeout(Timeout),
     /// An upgrade was refused because input was left unread: it was sent
     /// before the new transport began and must not be taken for part of it.
     UnreadInput,
@@ -54,6 +68,7 @@ impl fmt::Debug for Error {
             Error::Producer(e) => f.debug_tuple("Producer").field(e).finish(),
             Error::Closed => f.write_str("Closed"),
             Error::Aborted => f.write_str("Aborted"),
+            Error::Timeout(timeout) => f.debug_tuple("Timeout").field(timeout).finish(),
             Error::UnreadInput => f.write_str("UnreadInput"),
         }
     }
@@ -72,6 +87,7 @@ impl fmt::Display for Error {
             Error::Producer(_) => f.write_str("producer failed"),
             Error::Closed => f.write_str("channel closed for writing"),
             Error::Aborted => f.write_str("connection given up"),
+            Error::Timeout(timeout) => timeout.fmt(f),
             Error::UnreadInput => f.write_str("unread input before the upgrade"),
         }
     }
@@ -94,6 +110,12 @@ impl From<io::Error> for Error {
     }
 }
 
+impl From<Timeout> for Error {
+    fn from(timeout: Timeout) -> Self {
+        Error::Timeout(timeout)
+    }
+}
+
 impl From<Error> for io::Error {
     /// For callers that speak `io::Result`; the kind says what it was.
     fn from(e: Error) -> Self {
@@ -105,6 +127,7 @@ impl From<Error> for io::Error {
             Error::Producer(ref e) => e.kind(),
             Error::Closed => io::ErrorKind::BrokenPipe,
             Error::Aborted => io::ErrorKind::ConnectionAborted,
+            Error::Timeout(_) => io::ErrorKind::TimedOut,
         };
         io::Error::new(kind, e)
     }

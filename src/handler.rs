@@ -3,12 +3,13 @@ use crate::producer::boxed;
 use crate::pusher::Inbox;
 use crate::queue::poll_next_turn;
 use crate::terminator::Found;
-use crate::{Channel, Error, FrameRef, Pusher, Terminator};
+use crate::{Channel, Error, FrameRef, Pusher, Terminator, Timeout};
 use bytes::{Buf, Bytes, BytesMut};
 use futures::Stream;
 use std::future::{Future, poll_fn};
 use std::ops::{Deref, DerefMut};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use std::{fmt, io};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -143,6 +144,24 @@ pub trait Handler {
         Err(Error::FrameTooLong { limit }.into())
     }
 
+    /// A deadline has passed: [`Timeout::Frame`] or [`Timeout::Idle`]. By default
+    /// that is an error, and the connection is lost by it.
+    ///
+    /// The place for a last word: push it, and `close_when_done`. With `Ok` `run`
+    /// goes on; if you do not close, the peer has the whole time once more, and
+    /// then you are asked again.
+    ///
+    /// A [stalled write](Timeout::Write) is not asked about: whatever you could
+    /// say would wait behind it.
+    fn timed_out(
+        &mut self,
+        channel: &mut Control<'_>,
+        timeout: Timeout,
+    ) -> Result<(), Self::Error> {
+        let _ = channel;
+        Err(Error::Timeout(timeout).into())
+    }
+
     /// The peer has ended its side, and everything it sent was handed out. By
     /// default the channel is closed once what is queued has been sent.
     ///
@@ -154,8 +173,9 @@ pub trait Handler {
     }
 
     /// Once, at the end: the connection was closed, or lost by this error.
-    /// Not called when `run` ends by `stop` or by an error of a callback, nor if
-    /// its future is dropped: what must be done in any case belongs in `Drop`.
+    /// Not called when `run` ends by `stop` or by an error of a callback, except
+    /// [`timed_out`](Self::timed_out), nor if its future is dropped: what must be
+    /// done in any case belongs in `Drop`.
     fn closed(&mut self, error: Option<&Error>) {
         let _ = error;
     }
@@ -243,6 +263,24 @@ impl<'a> Control<'a> {
     /// Sets whether the terminator stays at the end of a complete frame.
     pub fn set_keep_terminator(&mut self, keep: bool) {
         self.core.codec.set_keep_terminator(keep);
+    }
+
+    /// Sets how long a frame may take; see
+    /// [`Channel::set_frame_timeout`].
+    pub fn set_frame_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
+        self.core.untouched().set_timeout(|timeouts| timeouts.frame = timeout.into());
+    }
+
+    /// Sets how long to wait for a frame to begin; see
+    /// [`Channel::set_idle_timeout`].
+    pub fn set_idle_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
+        self.core.untouched().set_timeout(|timeouts| timeouts.idle = timeout.into());
+    }
+
+    /// Sets how long the transport may take nothing; see
+    /// [`Channel::set_write_timeout`].
+    pub fn set_write_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
+        self.core.untouched().set_timeout(|timeouts| timeouts.write = timeout.into());
     }
 
     /// Closes once everything queued so far is sent. No further frame is
@@ -365,12 +403,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// # Errors
     ///
     /// What a callback returned, or a failure of the transport or of a
-    /// producer, after the frames that were received before. Or
-    /// [`Error::Aborted`], at once. After an error [`Error::Closed`].
+    /// producer, after the frames that were received before; that includes
+    /// [`Error::Timeout`] when output has stalled. Of the other deadlines
+    /// [`timed_out`](Handler::timed_out) decides. Or [`Error::Aborted`], at once.
+    /// After an error [`Error::Closed`].
     ///
     /// # Panics
     ///
-    /// In a runtime without a timer, unless `linger` is zero.
+    /// In a runtime without a timer, if `linger` is not zero or a deadline is set.
     ///
     /// # Cancel safety
     ///
@@ -419,9 +459,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 return poll_next_turn(cx);
             }
             if let Halt::Full = halt {
-                if !self.core.output.has_room() {
+                if !self.core.output.has_room() && sent.is_pending() {
                     // Then there is output, and it wakes us.
-                    ready!(sent);
+                    self.core.pause_frame();
+                    return Poll::Pending;
                 }
                 continue;
             }
@@ -441,10 +482,41 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 return Poll::Pending;
             }
             turn -= TURN_READ;
-            if let Some(error) = ready!(self.poll_more(cx)) {
-                return Poll::Ready(self.end_with(handler, error));
+            let more = if self.core.output.close_requested() {
+                self.poll_more(cx)
+            } else {
+                self.poll_more_in_time(cx)
+            };
+            match ready!(more) {
+                None => {}
+                Some(Error::Timeout(timeout @ (Timeout::Frame(_) | Timeout::Idle(_)))) => {
+                    let stop = self.ask_about(handler, timeout)?;
+                    if stop {
+                        return Poll::Ready(Ok(Run::Stopped));
+                    }
+                }
+                Some(error) => return Poll::Ready(self.end_with(handler, error)),
             }
         }
+    }
+
+    /// Lets the handler decide whether a deadline is the end. Gives whether to
+    /// stop.
+    fn ask_about<H: Handler + ?Sized>(
+        &mut self,
+        handler: &mut H,
+        timeout: Timeout,
+    ) -> Result<bool, H::Error> {
+        self.core.resume_input();
+        let mut lent = Lent::new(&mut self.core);
+        let mut control = lent.control();
+        let asked = handler.timed_out(&mut control, timeout).map(|()| control.stop);
+        drop(lent);
+        asked.inspect_err(|_| {
+            self.core.input.state = InputState::TimedOut;
+            self.core.life = Life::Over { lost: true };
+            handler.closed(Some(&Error::Timeout(timeout)));
+        })
     }
 
     fn end<H: Handler + ?Sized>(&mut self, handler: &mut H) -> Result<Run, H::Error> {
@@ -538,7 +610,7 @@ fn halt(core: &mut Core, turn: isize) -> Option<Halt> {
         return Some(Halt::Full);
     }
     match core.input.state {
-        InputState::Aborted | InputState::Failed => Some(Halt::Starved),
+        InputState::TimedOut | InputState::Aborted | InputState::Failed => Some(Halt::Starved),
         InputState::Open => None,
         _ => matches!(core.life, Life::InputEnded).then_some(Halt::Starved),
     }

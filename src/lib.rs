@@ -54,13 +54,13 @@
 //! [`Channel::ready`], the `Sink` and [`Pusher`]. Polling for input
 //! also sends output, and a peer that does not read does not stop us reading.
 //! Every async method says what dropping its future means. No byte received is
-//! lost silently. There is no unsafe code, and no panic on any input.
+//! lost silently. How long a frame, idleness and a stalled write may take can be
+//! set ([`Builder::frame_timeout`] and the two behind it). There is no unsafe code, and no panic on any input.
 //!
 //! # What it is not
 //!
-//! It has no TLS, no timeouts but the lingering close (wrap a call in
-//! `tokio::time::timeout`: they are cancel safe), no accept loop, and no text:
-//! frames are bytes.
+//! It has no TLS, no accept loop, and no text: frames are bytes. Unless set,
+//! nothing has a deadline but the lingering close.
 //!
 //! Events go to `tracing`, target `asynchat`: life-cycle, terminator switches,
 //! over-long frames, errors. They never show content, and neither does `Debug`;
@@ -79,6 +79,7 @@ pub mod producer;
 mod pusher;
 mod queue;
 mod terminator;
+mod timeout;
 
 pub use self::channel::{Builder, Channel, Discarded, Parts, UpgradeError};
 pub use self::codec::TerminatorCodec;
@@ -88,6 +89,7 @@ pub use self::handler::{Control, Handler, Run};
 pub use self::producer::BoxProducer;
 pub use self::pusher::{Closed, Pusher, TryPushError};
 pub use self::terminator::{AnyOf, Pattern, Terminator};
+pub use self::timeout::Timeout;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,4 +1,4 @@
-use super::{Channel, Core, Input, Life, Output, Watermarks};
+use super::{Channel, Core, Deadlines, Input, Life, Output, Timeouts, Watermarks};
 use crate::{Terminator, TerminatorCodec};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,6 +21,7 @@ pub struct Builder {
     high_water: usize,
     low_water: usize,
     linger: Duration,
+    timeouts: Timeouts,
     corked: bool,
 }
 
@@ -33,6 +34,7 @@ impl Default for Builder {
             high_water: 128 * 1024,
             low_water: 32 * 1024,
             linger: Duration::from_secs(1),
+            timeouts: Timeouts::default(),
             corked: false,
         }
     }
@@ -113,8 +115,63 @@ impl Builder {
     /// destroys the answer on its way to the peer (RFC 9112, section 9.6).
     /// Zero is for none, and for runtimes without a timer: there any other
     /// value panics when they get so far.
+    ///
+    /// That the peer did not close in this time is no error, for everything was
+    /// sent; [`lingered_out`](Channel::lingered_out) tells.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
+        self
+    }
+
+    /// How long a frame may take from its first byte to its last, terminator
+    /// included. Default: no limit.
+    ///
+    /// Further bytes do not give it more time: a peer that drips has as long as
+    /// one that is silent. What is skipped counts as part of its frame, and in
+    /// streaming mode the time is that of the whole frame. It ends with
+    /// [`Timeout::Frame`](crate::Timeout::Frame).
+    ///
+    /// The time begins when the channel first waits for the rest of the frame,
+    /// not while you are busy with the one before, and stands still while the
+    /// channel waits for its own output and does not read: in `run` above the
+    /// high-water mark, in `flush`, `ready` and the `Sink`. A frame whose rest
+    /// has arrived when you come to read it is not late.
+    ///
+    /// A peer that has sent nothing of its frame is [idle](Self::idle_timeout),
+    /// also if a count of bytes is awaited: set both. Without a terminator there
+    /// is no frame, except for [`receive`](Channel::receive).
+    ///
+    /// Needs a runtime with a timer: waiting panics in another one, if this or
+    /// one of the next two is set.
+    pub fn frame_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeouts.frame = timeout.into();
+        self
+    }
+
+    /// How long to wait for a frame to begin, the first one too. Default: no
+    /// limit.
+    ///
+    /// The time begins when the channel waits for input and has nothing to send,
+    /// and anew with whatever is sent: a peer that is slow to read a long answer
+    /// is not idle, nor one for whom a producer is still at work. What you have
+    /// still to push, from another task perhaps, the channel does not know: be it
+    /// a producer, or [set](Channel::set_idle_timeout) no limit meanwhile. It
+    /// ends with [`Timeout::Idle`](crate::Timeout::Idle).
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeouts.idle = timeout.into();
+        self
+    }
+
+    /// How long the transport may take nothing while output waits for it, or for
+    /// the writing side to be shut down. Default: no limit.
+    ///
+    /// Every byte it takes gives it the whole time anew, and a producer that is
+    /// not ready takes none of it. When it is over, output is dropped, and
+    /// [`Timeout::Write`](crate::Timeout::Write) is the error of the writing
+    /// side, told as a failure of the transport would be: in `next` and `run`
+    /// after the frames that have arrived. Closing is no exception.
+    pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeouts.write = timeout.into();
         self
     }
 
@@ -142,6 +199,8 @@ impl Builder {
                 inbox: None,
                 life: Life::New,
                 linger: self.linger,
+                lingered_out: false,
+                deadlines: Deadlines::new(self.timeouts),
                 corked: self.corked,
             },
         }

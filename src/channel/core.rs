@@ -1,6 +1,6 @@
 //! What a channel is apart from its transport, and questions to all of it.
 
-use super::{Discarded, Input, InputState, Output, Take};
+use super::{Deadlines, Discarded, Input, InputState, Output, Take};
 use crate::pusher::{Inbox, Pushed, Request};
 use crate::{Error, Frame, Pusher, Terminator, TerminatorCodec};
 use bytes::{Buf, Bytes};
@@ -18,6 +18,9 @@ pub(crate) struct Core {
     pub(crate) inbox: Option<Inbox>,
     pub(crate) life: Life,
     pub(crate) linger: Duration,
+    /// Whether that time was over before the peer had closed.
+    pub(super) lingered_out: bool,
+    pub(super) deadlines: Option<Box<Deadlines>>,
     /// Whether output waits for input to be used up, as far as there is room.
     pub(crate) corked: bool,
 }
@@ -104,13 +107,14 @@ impl Core {
         let broken = self.output.has_failed() && self.output.is_shut();
         match self.input.state {
             InputState::Open | InputState::Ended => false,
-            InputState::Aborted | InputState::Failed => true,
+            InputState::TimedOut | InputState::Aborted | InputState::Failed => true,
             InputState::Done | InputState::Over => broken,
         }
     }
 
     /// Drops the input of a channel that is being closed.
     pub(crate) fn drop_input(&mut self) {
+        self.resume_input();
         // Through the codec: should somebody read on with `next`, the tail of a
         // frame must not come as one.
         let dropped = self.codec.discard(&self.input.buffer);

@@ -26,6 +26,8 @@ pub(crate) enum InputState {
     Done,
     /// And that was told. It stays so.
     Over,
+    /// A deadline has passed, which was told. It could go on.
+    TimedOut,
     /// A `Pusher` has given the connection up, and that is to be told.
     Aborted,
     /// It did not end, but broke, and the error was told. It stays so.

@@ -3,23 +3,26 @@
 mod builder;
 mod convert;
 mod core;
+mod deadlines;
 mod input;
 mod output;
 
 pub use self::builder::Builder;
 pub use self::convert::{Parts, UpgradeError};
 pub(crate) use self::core::{Core, Life};
+use self::deadlines::{Deadlines, Timeouts};
 pub(crate) use self::input::{Input, InputState};
 pub(crate) use self::output::{Output, Watermarks};
 
 use crate::producer::boxed;
 use crate::queue::poll_next_turn;
-use crate::{Error, Frame, Pusher, Terminator, TerminatorCodec};
+use crate::{Error, Frame, Pusher, Terminator, TerminatorCodec, Timeout};
 use bytes::Bytes;
 use futures::{Sink, Stream};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use std::{fmt, io};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -60,7 +63,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 ///
 /// After [`Error::FrameTooLong`] the stream goes on. Any other error ends it:
 /// first come the frames already received (not after [`Pusher::abort`]), then the
-/// error, then `None`, and that for ever.
+/// error, then `None`, and that for ever; only after [`Error::Timeout`] you may
+/// give the peer more time.
 ///
 /// # Output
 ///
@@ -109,11 +113,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// [`Error::FrameTooLong`], after which the stream goes on. [`Error::Io`]
     /// and [`Error::Producer`] come once, after the frames that were received
-    /// before, and are followed by `None`. [`Error::Aborted`] comes at once.
+    /// before, and are followed by `None`, and so does [`Error::Timeout`] if a
+    /// deadline is set. [`Error::Aborted`] comes at once.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: no byte is lost in either direction.
+    /// Cancel safe: no byte is lost in either direction, and no deadline begins
+    /// anew.
     pub async fn next(&mut self) -> Option<Result<Frame, Error>> {
         poll_fn(|cx| self.poll_frame(cx, Take::AsSet)).await
     }
@@ -129,7 +135,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// - [`Error::UnexpectedEof`] with what there was, if input ends first, or
     ///   broke before.
     /// - [`Error::FrameTooLong`]; the next call first finishes skipping it.
-    /// - [`Error::Io`], [`Error::Producer`] and [`Error::Aborted`], once.
+    /// - [`Error::Io`], [`Error::Producer`], [`Error::Timeout`] and
+    ///   [`Error::Aborted`], once.
     ///
     /// # Cancel safety
     ///
@@ -203,7 +210,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// - [`Error::UnexpectedEof`] if input ends first, or broke before; its
     ///   `partial` is what could not be handed out then: half a terminator.
-    /// - [`Error::Io`], [`Error::Producer`] and [`Error::Aborted`], once.
+    /// - [`Error::Io`], [`Error::Producer`], [`Error::Timeout`] and
+    ///   [`Error::Aborted`], once.
     ///
     /// # Cancel safety
     ///
@@ -237,8 +245,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`], [`Error::Producer`] or [`Error::Aborted`] if sending
-    /// fails, once; [`Error::Closed`] after that.
+    /// [`Error::Io`], [`Error::Producer`], [`Error::Timeout`] or
+    /// [`Error::Aborted`] if sending fails, once; [`Error::Closed`] after that.
     ///
     /// # Cancel safety
     ///
@@ -276,7 +284,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// As [`flush`](Self::flush). How the peer goes is none.
+    /// As [`flush`](Self::flush). How the peer goes is none, and whether it does:
+    /// [`lingered_out`](Self::lingered_out).
     ///
     /// # Panics
     ///
@@ -308,7 +317,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             inbox.register(cx.waker());
             self.core.absorb();
         }
-        let sent = self.core.output.poll_send(cx, &mut self.io);
+        let mut sent = self.core.output.poll_send(cx, &mut self.io);
+        if let Some(deadlines) = &mut self.core.deadlines {
+            sent = deadlines.watch_output(cx, &mut self.core.output, sent);
+        }
         self.core.publish();
         sent
     }
@@ -330,6 +342,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             };
             if time_left {
                 ready!(self.poll_drop_input(cx));
+            } else if core.input.state == InputState::Open {
+                tracing::debug!(target: "asynchat", "lingered out");
+                core.lingered_out = true;
             }
         }
         self.core.life = Life::Over { lost: false };
@@ -351,7 +366,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     }
 
     fn poll_flush_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        ready!(self.poll_send(cx));
+        if self.poll_send(cx).is_pending() {
+            self.core.pause_frame();
+            return Poll::Pending;
+        }
         self.core.output.release();
         Poll::Ready(self.core.send_result())
     }
@@ -373,11 +391,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             match core.input.state {
                 InputState::Open | InputState::Ended => {}
                 InputState::Over | InputState::Failed => return Poll::Ready(None),
+                InputState::TimedOut if core.output.is_open() => return Poll::Ready(None),
                 InputState::Aborted => {
                     core.input.state = InputState::Failed;
                     return Poll::Ready(core.output.take_failure().map(Err));
                 }
-                InputState::Done => {
+                InputState::Done | InputState::TimedOut => {
                     if !core.output.is_open() {
                         // "The end" includes the end of our side.
                         ready!(sent);
@@ -401,7 +420,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 }
                 Ok(None) => {
                     reads += 1;
-                    if let Some(error) = ready!(self.poll_more(cx)) {
+                    if let Some(error) = ready!(self.poll_more_in_time(cx)) {
                         return Poll::Ready(Some(Err(error)));
                     }
                 }
@@ -492,6 +511,29 @@ impl<T> Channel<T> {
     /// [`Builder::corked`].
     pub fn set_corked(&mut self, corked: bool) {
         self.core.corked = corked;
+    }
+
+    /// Sets how long a frame may take; see [`Builder::frame_timeout`].
+    ///
+    /// It counts for a frame that has begun as well, from its first byte, if a
+    /// limit was set before. After [`Error::Timeout`] input goes on.
+    pub fn set_frame_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
+        self.core.set_timeout(|timeouts| timeouts.frame = timeout.into());
+        self.core.resume_input();
+    }
+
+    /// Sets how long to wait for a frame to begin; see [`Builder::idle_timeout`].
+    ///
+    /// After [`Error::Timeout`] input goes on.
+    pub fn set_idle_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
+        self.core.set_timeout(|timeouts| timeouts.idle = timeout.into());
+        self.core.resume_input();
+    }
+
+    /// Sets how long the transport may take nothing; see
+    /// [`Builder::write_timeout`].
+    pub fn set_write_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
+        self.core.set_timeout(|timeouts| timeouts.write = timeout.into());
     }
 
     /// Queues raw bytes. Never waits; see [`queued_bytes`](Self::queued_bytes).
@@ -595,6 +637,14 @@ impl<T> Channel<T> {
         self.core.output.sent()
     }
 
+    /// [`Timeout::Linger`] if the channel was closed, and the time to
+    /// [linger](Builder::linger) was over before the peer had closed its side.
+    /// Everything was sent, but whether it has read that is not known.
+    #[must_use]
+    pub fn lingered_out(&self) -> Option<Timeout> {
+        self.core.lingered_out.then_some(Timeout::Linger(self.core.linger))
+    }
+
     /// A handle that pushes into this channel from other tasks.
     pub fn pusher(&mut self) -> Pusher {
         self.core.pusher()
@@ -633,7 +683,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream for Channel<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> futures::stream::FusedStream for Channel<T> {
     fn is_terminated(&self) -> bool {
-        matches!(self.core.input.state, InputState::Over | InputState::Failed)
+        let state = self.core.input.state;
+        matches!(state, InputState::Over | InputState::Failed)
+            || (state == InputState::TimedOut && self.core.output.is_open())
     }
 }
 
@@ -652,10 +704,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Sink<Bytes> for Channel<T> {
             // What does not fit goes out; whatever stops that wakes us.
             let sent = self.poll_send(cx);
             let Core { output, .. } = &mut self.core;
-            if (output.is_open() && !output.has_room())
-                || (output.has_failed() && !output.is_shut())
-            {
-                ready!(sent);
+            let waits = (output.is_open() && !output.has_room())
+                || (output.has_failed() && !output.is_shut());
+            if waits && sent.is_pending() {
+                self.core.pause_frame();
+                return Poll::Pending;
             }
         }
         self.core.send_result()?;

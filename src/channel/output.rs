@@ -118,6 +118,16 @@ impl Output {
             && !matches!(self.failure, Failure::Unseen(_))
     }
 
+    /// Whether nothing is on its way out, nor being made for it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.buffer.is_flushed() && self.state != State::Closing
+    }
+
+    /// Whether it is the transport that sending waits for, and not a producer.
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.buffer.is_flushed() || self.queue.is_empty()
+    }
+
     pub(crate) fn has_failed(&self) -> bool {
         !matches!(self.failure, Failure::None)
     }

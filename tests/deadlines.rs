@@ -1,0 +1,1101 @@
+//! Deadlines: a whole frame, idleness, a stalled write, the lingering close.
+//!
+//! The clock stands still unless a test moves it.
+
+mod mock;
+
+use asynchat::{Builder, Channel, Control, Error, Frame, Handler, Terminator, Timeout, producer};
+use bytes::Bytes;
+use futures::SinkExt;
+use futures::stream::FusedStream;
+use mock::{Call, Give, Mock, Peer, Read, Step, Write, chunk, mock, poll, show};
+use std::io::{self, ErrorKind};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::time::advance;
+use tokio_test::task::spawn;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// The limits, different ones so that each is known by its time.
+const FRAME: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(60);
+const WRITE: Duration = Duration::from_secs(30);
+/// The grain of the timer.
+const TICK: Duration = Duration::from_millis(1);
+
+fn builder() -> Builder {
+    Channel::builder().terminator("\n").linger(Duration::ZERO)
+}
+
+fn limited() -> Builder {
+    builder().frame_timeout(FRAME).idle_timeout(IDLE).write_timeout(WRITE)
+}
+
+fn over(builder: Builder) -> (Channel<Mock>, Peer) {
+    let (io, peer) = mock();
+    (builder.build(io), peer)
+}
+
+/// Whether `$future`, polled anew, waits and wakes at `$after`, not earlier;
+/// gives what comes then.
+macro_rules! at {
+    ($after:expr, $future:expr) => {
+        // A match keeps what is borrowed there.
+        match $future {
+            future => {
+                let mut task = spawn(future);
+                assert!(task.poll().is_pending(), "it waits");
+                advance($after - TICK).await;
+                assert!(!task.is_woken() || task.poll().is_pending(), "not earlier");
+                advance(2 * TICK).await;
+                assert!(task.is_woken(), "the timer wakes it");
+                show(task.poll())
+            }
+        }
+    };
+}
+
+/// Writes down what is called; `timed_out` does what the test wants.
+struct Recorder<F> {
+    seen: Vec<String>,
+    timed_out: F,
+}
+
+fn recorder<F>(timed_out: F) -> Recorder<F>
+where
+    F: FnMut(&mut Control<'_>, Timeout) -> Result<(), Error>,
+{
+    Recorder { seen: vec![], timed_out }
+}
+
+impl<F> Recorder<F> {
+    fn seen(&mut self) -> String {
+        std::mem::take(&mut self.seen).join(" ")
+    }
+}
+
+impl<F> Handler for Recorder<F>
+where
+    F: FnMut(&mut Control<'_>, Timeout) -> Result<(), Error>,
+{
+    type Error = Error;
+
+    fn collect_incoming_data(&mut self, _: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+        self.seen.push(format!("collect({})", std::str::from_utf8(data).unwrap()));
+        Ok(())
+    }
+
+    fn found_terminator(&mut self, channel: &mut Control<'_>) -> Result<(), Error> {
+        self.seen.push("found".into());
+        if self.seen.iter().any(|seen| seen == "collect(UNLIMITED)") {
+            channel.set_frame_timeout(None);
+            channel.set_idle_timeout(None);
+        }
+        Ok(())
+    }
+
+    fn frame_too_long(&mut self, _: &mut Control<'_>, _: usize) -> Result<(), Error> {
+        self.seen.push("too long".into());
+        Ok(())
+    }
+
+    fn timed_out(&mut self, channel: &mut Control<'_>, timeout: Timeout) -> Result<(), Error> {
+        self.seen.push(format!("{timeout:?}"));
+        (self.timed_out)(channel, timeout)
+    }
+
+    fn closed(&mut self, error: Option<&Error>) {
+        self.seen.push(error.map_or("closed".into(), |error| format!("closed by {error:?}")));
+    }
+}
+
+/// Everything provided.
+struct Plain(Option<String>);
+
+impl Handler for Plain {
+    type Error = Error;
+
+    fn closed(&mut self, error: Option<&Error>) {
+        assert!(self.0.is_none(), "closed is called once");
+        self.0 = Some(format!("{error:?}"));
+    }
+}
+
+// The whole frame.
+
+/// Sends a byte each second, the first of them at once, until the call is over:
+/// gives its result and after how many seconds.
+macro_rules! drip {
+    ($peer:expr, $first:expr, $call:expr) => {{
+        $peer.sends($first);
+        let mut seconds = 0;
+        loop {
+            if let Poll::Ready(ready) = poll!($call) {
+                break (show(ready), seconds);
+            }
+            advance(SECOND).await;
+            advance(if seconds == 4 { TICK } else { Duration::ZERO }).await;
+            $peer.sends("x");
+            seconds += 1;
+            assert!(seconds < 100, "it never ends");
+        }
+    }};
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_drips_has_its_time_from_the_first_byte_on() {
+    let slow = || ("timeout(frame(5s))".to_owned(), 5);
+    let (mut channel, peer) = over(limited());
+    assert_eq!(drip!(peer, "x", channel.next()), slow(), "next");
+    assert_eq!(channel.unread(), b"xxxxxx", "nothing is lost");
+
+    let (mut channel, peer) = over(limited());
+    assert_eq!(drip!(peer, "x", channel.receive("\r\n")), slow(), "receive");
+
+    let (mut channel, peer) = over(limited());
+    assert_eq!(drip!(peer, "x", channel.receive(100)), slow(), "a count");
+
+    let (mut channel, peer) = over(limited());
+    assert_eq!(drip!(peer, "x", channel.receive(None)), slow(), "all there is");
+
+    let (mut channel, peer) = over(limited());
+    assert_eq!(drip!(peer, "x", channel.receive_within(100, "\n")), slow(), "receive_within");
+
+    let (mut channel, peer) = over(limited());
+    assert_eq!(drip!(peer, "x", channel.run(&mut Plain(None))), slow(), "run");
+
+    let (mut channel, peer) = over(limited().streaming(true));
+    assert_eq!(drip!(peer, "x", channel.run(&mut Plain(None))), slow(), "run, in parts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_in_parts_has_its_time_from_its_first_byte_to_its_last() {
+    for terminator in [Terminator::lf(), Terminator::count(100), Terminator::any(["\n", "--"])] {
+        for part in [false, true] {
+            let (mut channel, peer) = over(limited().streaming(!part));
+            channel.set_terminator(terminator.clone());
+            let mut parts = 0;
+            let error = loop {
+                // Each byte is a part, and behind it the rest is waited for.
+                let result = if part {
+                    poll!(channel.receive_part()).map(Some)
+                } else {
+                    poll!(channel.next())
+                };
+                match result {
+                    Poll::Ready(Some(Ok(Frame::Partial(_)))) => parts += 1,
+                    Poll::Ready(error) => break show(error),
+                    Poll::Pending => {
+                        advance(if parts == 0 { 2 * FRAME } else { SECOND }).await;
+                        peer.sends("x");
+                    }
+                }
+                assert!(parts < 100, "it never ends");
+            };
+            // The first one, and those of the next five seconds.
+            assert_eq!((error.as_str(), parts), ("timeout(frame(5s))", 6), "{terminator:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_skipped_counts_as_part_of_its_frame() {
+    let (mut channel, peer) = over(limited().max_length(3));
+    peer.sends("xx");
+    assert!(poll!(channel.next()).is_pending());
+    advance(2 * SECOND).await;
+    peer.sends("xxx");
+    assert_eq!(show(poll!(channel.next())), "too long(3)");
+    // Three of five seconds are left.
+    assert_eq!(drip!(peer, "x", channel.next()), ("timeout(frame(5s))".to_owned(), 3));
+
+    let (mut channel, _peer) = over(limited().max_length(3));
+    assert_eq!(show(poll!(channel.receive(10))), "too long(3)", "not a byte of it came");
+    assert_eq!(at!(FRAME, channel.next()), "timeout(frame(5s))");
+
+    let (mut channel, peer) = over(limited());
+    peer.sends("xx");
+    assert!(poll!(channel.next()).is_pending());
+    advance(2 * SECOND).await;
+    channel.discard_buffers();
+    assert_eq!(drip!(peer, "x", channel.next()), ("timeout(frame(5s))".to_owned(), 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_frame_has_its_own_time() {
+    let (mut channel, peer) = over(limited());
+    let mut handler = recorder(|_, timeout| Err(timeout.into()));
+    for _ in 0..10 {
+        peer.sends("on");
+        assert!(poll!(channel.run(&mut handler)).is_pending());
+        advance(FRAME - SECOND).await;
+        // Its end comes together with the next one's beginning.
+        peer.sends("e\ntw");
+        assert!(poll!(channel.run(&mut handler)).is_pending());
+        advance(FRAME - SECOND).await;
+        peer.sends("o\n");
+    }
+    assert!(poll!(channel.run(&mut handler)).is_pending());
+    assert_eq!(handler.seen(), "collect(one) found collect(two) found ".repeat(10).trim());
+
+    let (mut channel, peer) = over(limited().streaming(true).max_length(1));
+    for _ in 0..10 {
+        peer.sends("on");
+        assert_eq!(show(poll!(channel.next())), "partial(on)");
+        assert!(poll!(channel.next()).is_pending());
+        advance(FRAME - SECOND).await;
+        peer.sends("e\n");
+        assert_eq!(show(poll!(channel.next())), "complete(e)");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_skipped_frame_ends_with_it() {
+    let (mut channel, peer) = over(limited().max_length(3));
+    for _ in 0..3 {
+        peer.sends("xxxxx");
+        assert_eq!(show(poll!(channel.next())), "too long(3)");
+        assert!(poll!(channel.next()).is_pending());
+        advance(FRAME - SECOND).await;
+        peer.sends("x\nab");
+        assert!(poll!(channel.next()).is_pending());
+        advance(FRAME - SECOND).await;
+        peer.sends("\n");
+        assert_eq!(show(poll!(channel.next())), "complete(ab)");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_for_the_frame_before_is_not_the_next_ones() {
+    let (mut channel, peer) = over(limited());
+    peer.sends("one\ntw");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    advance(10 * FRAME).await; // work
+    assert_eq!(at!(FRAME, channel.next()), "timeout(frame(5s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_whose_rest_has_arrived_is_not_late() {
+    let (mut channel, peer) = over(limited().max_length(usize::MAX));
+    peer.sends("on");
+    assert!(poll!(channel.next()).is_pending());
+    advance(10 * FRAME).await; // elsewhere
+    // More than one read.
+    peer.sends([&vec![b'x'; 50_000][..], b"\n"].concat());
+    let Poll::Ready(Some(Ok(Frame::Complete(frame)))) = poll!(channel.next()) else {
+        panic!("no frame");
+    };
+    assert_eq!(frame.len(), 50_002);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_never_pauses_is_late_as_well() {
+    for streaming in [false, true] {
+        let (mut channel, peer) = over(limited().streaming(streaming).max_length(usize::MAX));
+        peer.reads([Read::Endless(Bytes::from_static(b"xx"))]);
+        let mut late = 0;
+        let error = loop {
+            match poll!(channel.next()) {
+                Poll::Ready(Some(Ok(Frame::Partial(_)))) | Poll::Pending => {}
+                Poll::Ready(other) => break show(other),
+            }
+            advance(FRAME).await;
+            late += 1;
+            assert!(late < 100, "it never ends");
+        };
+        assert_eq!(error, "timeout(frame(5s))");
+
+        let (mut channel, peer) = over(limited().streaming(streaming).max_length(usize::MAX));
+        peer.reads([Read::Endless(Bytes::from_static(b"xx"))]);
+        let mut turns = 0;
+        let error = loop {
+            if let Poll::Ready(ended) = poll!(channel.run(&mut Plain(None))) {
+                break show(ended);
+            }
+            advance(FRAME).await;
+            turns += 1;
+            assert!(turns < 100, "it never ends");
+        };
+        assert_eq!(error, "timeout(frame(5s))");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_terminator_there_is_no_frame_to_be_late() {
+    let (mut channel, peer) = over(limited());
+    channel.set_terminator(None);
+    for _ in 0..100 {
+        peer.sends("x");
+        assert_eq!(show(poll!(channel.next())), "partial(x)");
+        assert!(poll!(channel.next()).is_pending());
+        advance(SECOND).await;
+    }
+    assert_eq!(at!(IDLE - SECOND, channel.next()), "timeout(idle(60s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_stands_still_while_run_does_not_read() {
+    let (mut channel, peer) = over(limited().high_water(100).low_water(10).write_timeout(None));
+    let mut handler = recorder(|_, timeout| Err(timeout.into()));
+    peer.sends("on");
+    assert!(poll!(channel.run(&mut handler)).is_pending());
+    advance(2 * SECOND).await;
+    channel.push([b'x'; 200].as_slice());
+    peer.blocks_writes();
+    let mut task = spawn(channel.run(&mut handler));
+    assert!(task.poll().is_pending());
+    advance(10 * FRAME).await;
+    assert!(task.poll().is_pending(), "above the high-water mark");
+    peer.wake_write();
+    assert!(task.is_woken() && task.poll().is_pending());
+    advance(3 * SECOND - TICK).await;
+    assert!(task.poll().is_pending(), "there were three seconds left");
+    advance(2 * TICK).await;
+    assert_eq!(show(task.poll()), "timeout(frame(5s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_stands_still_while_only_output_is_waited_for() {
+    let (mut channel, peer) = over(limited().high_water(10).low_water(1).write_timeout(None));
+    peer.sends("on");
+    assert!(poll!(channel.next()).is_pending());
+    advance(2 * SECOND).await;
+    channel.push([b'x'; 100].as_slice());
+    peer.blocks_writes();
+    assert!(poll!(channel.flush()).is_pending());
+    advance(10 * FRAME).await;
+    assert!(poll!(channel.ready()).is_pending());
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.ready())), "done");
+    assert_eq!(at!(3 * SECOND, channel.next()), "timeout(frame(5s))");
+}
+
+// Idleness.
+
+#[tokio::test(start_paused = true)]
+async fn who_sends_no_first_frame_is_idle() {
+    let (mut channel, _peer) = over(limited());
+    assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))");
+    let (mut channel, _peer) = over(limited());
+    assert_eq!(at!(IDLE, channel.receive("\r\n")), "timeout(idle(60s))");
+    let (mut channel, _peer) = over(limited());
+    assert_eq!(at!(IDLE, channel.receive_part()), "timeout(idle(60s))");
+    let (mut channel, _peer) = over(limited());
+    assert_eq!(at!(IDLE, channel.run(&mut Plain(None))), "timeout(idle(60s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn idleness_begins_with_the_end_of_a_frame() {
+    let (mut channel, peer) = over(limited());
+    for _ in 0..5 {
+        assert!(poll!(channel.next()).is_pending());
+        advance(IDLE - SECOND).await;
+        peer.sends("one\n");
+        assert_eq!(show(poll!(channel.next())), "complete(one)");
+    }
+    advance(10 * IDLE).await; // work
+    assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))");
+
+    let (mut channel, _peer) = over(limited());
+    channel.set_terminator(5);
+    assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))", "no byte of a count");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_begun_a_frame_is_not_idle() {
+    let (mut channel, peer) = over(limited().frame_timeout(None));
+    peer.sends("x");
+    assert!(poll!(channel.next()).is_pending());
+    advance(10 * IDLE).await;
+    assert!(poll!(channel.next()).is_pending());
+    peer.sends("\n");
+    assert_eq!(show(poll!(channel.next())), "complete(x)");
+    assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_slow_to_read_a_long_answer_is_not_idle() {
+    let (mut channel, peer) = over(limited());
+    channel.push([b'x'; 100].as_slice());
+    peer.limits_writes(10);
+    let mut task = spawn(channel.next());
+    for _ in 0..9 {
+        peer.writes([Write::Accept(10), Write::Pending]);
+        peer.wake_write();
+        assert!(task.poll().is_pending());
+        advance(WRITE - SECOND).await;
+    }
+    peer.wake_write();
+    assert!(task.poll().is_pending());
+    drop(task);
+    assert_eq!(channel.sent_bytes(), 100);
+    assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))", "from the answer's end on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whose_answer_is_being_made_is_not_idle() {
+    let (mut channel, _peer) = over(limited());
+    let (answer, probe) = mock::producer([chunk("a"), Give::Pending, chunk("b")]);
+    channel.push_with_producer(answer);
+    let mut handler = Plain(None);
+    let mut task = spawn(channel.run(&mut handler));
+    assert!(task.poll().is_pending());
+    advance(10 * IDLE).await;
+    assert!(task.poll().is_pending());
+    probe.wake();
+    assert!(task.poll().is_pending());
+    drop(task);
+    assert_eq!(at!(IDLE, channel.run(&mut Plain(None))), "timeout(idle(60s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_push_begins_idleness_anew() {
+    let (mut channel, _peer) = over(limited());
+    let pusher = channel.pusher();
+    for _ in 0..5 {
+        assert!(poll!(channel.run(&mut Plain(None))).is_pending());
+        advance(IDLE - SECOND).await;
+        pusher.try_push("news\n").unwrap();
+    }
+    assert_eq!(at!(IDLE, channel.run(&mut Plain(None))), "timeout(idle(60s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn above_the_high_water_mark_nobody_is_idle() {
+    let (mut channel, peer) = over(limited().high_water(10).write_timeout(None));
+    channel.push([b'x'; 100].as_slice());
+    peer.blocks_writes();
+    let mut handler = Plain(None);
+    let mut task = spawn(channel.run(&mut handler));
+    assert!(task.poll().is_pending());
+    advance(10 * IDLE).await;
+    assert!(task.poll().is_pending());
+    peer.wake_write();
+    assert!(task.poll().is_pending());
+    drop(task);
+    assert_eq!(at!(IDLE, channel.run(&mut Plain(None))), "timeout(idle(60s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_ended_its_side_is_not_idle() {
+    /// Goes on for the output.
+    struct Listener;
+    impl Handler for Listener {
+        type Error = Error;
+        fn input_ended(&mut self, _: &mut Control<'_>) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+    let (mut channel, peer) = over(limited());
+    peer.ends();
+    assert!(poll!(channel.run(&mut Listener)).is_pending());
+    advance(10 * IDLE).await;
+    assert!(poll!(channel.run(&mut Listener)).is_pending());
+}
+
+// A stalled write.
+
+/// What waits for output.
+async fn wait_for_output(
+    name: &str,
+    mut channel: Channel<Mock>,
+) -> (Result<(), Error>, Option<Channel<Mock>>) {
+    let ended = match name {
+        "next" => channel.next().await.unwrap().map(drop),
+        "receive" => channel.receive("\n").await.map(drop),
+        "run" => channel.run(&mut Plain(None)).await.map(drop),
+        "flush" => channel.flush().await,
+        "ready" => channel.ready().await,
+        "feed" => channel.feed("y".into()).await,
+        "send" => channel.send("y".into()).await,
+        "Sink::close" => SinkExt::close(&mut channel).await,
+        "close" => channel.close().await,
+        "close_and_linger" => channel.close_and_linger().await,
+        "run, closing" => {
+            channel.close_when_done();
+            channel.run(&mut Plain(None)).await.map(drop)
+        }
+        "upgrade" => match channel.upgrade(|io| async { io::Result::Ok(io) }).await {
+            Ok(_) => return (Ok(()), None),
+            Err(refused) => return (Err(refused.error), refused.channel),
+        },
+        _ => unreachable!(),
+    };
+    (ended, Some(channel))
+}
+
+const WAITS: [&str; 12] = [
+    "next",
+    "receive",
+    "run",
+    "flush",
+    "ready",
+    "feed",
+    "send",
+    "Sink::close",
+    "close",
+    "close_and_linger",
+    "run, closing",
+    "upgrade",
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_stalls_ends_whatever_waits_for_it() {
+    for name in WAITS {
+        for linger in [Duration::ZERO, SECOND] {
+            let (mut channel, peer) = over(limited().high_water(10).low_water(1).linger(linger));
+            let pusher = channel.pusher();
+            channel.push("1234567890");
+            peer.blocks_writes();
+            let mut task = spawn(wait_for_output(name, channel));
+            assert!(task.poll().is_pending(), "{name}");
+            advance(WRITE - TICK).await;
+            assert!(task.poll().is_pending(), "{name}");
+            advance(2 * TICK).await;
+            assert!(task.is_woken(), "{name}");
+            let Poll::Ready((ended, Some(mut channel))) = task.poll() else {
+                panic!("{name}: it does not end");
+            };
+            assert_eq!(show(ended), "timeout(write(30s))", "{name}");
+            assert_eq!(channel.queued_bytes(), 0, "{name}");
+            assert_eq!(show(poll!(channel.flush())), "closed", "{name}: told once");
+            assert!(pusher.is_closed(), "{name}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_makes_headway_does_not_stall() {
+    let (mut channel, peer) = over(limited());
+    channel.push("x".repeat(10));
+    let mut task = spawn(channel.flush());
+    for _ in 0..9 {
+        peer.writes([Write::Accept(1), Write::Pending]);
+        peer.wake_write();
+        assert!(task.poll().is_pending());
+        advance(WRITE - SECOND).await;
+    }
+    assert!(task.poll().is_pending());
+    advance(2 * SECOND).await;
+    assert_eq!(show(task.poll()), "timeout(write(30s))");
+    assert_eq!(peer.written(), "x".repeat(9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn flushing_and_shutting_down_may_stall_too() {
+    let (mut channel, peer) = over(limited());
+    peer.flushes([Step::Pending]);
+    channel.push("x");
+    assert_eq!(at!(WRITE, channel.flush()), "timeout(write(30s))");
+    let (mut channel, peer) = over(limited());
+    peer.shutdowns([Step::Pending]);
+    assert_eq!(at!(WRITE, channel.close()), "timeout(write(30s))");
+    let (mut channel, peer) = over(limited());
+    peer.shutdowns([Step::Pending]);
+    channel.close_when_done();
+    let mut handler = Plain(None);
+    assert_eq!(at!(WRITE, channel.run(&mut handler)), "timeout(write(30s))");
+    assert_eq!(handler.0.unwrap(), "Some(Timeout(Write(30s)))");
+    let (mut channel, peer) = over(limited());
+    peer.shutdowns([Step::Pending]);
+    channel.close_when_done();
+    peer.ends();
+    assert_eq!(at!(WRITE, channel.next()), "timeout(write(30s))", "input has ended");
+    assert_eq!(show(poll!(channel.next())), "none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_producer_that_is_not_ready_is_no_stall() {
+    let (mut channel, peer) = over(limited());
+    let (answer, probe) = mock::producer([chunk("a"), Give::Pending, chunk("b")]);
+    channel.push_with_producer(answer);
+    let mut task = spawn(channel.flush());
+    assert!(task.poll().is_pending());
+    advance(10 * WRITE).await;
+    assert!(task.poll().is_pending());
+    peer.blocks_writes();
+    probe.wake();
+    assert!(task.poll().is_pending());
+    advance(WRITE - TICK).await;
+    assert!(task.poll().is_pending(), "the time begins with the chunk");
+    advance(2 * TICK).await;
+    assert_eq!(show(task.poll()), "timeout(write(30s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_arrived_comes_before_the_stall() {
+    let (mut channel, peer) = over(limited());
+    channel.push("x");
+    peer.blocks_writes();
+    assert!(poll!(channel.next()).is_pending());
+    peer.sends("one\ntwo\n");
+    advance(WRITE + TICK).await;
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert_eq!(show(poll!(channel.next())), "complete(two)");
+    assert_eq!(show(poll!(channel.next())), "timeout(write(30s))");
+    assert_eq!(show(poll!(channel.next())), "none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn run_is_not_asked_about_a_stall_and_tells_it_once() {
+    let (mut channel, peer) = over(limited().frame_timeout(SECOND));
+    let mut handler = recorder(|_, _| unreachable!());
+    channel.push("x");
+    peer.blocks_writes();
+    peer.sends("one\n");
+    assert_eq!(at!(WRITE, channel.run(&mut handler)), "timeout(write(30s))");
+    assert_eq!(handler.seen(), "collect(one) found closed by Timeout(Write(30s))");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(handler.seen(), "");
+}
+
+// One clock for all.
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_call_does_not_begin_a_deadline_anew() {
+    let (mut channel, peer) = over(limited());
+    for first in [None, Some(Read::Data("x".into()))] {
+        let limit = if first.is_none() { IDLE } else { FRAME };
+        peer.reads(first);
+        let mut waited = Duration::ZERO;
+        while waited < limit {
+            assert!(poll!(channel.next()).is_pending());
+            advance(SECOND).await;
+            waited += SECOND;
+            if waited == limit {
+                advance(TICK).await;
+            }
+        }
+        assert!(show(poll!(channel.next())).starts_with("timeout"));
+        channel.set_idle_timeout(IDLE);
+    }
+    let (mut channel, peer) = over(limited());
+    channel.push("x");
+    peer.blocks_writes();
+    for _ in 0..30 {
+        assert!(poll!(channel.flush()).is_pending());
+        advance(SECOND).await;
+    }
+    advance(TICK).await;
+    assert_eq!(show(poll!(channel.flush())), "timeout(write(30s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_earlier_of_two_deadlines_comes_first_and_the_later_one_too() {
+    for (frame, write, first) in [(FRAME, WRITE, "frame(5s)"), (WRITE, FRAME, "write(5s)")] {
+        let (mut channel, peer) = over(builder().frame_timeout(frame).write_timeout(write));
+        channel.push("x");
+        peer.blocks_writes();
+        peer.sends("on");
+        assert_eq!(at!(FRAME, channel.next()), format!("timeout({first})"));
+        if first.starts_with("frame") {
+            let left = WRITE - FRAME - TICK;
+            assert_eq!(at!(left, channel.flush()), "timeout(write(30s))");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_wakes_once_and_not_again_and_again() {
+    let (mut channel, peer) = over(limited());
+    let mut handler = recorder(|_, _| Ok(()));
+    peer.sends("x");
+    let mut task = spawn(channel.run(&mut handler));
+    assert!(task.poll().is_pending());
+    for _ in 0..3 {
+        advance(FRAME + TICK).await;
+        assert!(task.is_woken());
+        assert!(task.poll().is_pending());
+        assert!(!task.is_woken(), "the whole time once more");
+        advance(FRAME - 2 * TICK).await;
+        assert!(!task.is_woken());
+        advance(3 * TICK).await;
+        assert!(task.is_woken() && task.poll().is_pending());
+    }
+    drop(task);
+    assert_eq!(handler.seen().matches("Frame(5s)").count(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_beyond_the_clock_is_none() {
+    let far = Duration::MAX;
+    let deadlines = builder().frame_timeout(far).idle_timeout(far).write_timeout(far);
+    let (mut channel, peer) = over(deadlines);
+    assert!(poll!(channel.next()).is_pending());
+    peer.sends("x");
+    channel.push("x");
+    peer.blocks_writes();
+    assert!(poll!(channel.next()).is_pending());
+    advance(Duration::from_secs(1 << 25)).await;
+    assert!(poll!(channel.next()).is_pending());
+    assert!(poll!(channel.flush()).is_pending());
+}
+
+// Changes at run time.
+
+#[tokio::test(start_paused = true)]
+async fn deadlines_can_be_set_and_taken_away_at_any_moment() {
+    let (mut channel, peer) = over(builder());
+    peer.sends("x");
+    assert!(poll!(channel.next()).is_pending());
+    advance(10 * FRAME).await;
+    channel.set_frame_timeout(FRAME);
+    assert!(poll!(channel.next()).is_pending(), "it counts from now on");
+    advance(2 * SECOND).await;
+    channel.set_frame_timeout(3 * SECOND);
+    assert_eq!(at!(SECOND, channel.next()), "timeout(frame(3s))", "from the first byte on");
+
+    let (mut channel, peer) = over(limited());
+    peer.sends("x");
+    assert!(poll!(channel.next()).is_pending());
+    channel.set_frame_timeout(None);
+    advance(10 * IDLE).await;
+    assert!(poll!(channel.next()).is_pending());
+    peer.sends("\n");
+    assert_eq!(show(poll!(channel.next())), "complete(x)");
+    channel.set_idle_timeout(SECOND);
+    assert_eq!(at!(SECOND, channel.next()), "timeout(idle(1s))");
+    channel.set_idle_timeout(None);
+    channel.push("x");
+    peer.blocks_writes();
+    assert!(poll!(channel.next()).is_pending());
+    channel.set_write_timeout(None);
+    advance(10 * WRITE).await;
+    assert!(poll!(channel.next()).is_pending());
+    channel.set_write_timeout(SECOND);
+    assert_eq!(at!(SECOND, channel.next()), "timeout(write(1s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_sets_deadlines_as_its_protocol_goes_on() {
+    let (mut channel, peer) = over(limited());
+    let mut handler = recorder(|_, timeout| Err(timeout.into()));
+    peer.sends("UNLIMITED\nx");
+    assert!(poll!(channel.run(&mut handler)).is_pending());
+    advance(10 * IDLE).await;
+    assert!(poll!(channel.run(&mut handler)).is_pending());
+
+    let (mut channel, peer) = over(limited());
+    let mut handler = recorder(|channel, _| {
+        channel.set_frame_timeout(2 * FRAME);
+        channel.set_write_timeout(SECOND);
+        channel.push("x");
+        Ok(())
+    });
+    peer.sends("x");
+    peer.blocks_writes();
+    let mut task = spawn(channel.run(&mut handler));
+    assert!(task.poll().is_pending());
+    advance(FRAME + TICK).await;
+    assert!(task.poll().is_pending());
+    advance(SECOND + TICK).await;
+    assert_eq!(show(task.poll()), "timeout(write(1s))");
+}
+
+// What comes after.
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_is_told_once_and_then_input_is_over() {
+    let (mut channel, peer) = over(limited());
+    peer.sends("on");
+    assert_eq!(at!(FRAME, channel.next()), "timeout(frame(5s))");
+    assert!(channel.is_terminated());
+    assert_eq!(show(poll!(channel.next())), "none");
+    peer.sends("e\n");
+    assert_eq!(show(poll!(channel.next())), "none");
+    assert_eq!(show(poll!(channel.run(&mut Plain(None)))), "closed");
+    assert_eq!(channel.unread(), b"on");
+    assert_eq!(channel.into_parts().read_buf, "on");
+
+    let (mut channel, peer) = over(limited());
+    peer.sends("on");
+    assert_eq!(at!(FRAME, channel.receive("\n")), "timeout(frame(5s))");
+    assert_eq!(show(poll!(channel.receive("\n"))), "eof(on)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_deadline_one_can_answer_and_close() {
+    let (mut channel, peer) = over(limited().linger(SECOND));
+    peer.sends("on");
+    assert_eq!(at!(FRAME, channel.next()), "timeout(frame(5s))");
+    channel.push("too slow\n");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "too slow\n");
+    channel.push("bye\n");
+    let mut task = spawn(channel.close_and_linger());
+    assert!(task.poll().is_pending());
+    assert_eq!(peer.written(), "bye\n");
+    peer.sends("e\n");
+    peer.ends();
+    assert!(task.is_woken(), "it reads on");
+    assert_eq!(show(task.poll()), "done");
+    drop(task);
+    assert_eq!(channel.unread(), b"");
+
+    let (mut channel, peer) = over(limited());
+    peer.sends("on");
+    assert_eq!(at!(FRAME, channel.next()), "timeout(frame(5s))");
+    channel.push("too slow\n");
+    channel.close_when_done();
+    peer.blocks_writes();
+    assert!(!channel.is_terminated());
+    assert!(poll!(channel.next()).is_pending(), "a loop over next does not cut it off");
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.next())), "none");
+    assert_eq!(peer.written(), "too slow\n");
+    assert_eq!(peer.output_calls().last(), Some(&Call::Shutdown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_set_anew_gives_the_whole_time_once_more() {
+    let (mut channel, peer) = over(limited());
+    assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))");
+    channel.push("PING\n");
+    channel.set_idle_timeout(IDLE);
+    assert!(!channel.is_terminated());
+    assert!(poll!(channel.next()).is_pending());
+    peer.sends("PO");
+    assert_eq!(at!(FRAME, channel.next()), "timeout(frame(5s))");
+    channel.set_frame_timeout(FRAME);
+    assert!(poll!(channel.next()).is_pending());
+    advance(FRAME - SECOND).await;
+    peer.sends("NG\n");
+    assert_eq!(show(poll!(channel.next())), "complete(PONG)");
+    assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_default_a_deadline_ends_run_and_the_handler_is_told_by_which() {
+    let (mut channel, peer) = over(limited());
+    let mut handler = Plain(None);
+    peer.sends("x");
+    assert_eq!(at!(FRAME, channel.run(&mut handler)), "timeout(frame(5s))");
+    assert_eq!(handler.0.as_deref(), Some("Some(Timeout(Frame(5s)))"));
+    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(channel.unread(), b"x");
+    channel.push("too slow");
+    assert_eq!(show(poll!(channel.close())), "done");
+    assert_eq!(peer.written(), "too slow");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_can_answer_before_the_close() {
+    let (mut channel, peer) = over(limited().linger(SECOND));
+    let mut handler = recorder(|channel, timeout| {
+        channel.push(format!("{timeout}\n"));
+        channel.close_when_done();
+        Ok(())
+    });
+    peer.sends("x");
+    let mut task = spawn(channel.run(&mut handler));
+    assert!(task.poll().is_pending());
+    advance(FRAME + TICK).await;
+    assert!(task.poll().is_pending(), "it lingers");
+    assert_eq!(peer.written(), "frame not complete within 5s\n");
+    peer.sends("\nmore\n");
+    peer.ends();
+    assert!(task.is_woken());
+    assert_eq!(show(task.poll()), "closed");
+    drop(task);
+    assert_eq!(handler.seen(), "Frame(5s) closed", "no frame any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_read_does_not_hold_the_connection_either() {
+    let (mut channel, peer) = over(limited());
+    let mut handler = recorder(|channel, _| {
+        channel.push("too slow");
+        channel.close_when_done();
+        Ok(())
+    });
+    peer.sends("x");
+    peer.blocks_writes();
+    let mut task = spawn(channel.run(&mut handler));
+    assert!(task.poll().is_pending());
+    advance(FRAME + TICK).await;
+    for _ in 0..29 {
+        peer.sends("x");
+        assert!(task.poll().is_pending());
+        advance(SECOND).await;
+    }
+    advance(SECOND + TICK).await;
+    assert_eq!(show(task.poll()), "timeout(write(30s))");
+    drop(task);
+    assert_eq!(handler.seen(), "Frame(5s) closed by Timeout(Write(30s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_can_ask_first_and_go_on() {
+    let (mut channel, peer) = over(limited());
+    let mut asked = false;
+    let mut handler = recorder(move |channel, timeout| {
+        if std::mem::replace(&mut asked, true) {
+            return Err(timeout.into());
+        }
+        channel.push("PING\n");
+        Ok(())
+    });
+    let mut task = spawn(channel.run(&mut handler));
+    assert!(task.poll().is_pending());
+    advance(IDLE + TICK).await;
+    assert!(task.poll().is_pending());
+    assert_eq!(peer.written(), "PING\n");
+    peer.sends("PONG\n");
+    assert!(task.poll().is_pending());
+    advance(IDLE - TICK).await;
+    assert!(task.poll().is_pending());
+    advance(2 * TICK).await;
+    assert_eq!(show(task.poll()), "timeout(idle(60s))");
+    drop(task);
+    let seen = "Idle(60s) collect(PONG) found Idle(60s) closed by Timeout(Idle(60s))";
+    assert_eq!(handler.seen(), seen);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_can_stop_at_a_deadline_with_the_channel_intact() {
+    let (mut channel, peer) = over(limited());
+    let mut handler = recorder(|channel, _| {
+        channel.stop();
+        Ok(())
+    });
+    peer.sends("on");
+    assert_eq!(at!(FRAME, channel.run(&mut handler)), "stopped");
+    peer.sends("e\n");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_closes_has_no_other_deadline_than_that_of_writing() {
+    let (mut channel, peer) = over(limited().frame_timeout(SECOND).idle_timeout(SECOND));
+    channel.push("x");
+    channel.close_when_done();
+    peer.blocks_writes();
+    let mut handler = recorder(|_, _| unreachable!());
+    let mut task = spawn(channel.run(&mut handler));
+    peer.sends("x");
+    assert!(task.poll().is_pending());
+    advance(WRITE - SECOND).await;
+    assert!(task.poll().is_pending());
+    peer.wake_write();
+    assert_eq!(show(task.poll()), "closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upgraded_channel_keeps_its_deadlines() {
+    let (channel, _first) = over(limited());
+    let (io, peer) = mock();
+    let Ok(mut channel) = channel.upgrade(|_| async { Ok(io) }).await else {
+        panic!("refused");
+    };
+    peer.sends("x");
+    assert_eq!(at!(FRAME, channel.next()), "timeout(frame(5s))");
+    let unread = channel.upgrade(|io| async { io::Result::Ok(io) }).await.unwrap_err();
+    assert_eq!(show(unread.error), "unreadinput");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_from_a_framed_can_be_given_deadlines() {
+    let (channel, peer) = over(builder());
+    let mut channel = Channel::from_framed(channel.into_framed().ok().unwrap());
+    channel.set_write_timeout(WRITE);
+    channel.push("x");
+    peer.blocks_writes();
+    assert_eq!(at!(WRITE, channel.flush()), "timeout(write(30s))");
+}
+
+// The lingering close.
+
+#[tokio::test(start_paused = true)]
+async fn that_the_peer_did_not_close_in_time_is_told_and_no_error() {
+    let (mut channel, _peer) = over(builder().linger(SECOND));
+    assert_eq!(at!(SECOND, channel.close_and_linger()), "done");
+    assert_eq!(channel.lingered_out(), Some(Timeout::Linger(SECOND)));
+
+    let (mut channel, _peer) = over(builder().linger(SECOND));
+    channel.close_when_done();
+    let mut handler = Plain(None);
+    assert_eq!(at!(SECOND, channel.run(&mut handler)), "closed");
+    assert_eq!(handler.0.as_deref(), Some("None"));
+    assert_eq!(channel.lingered_out(), Some(Timeout::Linger(SECOND)));
+
+    let (mut channel, peer) = over(builder().linger(SECOND));
+    assert!(poll!(channel.close_and_linger()).is_pending());
+    peer.ends();
+    assert_eq!(show(poll!(channel.close_and_linger())), "done");
+    assert_eq!(channel.lingered_out(), None, "it has closed");
+
+    let (mut channel, _peer) = over(builder());
+    assert_eq!(show(poll!(channel.close_and_linger())), "done");
+    assert_eq!(channel.lingered_out(), None, "no time was set");
+}
+
+// Off.
+
+#[test]
+fn with_no_deadline_set_no_timer_is_touched() {
+    let (mut channel, peer) = over(builder());
+    channel.set_frame_timeout(None);
+    channel.set_idle_timeout(None);
+    channel.set_write_timeout(None);
+    assert!(poll!(channel.next()).is_pending());
+    peer.sends("x");
+    assert!(poll!(channel.next()).is_pending());
+    assert!(poll!(channel.run(&mut Plain(None))).is_pending());
+    channel.push("x");
+    peer.blocks_writes();
+    assert!(poll!(channel.next()).is_pending());
+    assert!(poll!(channel.flush()).is_pending());
+    assert!(poll!(channel.close_and_linger()).is_pending());
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.close_and_linger())), "done");
+}
+
+#[test]
+fn a_runtime_without_a_timer_serves_a_channel_without_deadlines() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let (io, peer) = tokio::io::duplex(4);
+        let (mut channel, mut peer) = (builder().build(io), builder().build(peer));
+        channel.push("a line longer than the pipe\n");
+        peer.push("another one\n");
+        let answered = async {
+            let line = channel.receive("\n").await?;
+            channel.close().await?;
+            Ok::<_, Error>(line)
+        };
+        let (here, there) = tokio::join!(answered, peer.receive("\n"));
+        assert_eq!(here.unwrap(), "another one");
+        assert_eq!(there.unwrap(), "a line longer than the pipe");
+    });
+}
+
+/// Also if deadlines are set: only waiting needs one.
+#[test]
+fn what_need_not_wait_touches_no_timer() {
+    let (mut channel, peer) = over(limited());
+    for _ in 0..10 {
+        peer.sends("one\n");
+        assert_eq!(show(poll!(channel.next())), "complete(one)");
+        channel.push("x");
+        assert_eq!(show(poll!(channel.flush())), "done");
+    }
+    channel.push_with_producer(producer::from_iter(["a", "b"]));
+    assert_eq!(show(poll!(channel.close())), "done");
+    assert_eq!(peer.written(), "xxxxxxxxxxab");
+}
+
+#[test]
+fn errors_say_which_deadline_it_was() {
+    for (timeout, words) in [
+        (Timeout::Frame(FRAME), "frame not complete within 5s"),
+        (Timeout::Idle(IDLE), "no frame within 60s"),
+        (Timeout::Write(WRITE), "nothing could be sent for 30s"),
+        (Timeout::Linger(SECOND), "peer has not closed within 1s"),
+    ] {
+        let error = Error::from(timeout);
+        assert_eq!((error.to_string(), timeout.to_string()), (words.into(), words.into()));
+        assert_eq!(format!("{error:?}"), format!("Timeout({timeout:?})"));
+        assert!(std::error::Error::source(&error).is_none(), "its words are this one's");
+        assert_eq!(io::Error::from(error).kind(), ErrorKind::TimedOut);
+    }
+}
