@@ -623,6 +623,34 @@ async fn a_producer_that_is_not_ready_is_no_stall() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_discarded_does_not_stall() {
+    let (mut channel, peer) = over(limited());
+    channel.push("x");
+    peer.blocks_writes();
+    assert!(poll!(channel.flush()).is_pending());
+    advance(WRITE - SECOND).await;
+    channel.discard_buffers();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    channel.push("y");
+    assert_eq!(at!(WRITE, channel.flush()), "timeout(write(30s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_does_not_stall() {
+    let (mut channel, peer) = over(limited());
+    peer.flushes([Step::Pending, Step::Pending]);
+    channel.push("x");
+    assert!(poll!(channel.flush()).is_pending());
+    advance(WRITE - SECOND).await;
+    peer.wake_write();
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    peer.blocks_writes();
+    channel.push("y");
+    assert_eq!(at!(WRITE, channel.flush()), "timeout(write(30s))");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_has_arrived_comes_before_the_stall() {
     let (mut channel, peer) = over(limited());
     channel.push("x");

@@ -97,6 +97,7 @@ impl Core {
     pub(crate) fn discard_output(&mut self, input_bytes: usize) -> Discarded {
         self.absorb();
         let (output_bytes, producers) = self.output.discard();
+        self.forget_stall();
         let discarded = Discarded { input_bytes, output_bytes, producers };
         tracing::debug!(target: "asynchat", ?discarded, "buffers discarded");
         discarded

@@ -2,9 +2,10 @@
 //!
 //! The clock is looked at only where the channel would wait. One timer serves
 //! all three: it is made when it is first waited for, is moved only to an
-//! earlier time, and when it goes off too early is set again. It alone decides
-//! that a time is over, never the clock: where the runtime makes a task yield,
-//! timer and transport are both not ready, and nobody is late.
+//! earlier time, and when it goes off too early is set again. While there is
+//! nothing to read or to write, it alone decides that a time is over, not the
+//! clock: when the runtime makes a task yield, timer and transport are both not
+//! ready, and nobody is late.
 
 use super::{Core, InputState, Output};
 use crate::{Channel, Error, TerminatorCodec, Timeout};
@@ -63,8 +64,7 @@ impl Deadlines {
     }
 
     /// Called with what became of sending: a stall that lasts too long ends it.
-    #[inline(never)]
-    pub(super) fn watch_output(
+    fn watch_output(
         &mut self,
         cx: &mut Context<'_>,
         output: &mut Output,
@@ -167,7 +167,7 @@ fn since(stillness: &mut Option<Stillness>, sent: u64) -> Instant {
 }
 
 impl Core {
-    /// Changes a deadline. If input was over because of one, it goes on.
+    /// Changes a deadline. What has begun keeps the time at which it did.
     pub(crate) fn set_timeout(&mut self, set: impl FnOnce(&mut Timeouts)) {
         let mut timeouts = self.deadlines.as_ref().map(|d| d.timeouts).unwrap_or_default();
         set(&mut timeouts);
@@ -181,6 +181,13 @@ impl Core {
     pub(crate) fn resume_input(&mut self) {
         if self.input.state == InputState::TimedOut {
             self.input.state = InputState::Open;
+        }
+    }
+
+    /// Output is gone without having been sent: what comes next has not stalled.
+    pub(super) fn forget_stall(&mut self) {
+        if let Some(deadlines) = &mut self.deadlines {
+            deadlines.stall = None;
         }
     }
 
@@ -203,7 +210,7 @@ impl Core {
         };
         match (is_in_frame, deadlines.timeouts.frame) {
             (true, Some(after)) => deadlines.wait_for_frame(codec, after),
-            (false, _) if output.is_idle() => Ok(Wait::Next { sent: output.sent() }),
+            (false, _) if !output.has_work() => Ok(Wait::Next { sent: output.sent() }),
             _ => Ok(Wait::Else),
         }
     }
@@ -219,6 +226,17 @@ impl Core {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
+    /// Sends what can be sent, unless that has stalled for too long.
+    #[inline(never)]
+    pub(super) fn poll_send_in_time(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Core { output, deadlines, .. } = &mut self.core;
+        let sent = output.poll_send(cx, &mut self.io);
+        match deadlines {
+            Some(deadlines) => deadlines.watch_output(cx, output, sent),
+            None => sent,
+        }
+    }
+
     /// [`poll_more`](Self::poll_more) for somebody who waits for a frame. All
     /// frames that are buffered have been taken.
     #[inline]

@@ -317,10 +317,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             inbox.register(cx.waker());
             self.core.absorb();
         }
-        let mut sent = self.core.output.poll_send(cx, &mut self.io);
-        if let Some(deadlines) = &mut self.core.deadlines {
-            sent = deadlines.watch_output(cx, &mut self.core.output, sent);
-        }
+        let sent =
+            if self.core.output.has_work() { self.poll_send_in_time(cx) } else { Poll::Ready(()) };
         self.core.publish();
         sent
     }

@@ -118,11 +118,6 @@ impl Output {
             && !matches!(self.failure, Failure::Unseen(_))
     }
 
-    /// Whether nothing is on its way out, nor being made for it.
-    pub(super) fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.buffer.is_flushed() && self.state != State::Closing
-    }
-
     /// Whether it is the transport that sending waits for, and not a producer.
     pub(super) fn is_blocked(&self) -> bool {
         !self.buffer.is_flushed() || self.queue.is_empty()
@@ -166,21 +161,17 @@ impl Output {
         (unsent, producers)
     }
 
-    /// Sends what can be sent, then shuts down if that was asked for. Ready
-    /// when there is nothing to do any more; an error waits in `take_failure`.
+    /// Whether there is something to send, also if it is still being made, or to
+    /// shut down.
     #[inline]
-    pub(crate) fn poll_send<T>(&mut self, cx: &mut Context<'_>, io: &mut T) -> Poll<()>
-    where
-        T: AsyncWrite + Unpin,
-    {
+    pub(super) fn has_work(&self) -> bool {
         let idle = self.queue.is_empty() && self.buffer.is_flushed();
-        if self.is_shut() || (idle && self.is_open()) {
-            return Poll::Ready(());
-        }
-        self.poll_send_some(cx, io)
+        !self.is_shut() && !(idle && self.is_open())
     }
 
-    fn poll_send_some<T>(&mut self, cx: &mut Context<'_>, io: &mut T) -> Poll<()>
+    /// Sends what can be sent, then shuts down if that was asked for. Ready
+    /// when there is nothing to do any more; an error waits in `take_failure`.
+    pub(crate) fn poll_send<T>(&mut self, cx: &mut Context<'_>, io: &mut T) -> Poll<()>
     where
         T: AsyncWrite + Unpin,
     {
