@@ -14,7 +14,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, Join, duplex, join};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, Join, duplex, join,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -834,6 +836,49 @@ async fn what_a_lying_redis_says_is_made_harmless() {
     let lost = alice.hears().await;
     assert!(lost.ends_with("password\\n\\n); trying again"), "{lost:?}");
     assert!(!lost.chars().any(char::is_control), "{lost:?}");
+}
+
+/// A browser that sends this, and then nothing.
+async fn silent_browser(room: &Arc<Room>, request: &str) -> DuplexStream {
+    let (mut io, theirs) = duplex(64 * 1024);
+    let handler = web::Web::new(Arc::clone(room));
+    let (stop, stopping) = watch::channel(false);
+    tokio::spawn(async move {
+        app::connection(theirs, app::web_settings(), handler, stopping).await;
+        drop(stop);
+    });
+    io.write_all(request.as_bytes()).await.unwrap();
+    io
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_browser_that_is_silent_is_let_go_and_one_that_listens_is_not() {
+    let room = Arc::new(Room::default());
+    let listen = "GET /events?nick=ann HTTP/1.1\r\nHost: x\r\n\r\n";
+    let listener = silent_browser(&room, listen).await;
+    for (request, status) in [
+        ("", ""),
+        ("GET / HTTP/1.1\r\nHo", "HTTP/1.1 408 Request Timeout\r\n"),
+        ("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n"),
+        (
+            "POST /say?key=x HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nhe",
+            "HTTP/1.1 408 Request Timeout\r\n",
+        ),
+    ] {
+        let (mut io, start) = (silent_browser(&room, request).await, Instant::now());
+        let mut got = String::new();
+        let read = timeout(Duration::from_secs(3600), io.read_to_string(&mut got)).await;
+        read.expect("it is closed").unwrap();
+        assert!(got.starts_with(status) && got.is_empty() == status.is_empty(), "{request}: {got}");
+        let end = start.elapsed();
+        assert!(end <= app::IDLE_TIME + Duration::from_secs(2), "{request}: {end:?}");
+    }
+    let mut listener = Channel::new(listener, "\n\n");
+    let mut bob = in_room(&room).await;
+    bob.says("still there?").await;
+    let said =
+        async { while !listener.receive("\n\n").await.unwrap().ends_with(b"still there?") {} };
+    timeout(Duration::from_secs(3600), said).await.expect("it listens");
 }
 
 // Real peers: nc, and a browser.

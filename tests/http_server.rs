@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, yield_now};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 const MAX_BODY: u64 = 16 << 20;
 
@@ -153,6 +153,136 @@ async fn echo_sends_back_while_it_arrives() {
     peer.reads("0\r\n\r\n").await;
     peer.send("POST /echo HTTP/1.0\r\nContent-Length: 3\r\n\r\nend").await;
     assert_eq!(peer.reads_to_end().await, echo("close", "end"));
+}
+
+// Slow peers; the clock runs ahead whenever everybody waits.
+
+/// Sends these bytes one by one, with pauses, and then no more.
+async fn drips(peer: &mut Peer, data: &[u8], pause: Duration) {
+    for byte in data {
+        // The server may have gone.
+        let _ = peer.io.write_all(&[*byte]).await;
+        sleep(pause).await;
+    }
+}
+
+/// Reads until the server closes.
+async fn rest(peer: &mut Peer) -> String {
+    let mut got = Vec::new();
+    peer.io.read_to_end(&mut got).await.unwrap();
+    String::from_utf8(got).unwrap()
+}
+
+/// Whether about so much time has passed.
+#[track_caller]
+fn assert_took(begun: Instant, expected: Duration) {
+    let took = begun.elapsed();
+    assert!(took >= expected && took < expected + SECOND, "{took:?}, not {expected:?}");
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_drips_is_answered_when_its_time_is_over() {
+    for before in ["", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let mut peer = Peer::new(None);
+        peer.send(before).await;
+        if !before.is_empty() {
+            peer.reads(&page("keep-alive")).await;
+            sleep(server::IDLE_TIME - SECOND).await;
+        }
+        let begun = Instant::now();
+        drips(&mut peer, b"GET / HTT", SECOND).await;
+        let got = rest(&mut peer).await;
+        assert_eq!(got, refusal("408 Request Timeout"));
+        assert_took(begun, server::HEAD_TIME);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_closed_without_a_word() {
+    let begun = Instant::now();
+    assert_eq!(rest(&mut Peer::new(None)).await, "", "nothing was asked");
+    assert_took(begun, server::IDLE_TIME);
+    let mut peer = Peer::new(None);
+    for _ in 0..3 {
+        peer.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        peer.reads(&page("keep-alive")).await;
+        sleep(server::IDLE_TIME - SECOND).await;
+    }
+    peer.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc").await;
+    peer.reads(&echo("keep-alive", "abc")).await;
+    let begun = Instant::now();
+    assert_eq!(rest(&mut peer).await, "");
+    assert_took(begun, server::IDLE_TIME);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_too_slow_is_answered_or_cut_off() {
+    let post = "POST /echo HTTP/1.1\r\nHost: x\r\n";
+    let late = || refusal("408 Request Timeout");
+    let long = "x".repeat(5000);
+    for (request, answer, time) in [
+        ("Content-Length: 8\r\n\r\n", late(), server::BODY_TIME),
+        ("Transfer-Encoding: chunked\r\n\r\n", late(), server::BODY_TIME),
+        ("Transfer-Encoding: chunked\r\n\r\n5", late(), server::BODY_TIME),
+        ("Transfer-Encoding: chunked\r\n\r\n5\r\n", late(), server::BODY_TIME),
+        // The answer has begun: only the close can say that it is not whole.
+        (
+            "Content-Length: 5000\r\n\r\nabc",
+            echo("keep-alive", &long).replace(&long, "abc"),
+            server::BODY_TIME + 10 * SECOND,
+        ),
+        (
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nabc",
+            chunked_head(BINARY, "keep-alive") + "3\r\nabc\r\n",
+            server::BODY_TIME,
+        ),
+    ] {
+        let mut peer = Peer::new(None);
+        let begun = Instant::now();
+        peer.send(format!("{post}{request}")).await;
+        assert_eq!(rest(&mut peer).await, answer, "{request}");
+        assert_took(begun, time);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_drips_has_no_more_time_than_one_that_stops() {
+    let mut peer = Peer::new(None);
+    let begun = Instant::now();
+    peer.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n").await;
+    drips(&mut peer, &[b'x'; 20], SECOND).await;
+    let got = rest(&mut peer).await;
+    assert!(got.ends_with(&format!("\r\n\r\n{}", "x".repeat(20))), "{got}");
+    assert_took(begun, server::BODY_TIME);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_body_may_take_its_time() {
+    let mut peer = Peer::new(None);
+    let (length, rate) = (60_000, server::BODY_RATE as usize);
+    let head = format!("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+    peer.send(head).await;
+    for _ in 0..length / rate {
+        peer.send(vec![b'x'; rate]).await;
+        sleep(SECOND).await;
+    }
+    peer.reads(&echo("keep-alive", &"x".repeat(length))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_of_an_answer_is_dropped_and_who_is_slow_is_not() {
+    let mut peer = Peer::new(None);
+    peer.send("GET /stream?n=1000000000 HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    for _ in 0..10 {
+        sleep(server::WRITE_TIME - SECOND).await;
+        peer.io.read_exact(&mut [0; 10_000]).await.unwrap();
+    }
+    sleep(server::WRITE_TIME + SECOND).await;
+    // What was on its way, and then the end.
+    let left = rest(&mut peer).await;
+    assert!(left.len() <= 64 * 1024 && !left.ends_with("0\r\n\r\n"), "{}", left.len());
 }
 
 #[tokio::test]

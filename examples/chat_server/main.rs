@@ -21,8 +21,8 @@
 //! `room.rs` is the room, `lines.rs` and `web.rs` are the people, `bridge.rs` is
 //! the way to the other servers. Reading HTTP and speaking to Redis are those of
 //! the examples `http_server` and `redis_client`. There is no TLS, no password,
-//! no memory of what was said, no limit to how much one may say, and none to how
-//! long a connection may be idle.
+//! no memory of what was said, no limit to how much one may say, and for people
+//! who type lines none to how long they may be silent.
 
 pub(crate) mod bridge;
 // Of the examples, what is needed here.
@@ -153,11 +153,20 @@ pub(crate) fn web_settings() -> Builder {
         .terminator(http::HEAD_END.clone())
         .keep_terminator(true)
         .high_water(HIGH_WATER)
+        .frame_timeout(REQUEST_TIME)
+        .idle_timeout(IDLE_TIME)
+        .write_timeout(IDLE_TIME)
 }
 
 /// How far somebody may fall behind before being cut off: what a few people can
 /// say at once before anybody else gets a turn.
 pub(crate) const HIGH_WATER: usize = 1 << 20;
+
+/// How long a browser may take for a head or a body.
+const REQUEST_TIME: Duration = Duration::from_secs(10);
+
+/// How long its connection may be idle, or take nothing of what is sent to it.
+pub(crate) const IDLE_TIME: Duration = Duration::from_secs(60);
 
 /// How long a connection may take to end once the server is to stop.
 const GRACE: Duration = Duration::from_secs(5);

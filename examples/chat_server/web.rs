@@ -3,7 +3,7 @@
 
 use super::http::{self, Body, HEAD_END, Request, Status};
 use super::room::{Form, Refused, Room, Seat};
-use asynchat::{Control, Error, Handler, Terminator};
+use asynchat::{Control, Error, Handler, Terminator, Timeout};
 use std::sync::Arc;
 
 /// One connection of a browser.
@@ -83,6 +83,8 @@ impl Web {
         );
         self.state = State::Listening { _seat: seat };
         channel.set_terminator(Terminator::None);
+        // However quiet the room is.
+        channel.set_idle_timeout(None);
         Ok(())
     }
 
@@ -138,6 +140,15 @@ impl Handler for Web {
 
     fn frame_too_long(&mut self, channel: &mut Control<'_>, _: usize) -> Result<(), Error> {
         self.refuse(channel, http::FIELDS_TOO_LARGE);
+        Ok(())
+    }
+
+    fn timed_out(&mut self, channel: &mut Control<'_>, timeout: Timeout) -> Result<(), Error> {
+        match (&self.state, timeout) {
+            // Nothing was asked.
+            (State::Head, Timeout::Idle(_)) => channel.close_when_done(),
+            _ => self.refuse(channel, http::REQUEST_TIMEOUT),
+        }
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ pub(crate) const OK: Status = "200 OK";
 pub(crate) const BAD_REQUEST: Status = "400 Bad Request";
 pub(crate) const NOT_FOUND: Status = "404 Not Found";
 pub(crate) const METHOD_NOT_ALLOWED: Status = "405 Method Not Allowed";
+pub(crate) const REQUEST_TIMEOUT: Status = "408 Request Timeout";
 pub(crate) const CONTENT_TOO_LARGE: Status = "413 Content Too Large";
 pub(crate) const EXPECTATION_FAILED: Status = "417 Expectation Failed";
 pub(crate) const FIELDS_TOO_LARGE: Status = "431 Request Header Fields Too Large";

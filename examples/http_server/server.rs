@@ -3,7 +3,7 @@
 
 use crate::http::{self, Body, HEAD_END, Request, Status};
 use crate::serve;
-use asynchat::{Channel, Control, Error, Handler, Run, Terminator, producer};
+use asynchat::{Channel, Control, Error, Handler, Run, Terminator, Timeout, producer};
 use bytes::Bytes;
 use futures::{FutureExt, Stream};
 use std::future::Future;
@@ -53,6 +53,9 @@ where
         .max_length(MAX_HEAD)
         // `httparse` wants to see the blank line.
         .keep_terminator(true)
+        .frame_timeout(HEAD_TIME)
+        .idle_timeout(IDLE_TIME)
+        .write_timeout(WRITE_TIME)
         .build(io);
     let mut http = Http::new(config);
     tokio::select! {
@@ -167,6 +170,15 @@ impl Handler for Http {
         Ok(())
     }
 
+    fn timed_out(&mut self, channel: &mut Control<'_>, timeout: Timeout) -> Result<(), Error> {
+        match (self.state, timeout) {
+            // Nothing was asked.
+            (State::Head, Timeout::Idle(_)) => channel.close_when_done(),
+            _ => self.refuse(channel, http::REQUEST_TIMEOUT, ""),
+        }
+        Ok(())
+    }
+
     fn input_ended(&mut self, channel: &mut Control<'_>) -> Result<(), Error> {
         match self.state {
             State::Head => channel.close_when_done(),
@@ -196,6 +208,15 @@ impl Http {
         channel.set_terminator(terminator);
         channel.set_streaming(streaming);
         channel.set_max_length(max_length);
+        let (idle, frame) = match state {
+            State::Head => (IDLE_TIME, HEAD_TIME),
+            State::Body(n) | State::ChunkData(n) => {
+                (BODY_TIME, BODY_TIME + Duration::from_secs(n / BODY_RATE))
+            }
+            State::ChunkSize | State::ChunkEnd | State::Trailers => (BODY_TIME, BODY_TIME),
+        };
+        channel.set_idle_timeout(idle);
+        channel.set_frame_timeout(frame);
         self.state = state;
     }
 
@@ -415,6 +436,22 @@ const MAX_HEAD: usize = 64 * 1024;
 const MAX_LINE: usize = 1024;
 
 const MAX_TRAILERS: usize = 64;
+
+/// How long a head may take, once it has begun.
+pub(crate) const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// How long a body, or the next piece of one, may let us wait before it begins,
+/// and how long it may take on top of what it takes at the rate below.
+pub(crate) const BODY_TIME: Duration = Duration::from_secs(20);
+
+/// Bytes per second that are not too slow for a body.
+pub(crate) const BODY_RATE: u64 = 500;
+
+/// How long a connection may be idle between two requests.
+pub(crate) const IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// How long a peer may take nothing of what it asked for.
+pub(crate) const WRITE_TIME: Duration = Duration::from_secs(30);
 
 /// How long a connection may take to finish once the server is to stop.
 const GRACE: Duration = Duration::from_secs(10);
