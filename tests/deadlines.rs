@@ -233,6 +233,7 @@ async fn each_frame_has_its_own_time() {
         peer.sends("e\ntw");
         assert!(poll!(channel.run(&mut handler)).is_pending());
         advance(FRAME - SECOND).await;
+        assert!(poll!(channel.run(&mut handler)).is_pending());
         peer.sends("o\n");
     }
     assert!(poll!(channel.run(&mut handler)).is_pending());
@@ -260,6 +261,7 @@ async fn the_time_of_a_skipped_frame_ends_with_it() {
         peer.sends("x\nab");
         assert!(poll!(channel.next()).is_pending());
         advance(FRAME - SECOND).await;
+        assert!(poll!(channel.next()).is_pending());
         peer.sends("\n");
         assert_eq!(show(poll!(channel.next())), "complete(ab)");
     }
@@ -331,6 +333,16 @@ async fn without_a_terminator_there_is_no_frame_to_be_late() {
         advance(SECOND).await;
     }
     assert_eq!(at!(IDLE - SECOND, channel.next()), "timeout(idle(60s))");
+
+    // All there is was one frame, as long as somebody waited for it.
+    let (mut channel, peer) = over(limited());
+    peer.sends("x");
+    assert!(poll!(channel.receive(None)).is_pending());
+    advance(FRAME - SECOND).await;
+    assert_eq!(show(poll!(channel.next())), "partial(x)");
+    channel.set_terminator("\n");
+    peer.sends("y");
+    assert_eq!(at!(FRAME, channel.next()), "timeout(frame(5s))");
 }
 
 #[tokio::test(start_paused = true)]

@@ -340,7 +340,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             };
             if time_left {
                 ready!(self.poll_drop_input(cx));
-            } else if core.input.state == InputState::Open {
+            } else {
                 tracing::debug!(target: "asynchat", "lingered out");
                 core.lingered_out = true;
             }
