@@ -166,10 +166,10 @@ async fn drips(peer: &mut Peer, data: &[u8], pause: Duration) {
     }
 }
 
-/// Reads until the server closes.
+/// Reads until the server closes, or far too much.
 async fn rest(peer: &mut Peer) -> String {
     let mut got = Vec::new();
-    peer.io.read_to_end(&mut got).await.unwrap();
+    (&mut peer.io).take(1 << 20).read_to_end(&mut got).await.unwrap();
     String::from_utf8(got).unwrap()
 }
 

@@ -166,7 +166,11 @@ impl Output {
     #[inline]
     pub(super) fn has_work(&self) -> bool {
         let idle = self.queue.is_empty() && self.buffer.is_flushed();
-        !self.is_shut() && !(idle && self.is_open())
+        match self.state {
+            State::Open => !idle,
+            State::Closing => true,
+            State::Shut => false,
+        }
     }
 
     /// Sends what can be sent, then shuts down if that was asked for. Ready
