@@ -474,7 +474,8 @@ impl TerminatorCodec {
                 rest = rest.get(n..).unwrap_or_default();
             }
         }
-        self.mid_frame = false;
+        self.current.delivered = false;
+        self.current.noted &= self.skip.is_some();
         (self.ended_by, self.earlier) = ended_by;
         src.len() - rest.len()
     }
