@@ -1,0 +1,259 @@
+//! `run` calls back with exactly what the oracle says of what has arrived, at
+//! any cut, whatever the callbacks set, and sends what they push, once and in
+//! order: what the codec driven by hand would give.
+//!
+//! Nothing is called back behind a close or above the high-water mark, `stop`
+//! loses nothing, and a `Pending` has somebody who wakes.
+
+use super::input::{Input, Steps};
+use super::io::{Count, End, Io};
+use super::oracle::{Item, Oracle, Take, Term};
+use asynchat::{Channel, Control, Error, Handler, Run};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+pub fn run(data: &[u8]) {
+    let mut input = Input(data);
+    let steps = input.steps();
+    let fates = Input(input.some(64));
+    let script = Input(input.some(64));
+    let whole = play(input.0, Steps::whole(), Input(b""), script);
+    let cut = play(input.0, steps, fates, script);
+    // What is discarded depends on what has arrived.
+    if !whole.discarded && !cut.discarded {
+        assert_eq!(whole, cut);
+    }
+}
+
+/// What has come of it.
+#[derive(Debug, Default, PartialEq)]
+struct Outcome {
+    /// The frames, their parts joined, and what was too long.
+    frames: Vec<Option<Vec<u8>>>,
+    written: Vec<u8>,
+    discarded: bool,
+}
+
+/// Plays the oracle beside what it is called with.
+struct Checking<'d> {
+    script: Input<'d>,
+    oracle: Oracle<'d>,
+    arrived: Arc<AtomicUsize>,
+    /// The end of `input` is known.
+    ended: bool,
+    open: Vec<u8>,
+    frames: Vec<Option<Vec<u8>>>,
+    pushed: Vec<u8>,
+    closing: bool,
+    stopped: bool,
+    discarded: bool,
+    told: bool,
+}
+
+impl<'d> Checking<'d> {
+    /// The item comes; nothing came before it.
+    fn expect(&mut self, control: &Control<'_>, item: Item<'_>) {
+        assert!(!self.closing, "called back after the close");
+        assert!(!self.told, "called back after the end");
+        assert!(control.queued_bytes() < HIGH, "called back without room");
+        let arrived = self.arrived.load(Ordering::Relaxed);
+        // The end is told only once there is nothing else.
+        let next = self.oracle.next(Take::AsSet, arrived, false).or_else(|| {
+            self.ended = arrived == self.oracle.input.len();
+            self.oracle.next(Take::AsSet, arrived, self.ended)
+        });
+        assert_eq!(next, Some(item));
+        assert_eq!(control.ended_by(), self.oracle.ended_by);
+        self.oracle.ending.check(control.terminator());
+    }
+
+    /// Does what the script says after a frame or an error.
+    fn act(&mut self, control: &mut Control<'_>, frame: Option<Vec<u8>>) {
+        self.frames.push(frame);
+        let what = self.script.byte();
+        match what & 15 {
+            0..=2 => {}
+            3..=5 => {
+                let Term { ending, built } = self.script.term();
+                control.set_terminator(built);
+                self.oracle.ending = ending;
+            }
+            6 => {
+                self.oracle.max_length = self.script.limit();
+                control.set_max_length(self.oracle.max_length);
+            }
+            7 => {
+                self.oracle.streaming ^= true;
+                control.set_streaming(self.oracle.streaming);
+            }
+            8 => {
+                self.oracle.keep ^= true;
+                control.set_keep_terminator(self.oracle.keep);
+            }
+            9 | 10 => self.push(control, usize::from(what)),
+            11 => {
+                let data = vec![what; usize::from(what)];
+                self.pushed.extend_from_slice(&data);
+                control.push_with_producer(asynchat::producer::from_iter([data]));
+            }
+            12 => {
+                self.stopped = true;
+                control.stop();
+            }
+            13 if what > 127 => {
+                self.closing = true;
+                control.close_when_done();
+            }
+            14 if what > 127 => {
+                self.discarded = true;
+                control.discard_buffers();
+                self.oracle.discard(self.arrived.load(Ordering::Relaxed));
+            }
+            _ => self.push(control, self.frames.len()),
+        }
+    }
+
+    fn push(&mut self, control: &mut Control<'_>, len: usize) {
+        let data = vec![self.frames.len() as u8; len];
+        self.pushed.extend_from_slice(&data);
+        control.push_slice(&data);
+    }
+
+    fn complete(&mut self, control: &mut Control<'_>, data: &[u8]) {
+        let mut frame = std::mem::take(&mut self.open);
+        frame.extend_from_slice(data);
+        self.act(control, Some(frame));
+    }
+}
+
+impl Handler for Checking<'_> {
+    type Error = Error;
+
+    fn frame(&mut self, control: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+        self.expect(control, Item::Complete(data));
+        self.complete(control, data);
+        Ok(())
+    }
+
+    /// In streaming mode the end of a frame comes in two calls: the first is
+    /// known by being all that the oracle has of it.
+    fn collect_incoming_data(
+        &mut self,
+        control: &mut Control<'_>,
+        data: &[u8],
+    ) -> Result<(), Error> {
+        assert!(!data.is_empty());
+        let mut ahead = self.oracle.clone();
+        let arrived = self.arrived.load(Ordering::Relaxed);
+        if ahead.next(Take::AsSet, arrived, false) == Some(Item::Complete(data)) {
+            self.open.extend_from_slice(data);
+            return Ok(());
+        }
+        self.expect(control, Item::Partial(data));
+        self.open.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn found_terminator(&mut self, control: &mut Control<'_>) -> Result<(), Error> {
+        let mut ahead = self.oracle.clone();
+        let arrived = self.arrived.load(Ordering::Relaxed);
+        let Some(Item::Complete(rest)) = ahead.next(Take::AsSet, arrived, false) else {
+            panic!("a terminator was found too early");
+        };
+        assert!(self.open.ends_with(rest), "the rest was not collected");
+        self.expect(control, Item::Complete(rest));
+        self.complete(control, b"");
+        Ok(())
+    }
+
+    fn frame_too_long(&mut self, control: &mut Control<'_>, limit: usize) -> Result<(), Error> {
+        self.expect(control, Item::TooLong(limit));
+        self.act(control, None);
+        Ok(())
+    }
+
+    fn input_ended(&mut self, control: &mut Control<'_>) -> Result<(), Error> {
+        let arrived = self.arrived.load(Ordering::Relaxed);
+        assert_eq!(arrived, self.oracle.input.len(), "the end came too early");
+        assert_eq!(self.oracle.next(Take::AsSet, arrived, true), None, "frames are missing");
+        assert!(!std::mem::replace(&mut self.told, true), "the end was told twice");
+        self.closing = true;
+        control.close_when_done();
+        Ok(())
+    }
+}
+
+fn play<'d>(
+    input: &'d [u8],
+    mut steps: Steps,
+    mut fates: Input<'d>,
+    mut script: Input<'d>,
+) -> Outcome {
+    let Term { ending, built } = script.term();
+    let mut io = Io::new(input);
+    io.end = Some(End::Eof);
+    if steps.is_whole() {
+        io.send(input.len());
+    } else {
+        (io.room, io.at_once, io.vectored) = (0, steps.next(), fates.byte() & 1 == 0);
+    }
+    let mut checking = Checking {
+        script,
+        oracle: Oracle::new(input, ending),
+        arrived: Arc::clone(&io.arrived),
+        ended: false,
+        open: vec![],
+        frames: vec![],
+        pushed: vec![],
+        closing: false,
+        stopped: false,
+        discarded: false,
+        told: false,
+    };
+    let mut channel = Channel::builder()
+        .terminator(built)
+        .max_length(usize::MAX)
+        .linger(std::time::Duration::ZERO)
+        .high_water(HIGH)
+        .low_water(HIGH / 4)
+        .build(io);
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&count));
+    // Each turn a byte goes in or out, a callback stops, or the end comes.
+    for _ in 0..TURNS {
+        let io = channel.get_mut();
+        (io.reader, io.writer, io.calls) = (None, None, 0);
+        let polled = pin!(channel.run(&mut checking)).poll(&mut Context::from_waker(&waker));
+        match polled {
+            Poll::Ready(Ok(Run::Closed)) => {
+                let io = channel.get_ref();
+                assert!(checking.closing, "closed by nobody");
+                assert_eq!((io.shutdowns, io.flushed), (1, io.written.len()));
+                if !checking.discarded {
+                    assert_eq!(io.written, checking.pushed);
+                }
+                let (frames, written) = (checking.frames, channel.get_mut().written.split_off(0));
+                return Outcome { frames, written, discarded: checking.discarded };
+            }
+            Poll::Ready(Ok(Run::Stopped)) => {
+                assert!(std::mem::take(&mut checking.stopped), "stopped by nobody");
+            }
+            Poll::Ready(Err(error)) => panic!("{error:?}"),
+            Poll::Pending => {
+                assert!(!checking.stopped, "not stopped");
+                // Only the peer can wake it, or it has woken itself.
+                let io = channel.get_mut();
+                let waits = (io.reader.is_some(), io.writer.is_some());
+                assert!(count.take() || waits.0 || waits.1, "nobody wakes it");
+                assert!(waits.1 || io.room > 0 || channel.queued_bytes() == 0, "does not send");
+            }
+        }
+        channel.get_mut().fate(&mut steps, &mut fates);
+    }
+    panic!("it does not end");
+}
+
+const HIGH: usize = 400;
+const TURNS: usize = 20_000;

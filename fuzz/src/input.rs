@@ -1,0 +1,114 @@
+//! The fuzzer's bytes, and what is made of them.
+
+use super::oracle::{Ending, Term};
+use asynchat::Terminator;
+use std::sync::LazyLock;
+
+/// Taken off the front; zeros when they are used up.
+#[derive(Clone, Copy)]
+pub struct Input<'d>(pub &'d [u8]);
+
+impl<'d> Input<'d> {
+    pub fn byte(&mut self) -> u8 {
+        self.bytes(1).first().copied().unwrap_or(0)
+    }
+
+    /// Up to `len` bytes.
+    pub fn bytes(&mut self, len: usize) -> &'d [u8] {
+        let (taken, rest) = self.0.split_at(len.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    /// As many bytes as the first says, below `most`.
+    pub fn some(&mut self, most: u8) -> &'d [u8] {
+        let len = self.byte() % most;
+        self.bytes(len.into())
+    }
+
+    /// Half of the time small, sometimes none.
+    pub fn limit(&mut self) -> usize {
+        match self.byte() {
+            byte @ 0..=127 => usize::from(byte % 16),
+            byte @ 128..=191 => usize::from(byte % 64),
+            _ => usize::MAX,
+        }
+    }
+
+    /// The sizes of the pieces in which something arrives, in turn.
+    pub fn steps(&mut self) -> Steps {
+        let steps = [(); 4].map(|()| usize::from(self.byte()));
+        Steps { steps, turn: 0 }
+    }
+
+    pub fn term(&mut self) -> Term<'d> {
+        let kind = self.byte();
+        let more = usize::from(kind >> 4);
+        match kind & 15 {
+            // Up to 8 bytes lie inline.
+            0..=3 => Term::pattern(self.bytes(1 + more % 8)),
+            4 => Term::pattern(self.bytes(9 + more)),
+            5 => Term::any((0..2 + more % 2).map(|_| self.some(6)).collect()),
+            6 | 7 => PREPARED[more].clone(),
+            8 => Term { ending: Ending::Any(vec![b"\r\n", b"\n"]), built: Terminator::line() },
+            9 => Term { ending: Ending::Any(vec![b"\r\n"]), built: Terminator::crlf() },
+            10 => Term { ending: Ending::Any(vec![b"\n"]), built: Terminator::lf() },
+            11 => Term { ending: Ending::Any(vec![b"\r\n\r\n"]), built: Terminator::blank_line() },
+            12 | 13 => Term::count(more as u64),
+            14 => Term::count(u64::MAX >> more),
+            _ => Term { ending: Ending::Never, built: Terminator::None },
+        }
+    }
+}
+
+/// Building these for each run would take longer than the run.
+static PREPARED: LazyLock<Vec<Term<'static>>> = LazyLock::new(|| {
+    let sets: [&[&[u8]]; 16] = [
+        &[b"\r\n\r\n", b"\n\r\n", b"\n\n"],
+        &[b"\r\n.\r\n", b"\r\n"],
+        &[b"\r\n", b"\r", b"\n"],
+        &[b"\r", b"\n", b"\r\n"],
+        &[b"\n\n", b"\n"],
+        &[b"a", b"ab", b"abc", b"bc", b"c"],
+        &[b"aab", b"ab", b"b", b"aaab", b"baab"],
+        &[b"abab", b"babb", b"bbbbb"],
+        &[b"ab", b"aab", b"aaab", b"aaaab"],
+        &[b"aaaaaaaab", b"ab"],
+        &[b"abababababab", b"bababababac"],
+        &[b"--end\r\n", b"--end--\r\n"],
+        &[b"\0", b"\0\0"],
+        &[b"ab", b"ab", b"b"],
+        &[b"aaaaaaaaaaaaaaaaaaaab"],
+        &[b"abcabcabcabcabd", b"cab", b"\n"],
+    ];
+    sets.iter().map(|set| Term::any(set.to_vec())).collect()
+});
+
+/// See [`Input::steps`].
+#[derive(Clone)]
+pub struct Steps {
+    steps: [usize; 4],
+    turn: usize,
+}
+
+impl Steps {
+    /// Everything at once.
+    pub fn whole() -> Self {
+        Steps { steps: [usize::MAX; 4], turn: 0 }
+    }
+
+    pub fn is_whole(&self) -> bool {
+        self.steps == [usize::MAX; 4]
+    }
+
+    /// At least 1.
+    pub fn next(&mut self) -> usize {
+        let step = self.steps[self.turn % 4];
+        self.turn += 1;
+        match step {
+            0..=127 => 1 + step % 8,
+            128..=191 => 1 + step % 64,
+            _ => usize::MAX,
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The framing rules in the simplest words: of the whole input each time, by
+//! comparing at every place. Slow, and too simple to be wrong.
+
+use asynchat::Terminator;
+
+/// What ends a frame.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending<'d> {
+    /// One of these; none of them is empty, and there is one at least.
+    Any(Vec<&'d [u8]>),
+    Count(u64),
+    Never,
+}
+
+/// An ending, and what the crate makes of it.
+#[derive(Clone, Debug)]
+pub struct Term<'d> {
+    pub ending: Ending<'d>,
+    pub built: Terminator,
+}
+
+impl<'d> Term<'d> {
+    pub fn pattern(bytes: &'d [u8]) -> Self {
+        Term { built: Terminator::from(bytes), ending: Ending::any(vec![bytes]) }
+    }
+
+    pub fn any(members: Vec<&'d [u8]>) -> Self {
+        Term { built: Terminator::any(&members), ending: Ending::any(members) }
+    }
+
+    pub fn count(n: u64) -> Self {
+        Term { built: Terminator::Count(n), ending: Ending::Count(n) }
+    }
+}
+
+impl<'d> Ending<'d> {
+    fn any(mut members: Vec<&'d [u8]>) -> Self {
+        members.retain(|member| !member.is_empty());
+        if members.is_empty() { Ending::Never } else { Ending::Any(members) }
+    }
+
+    pub fn members(&self) -> &[&'d [u8]] {
+        match self {
+            Ending::Any(members) => members,
+            Ending::Count(_) | Ending::Never => &[],
+        }
+    }
+
+    /// The member that ends first, of several the longest, and where it ends.
+    pub fn find(&self, content: &[u8]) -> Option<(&'d [u8], usize)> {
+        let here = |end: usize| {
+            let member = self.members().iter().filter(|member| ends_with(&content[..end], member));
+            member.max_by_key(|member| member.len()).map(|member| (*member, end))
+        };
+        (1..=content.len()).find_map(here)
+    }
+
+    /// Compares with what the crate says is in force.
+    pub fn check(&self, terminator: &Terminator) {
+        match (self, terminator) {
+            (Ending::Count(n), Terminator::Count(same)) => assert_eq!(n, same),
+            (Ending::Any(_), Terminator::Pattern(_) | Terminator::AnyOf(_)) => {}
+            (Ending::Never, Terminator::None) => {}
+            _ => panic!("{terminator:?} for {self:?}"),
+        }
+    }
+
+    /// The length of the longest suffix of `content` that could begin a member.
+    pub fn held(&self, content: &[u8]) -> usize {
+        let begins = |tail: &[u8]| {
+            self.members().iter().any(|m| m.len() > tail.len() && m.starts_with(tail))
+        };
+        let longest = self.members().iter().map(|m| m.len() - 1).max().unwrap_or(0);
+        (1..=longest.min(content.len()))
+            .rev()
+            .find(|&len| begins(&content[content.len() - len..]))
+            .unwrap_or(0)
+    }
+}
+
+/// What comes out next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Item<'d> {
+    Complete(&'d [u8]),
+    Partial(&'d [u8]),
+    TooLong(usize),
+}
+
+/// How frames are taken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Take {
+    /// As the mode says.
+    AsSet,
+    /// As with `receive`, under this limit.
+    Whole(usize),
+    /// As with `receive_part`.
+    Parts,
+}
+
+/// The rules, for an input of which more and more has arrived.
+#[derive(Clone)]
+pub struct Oracle<'d> {
+    pub input: &'d [u8],
+    /// What was handed out or dropped.
+    pub pos: usize,
+    pub ending: Ending<'d>,
+    /// What the frame being skipped ends at.
+    pub skip: Option<Ending<'d>>,
+    pub mid_frame: bool,
+    pub ended_by: &'d [u8],
+    pub streaming: bool,
+    pub keep: bool,
+    pub max_length: usize,
+}
+
+impl<'d> Oracle<'d> {
+    pub fn new(input: &'d [u8], ending: Ending<'d>) -> Self {
+        Oracle {
+            input,
+            pos: 0,
+            ending,
+            skip: None,
+            mid_frame: false,
+            ended_by: b"",
+            streaming: false,
+            keep: false,
+            max_length: usize::MAX,
+        }
+    }
+
+    /// The next item if the first `arrived` bytes of the input are there, and
+    /// if `ended`, no more.
+    pub fn next(&mut self, take: Take, arrived: usize, ended: bool) -> Option<Item<'d>> {
+        if !self.skipped(arrived) {
+            if ended {
+                self.pos = arrived;
+                (self.skip, self.mid_frame) = (None, false);
+            }
+            return None;
+        }
+        let content = &self.input[self.pos..arrived];
+        let in_parts = take == Take::Parts || (take == Take::AsSet && self.streaming);
+        let limit = match take {
+            _ if in_parts => usize::MAX,
+            Take::Whole(limit) => limit,
+            _ => self.max_length,
+        };
+        match &self.ending {
+            Ending::Any(_) => self.any(content, limit, in_parts),
+            Ending::Count(n) => self.count(content, *n, limit, in_parts),
+            Ending::Never => self.never(content, take, ended),
+        }
+        .or_else(|| (ended && self.pos < arrived).then(|| self.rest(arrived)))
+    }
+
+    /// Drops what is to be skipped: whether that is over.
+    fn skipped(&mut self, arrived: usize) -> bool {
+        let content = &self.input[self.pos..arrived];
+        let (dropped, left) = match &self.skip {
+            None => return true,
+            Some(Ending::Count(n)) if *n > content.len() as u64 => {
+                (content.len(), Some(Ending::Count(n - content.len() as u64)))
+            }
+            Some(Ending::Count(n)) => (*n as usize, None),
+            Some(ending) => match ending.find(content) {
+                Some((_, end)) => (end, None),
+                None => (content.len() - ending.held(content), Some(ending.clone())),
+            },
+        };
+        self.pos += dropped;
+        self.skip = left;
+        self.skip.is_none()
+    }
+
+    fn any(&mut self, content: &'d [u8], limit: usize, in_parts: bool) -> Option<Item<'d>> {
+        let Some((member, end)) = self.ending.find(content) else {
+            let certain = content.len() - self.ending.held(content);
+            if in_parts {
+                return self.partial(certain);
+            }
+            return (certain > limit).then(|| self.too_long(self.ending.clone(), certain, limit));
+        };
+        self.pos += end;
+        self.mid_frame = false;
+        if end - member.len() > limit {
+            return Some(Item::TooLong(limit));
+        }
+        self.ended_by = member;
+        Some(Item::Complete(&content[..if self.keep { end } else { end - member.len() }]))
+    }
+
+    fn count(
+        &mut self,
+        content: &'d [u8],
+        n: u64,
+        limit: usize,
+        in_parts: bool,
+    ) -> Option<Item<'d>> {
+        if n > limit as u64 {
+            self.ending = Ending::Never;
+            return Some(self.too_long(Ending::Count(n), 0, limit));
+        }
+        if n <= content.len() as u64 {
+            self.ending = Ending::Never;
+            self.pos += n as usize;
+            (self.mid_frame, self.ended_by) = (false, b"");
+            return Some(Item::Complete(&content[..n as usize]));
+        }
+        if !in_parts {
+            return None;
+        }
+        self.ending = Ending::Count(n - content.len() as u64);
+        self.partial(content.len())
+    }
+
+    fn never(&mut self, content: &'d [u8], take: Take, ended: bool) -> Option<Item<'d>> {
+        let Take::Whole(limit) = take else {
+            return self.partial(content.len()).or_else(|| {
+                // Then the end of input is the end of the frame.
+                (ended && take == Take::Parts).then(|| self.all(content))
+            });
+        };
+        if content.len() > limit {
+            return Some(self.too_long(Ending::Never, content.len(), limit));
+        }
+        ended.then(|| self.all(content))
+    }
+
+    fn all(&mut self, content: &'d [u8]) -> Item<'d> {
+        self.pos += content.len();
+        self.ended_by = b"";
+        Item::Complete(content)
+    }
+
+    fn partial(&mut self, len: usize) -> Option<Item<'d>> {
+        let part = &self.input[self.pos..self.pos + len];
+        if len == 0 {
+            return None;
+        }
+        self.pos += len;
+        self.ended_by = b"";
+        self.mid_frame = self.ending != Ending::Never;
+        Some(Item::Partial(part))
+    }
+
+    fn too_long(&mut self, skip: Ending<'d>, dropped: usize, limit: usize) -> Item<'d> {
+        self.pos += dropped;
+        (self.skip, self.mid_frame) = (Some(skip), false);
+        Item::TooLong(limit)
+    }
+
+    fn rest(&mut self, arrived: usize) -> Item<'d> {
+        let rest = &self.input[self.pos..arrived];
+        if let Ending::Count(n) = &mut self.ending {
+            *n -= rest.len() as u64;
+        }
+        self.pos = arrived;
+        (self.mid_frame, self.ended_by) = (false, b"");
+        Item::Partial(rest)
+    }
+
+    /// Drops what has arrived, and goes on to skip an unfinished frame.
+    pub fn discard(&mut self, arrived: usize) {
+        if self.pos == arrived && !self.mid_frame {
+            return;
+        }
+        let ended_by = self.ended_by;
+        while self.next(Take::AsSet, arrived, false).is_some() {}
+        let unfinished = self.mid_frame || self.pos < arrived;
+        if unfinished && self.skip.is_none() && self.ending != Ending::Never {
+            self.skip = Some(self.ending.clone());
+            self.mid_frame = false;
+            if let Ending::Count(_) = self.ending {
+                self.ending = Ending::Never;
+            }
+            self.skipped(arrived);
+        }
+        self.ended_by = ended_by;
+    }
+
+    /// What is held back.
+    pub fn left(&self, arrived: usize) -> &'d [u8] {
+        &self.input[self.pos..arrived]
+    }
+}
+
+/// The last byte first: most of the time that is all to be compared.
+fn ends_with(content: &[u8], member: &[u8]) -> bool {
+    content.last() == member.last() && content.ends_with(member)
+}
+
+/// Whether content with this behind it is read as exactly this one frame.
+pub fn reads_back(ending: &Ending<'_>, content: &[u8], behind: &[u8]) -> bool {
+    let all = [content, behind].concat();
+    ending.find(&all).is_some_and(|(member, end)| end == all.len() && member.len() == behind.len())
+}
