@@ -515,11 +515,13 @@ impl<'d> Play<'d> {
     /// any.
     fn waits(&mut self, for_input: bool) {
         let io = self.channel.get_ref();
-        let sends = io.writer.is_some() || self.probes.iter().any(|probe| probe.will_wake());
+        let (reads, writes) = io.will_wake(&self.waker);
+        let sends = writes || self.probes.iter().any(|probe| probe.will_wake(&self.waker));
         let woken = self.count.take();
-        assert!(woken || sends || io.reader.is_some(), "nobody wakes it");
-        assert!(woken || !for_input || io.reader.is_some(), "it does not read");
-        assert!(woken || sends || self.channel.queued_bytes() == 0, "it does not send");
+        assert!(woken || sends || reads, "nobody wakes it");
+        assert!(woken || !for_input || reads, "it does not read");
+        let all_sent = self.channel.queued_bytes() == 0 && io.flushed == io.written.len();
+        assert!(woken || sends || all_sent || self.has_failed(), "it does not send");
     }
 
     fn has_failed(&self) -> bool {

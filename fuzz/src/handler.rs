@@ -244,10 +244,10 @@ fn play<'d>(
             Poll::Pending => {
                 assert!(!checking.stopped, "not stopped");
                 // Only the peer can wake it, or it has woken itself.
-                let io = channel.get_mut();
-                let waits = (io.reader.is_some(), io.writer.is_some());
-                assert!(count.take() || waits.0 || waits.1, "nobody wakes it");
-                assert!(waits.1 || io.room > 0 || channel.queued_bytes() == 0, "does not send");
+                let (reads, writes) = channel.get_ref().will_wake(&waker);
+                assert!(count.take() || reads || writes, "nobody wakes it");
+                let all_sent = channel.queued_bytes() == 0;
+                assert!(writes || channel.get_ref().room > 0 || all_sent, "it does not send");
             }
         }
         channel.get_mut().fate(&mut steps, &mut fates);

@@ -54,7 +54,8 @@ fn serve(input: &[u8], mut steps: Steps, mut fates: Input<'_>) -> Vec<u8> {
             return written;
         }
         let mut io = io.borrow_mut();
-        assert!(count.take() || io.reader.is_some() || io.writer.is_some(), "nobody wakes it");
+        let (reads, writes) = io.will_wake(&waker);
+        assert!(count.take() || reads || writes, "nobody wakes it");
         io.fate(&mut steps, &mut fates);
         io.write_error |= io.written.len() > ENOUGH;
     }

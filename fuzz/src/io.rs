@@ -80,6 +80,12 @@ impl Io {
         self.wake();
     }
 
+    /// Whether `waker` waits to read, and to write.
+    pub fn will_wake(&self, waker: &Waker) -> (bool, bool) {
+        let is_it = |waiting: &Option<Waker>| waiting.as_ref().is_some_and(|w| w.will_wake(waker));
+        (is_it(&self.reader), is_it(&self.writer))
+    }
+
     /// Whoever waits may try again.
     pub fn wake(&mut self) {
         self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);

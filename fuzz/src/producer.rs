@@ -126,8 +126,8 @@ impl Probe {
         *self.waker.lock().unwrap() = None;
     }
 
-    pub fn will_wake(&self) -> bool {
-        self.waker.lock().unwrap().is_some()
+    pub fn will_wake(&self, waker: &Waker) -> bool {
+        self.waker.lock().unwrap().as_ref().is_some_and(|w| w.will_wake(waker))
     }
 
     pub fn has_failed(&self) -> bool {
