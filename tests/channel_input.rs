@@ -1080,3 +1080,16 @@ fn receive_part_gives_what_was_held_with_the_end_after_a_failure() {
     assert_eq!(show(poll!(channel.receive_part())), "io(ConnectionReset)");
     assert_eq!(show(poll!(channel.receive_part())), "eof(\r)");
 }
+
+#[test]
+fn nothing_begins_behind_a_skip_that_the_end_of_input_has_ended() {
+    for corked in [false, true] {
+        let (io, peer) = mock();
+        let mut channel = Channel::builder().terminator("\n").corked(corked).build(io);
+        peer.sends("ab");
+        peer.ends();
+        assert_eq!(show(poll!(channel.next())), "partial(ab)");
+        assert_eq!(show(poll!(channel.receive_within(5, 1000))), "too long(5)");
+        assert_eq!(show(poll!(channel.receive(0))), "eof()", "corked: {corked}");
+    }
+}

@@ -62,7 +62,12 @@ impl Core {
         if !is_readable || self.output.is_plenty() || !self.output.has_room() {
             return None;
         }
-        self.decode(take).transpose()
+        let frame = self.decode(take).transpose();
+        if frame.is_none() && self.input.state == InputState::Ended {
+            // The codec says so once: asked again, it would begin anew.
+            self.input.state = InputState::Done;
+        }
+        frame
     }
 
     /// What `receive` says when there is nothing to come.
