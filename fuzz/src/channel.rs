@@ -47,8 +47,6 @@ struct Play<'d> {
     told: bool,
     /// Nothing is left of the input.
     all_came: bool,
-    /// The end of input was told as an empty frame: another may come.
-    unsure: bool,
     /// The end of input, or the failure, was told by `next`.
     over: bool,
     /// The largest limit under which something was received.
@@ -119,7 +117,6 @@ impl<'d> Play<'d> {
             aborted: false,
             told: false,
             all_came: false,
-            unsure: false,
             over: false,
             most: 0,
             sizes,
@@ -233,7 +230,7 @@ impl<'d> Play<'d> {
         assert!(self.expected.starts_with(&io.written), "lost, doubled, or out of order");
         assert!(io.shutdowns <= 1);
         assert_eq!(self.channel.sent_bytes(), io.written.len() as u64);
-        if !self.over && !self.unsure && !self.aborted && !self.requests.abort {
+        if !self.over && !self.aborted && !self.requests.abort {
             let left = self.oracle.left(io.arrived());
             // What is to be skipped goes when the channel is next polled.
             assert!(self.channel.unread().ends_with(left));
@@ -273,16 +270,6 @@ impl<'d> Play<'d> {
         let ended = io.ended && io.end == Some(End::Eof);
         let broken = io.ended && io.end == Some(End::Error);
         let over = self.over || self.aborted;
-        if self.unsure {
-            return match came {
-                Poll::Ready(Came::End) => self.over = true,
-                Poll::Ready(Came::Failed(error)) => {
-                    self.fails(&error);
-                    self.over = true;
-                }
-                _ => {}
-            };
-        }
         let nothing = over || self.all_came;
         let expected = if nothing { None } else { self.oracle.next(take, arrived, ended) };
         self.all_came |= ended && expected.is_none();
@@ -303,7 +290,7 @@ impl<'d> Play<'d> {
             // "Everything up to the end", after it.
             (Came::Frame(Frame::Complete(data)), None) if over || ended => {
                 assert_eq!((&data[..], &self.oracle.ending), (&b""[..], &Ending::Never));
-                self.unsure = !self.over;
+                self.ends(ended);
             }
             (Came::Failed(Error::Io(_)), None) if broken && !self.over => {
                 // If writing failed too, one is enough.
@@ -448,7 +435,7 @@ impl<'d> Play<'d> {
         let written = self.channel.get_ref().written.len();
         self.hear();
         let discarded = self.channel.discard_buffers();
-        if !self.over && !self.unsure && !self.aborted {
+        if !self.over && !self.aborted {
             assert_eq!(discarded.input_bytes, self.oracle.pos - from);
         }
         let unsent = self.expected.len() - written;

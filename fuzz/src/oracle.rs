@@ -150,7 +150,7 @@ impl<'d> Oracle<'d> {
             Ending::Count(n) => self.count(content, *n, limit, in_parts),
             Ending::Never => self.never(content, take, ended),
         }
-        .or_else(|| (ended && self.pos < arrived).then(|| self.rest(arrived)))
+        .or_else(|| if ended { self.rest(arrived) } else { None })
     }
 
     /// Drops what is to be skipped: whether that is over.
@@ -249,14 +249,19 @@ impl<'d> Oracle<'d> {
         Item::TooLong(limit)
     }
 
-    fn rest(&mut self, arrived: usize) -> Item<'d> {
+    /// Input has ended: what is left, if anything.
+    fn rest(&mut self, arrived: usize) -> Option<Item<'d>> {
         let rest = &self.input[self.pos..arrived];
+        self.mid_frame = false;
+        if rest.is_empty() {
+            return None;
+        }
         if let Ending::Count(n) = &mut self.ending {
             *n -= rest.len() as u64;
         }
         self.pos = arrived;
-        (self.mid_frame, self.ended_by) = (false, b"");
-        Item::Partial(rest)
+        self.ended_by = b"";
+        Some(Item::Partial(rest))
     }
 
     /// Drops what has arrived, and goes on to skip an unfinished frame.
