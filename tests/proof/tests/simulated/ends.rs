@@ -169,8 +169,12 @@ struct Party {
     seq: u64,
     /// What has come of the line or the body that is coming.
     data: Vec<u8>,
-    /// How many bytes of this connection it has had, endings included.
+    /// How many bytes of this connection it has had, endings included, and how
+    /// many were read.
     taken: u64,
+    read: Rc<Cell<u64>>,
+    /// The most that one read asks for.
+    read_size: usize,
     /// Which request a client asks next.
     ask: u64,
     /// Whether a client closes its side behind the last request, not behind
@@ -210,6 +214,8 @@ impl Party {
             seq: 0,
             data: Vec::new(),
             taken: 0,
+            read: Rc::default(),
+            read_size: 0,
             ask: 0,
             closes_early: false,
             has_closed: false,
@@ -283,6 +289,9 @@ impl Party {
         if data.is_empty() {
             return Err(self.wrong("nothing was collected"));
         }
+        if self.read.get() - self.taken > (data.len() + LONGEST_END + self.read_size) as u64 {
+            return Err(self.wrong("read on, though there was a frame"));
+        }
         let from = self.data.len();
         self.data.extend_from_slice(data);
         self.taken += data.len() as u64;
@@ -343,7 +352,8 @@ impl Party {
 
     /// Everything that was read has been handed out, but for a part of
     /// something.
-    fn check_rest(&self, unread: &[u8], read: u64) -> Result<(), Failure> {
+    fn check_rest(&self, unread: &[u8]) -> Result<(), Failure> {
+        let read = self.read.get();
         if self.taken + unread.len() as u64 != read {
             return Err(self.wrong(&format!("of {read} bytes {} came", self.taken)));
         }
@@ -392,6 +402,7 @@ impl Handler for Party {
 struct Setup {
     handles: bool,
     builder: Builder,
+    read_size: usize,
     segment: usize,
     /// Drops what it awaits after so long, and awaits it again.
     impatience: Option<Duration>,
@@ -406,11 +417,12 @@ impl Setup {
             (Side::Answer, true) => 1 << 20,
             _ => rng.of(&[1, 2000, 128 * 1024]),
         };
+        let read_size = rng.of(&[1, 100, 65_536]);
         let builder = Channel::builder()
             .terminator("\n")
             .encode_terminator("\n")
             .max_length(1 << 20)
-            .in_buffer_size(rng.of(&[1, 100, 65_536]))
+            .in_buffer_size(read_size)
             .out_buffer_size(rng.of(&[1, 300, 65_536]))
             .high_water(high_water)
             .low_water(high_water / 2)
@@ -418,15 +430,16 @@ impl Setup {
             .corked(rng.one_in(2));
         let impatience = rng.one_in(3).then(|| Duration::from_millis(1 + rng.below(20)));
         let waits = hears == Side::Request && rng.one_in(2);
-        Setup { handles, builder, segment: rng.of(&[30, 1400, 65_536]), impatience, waits }
+        let segment = rng.of(&[30, 1400, 65_536]);
+        Setup { handles, builder, read_size, segment, impatience, waits }
     }
 }
 
 /// A conversation, to its end or the connection's.
 async fn converse(party: &mut Party, tcp: TcpStream, setup: Setup) -> Result<(), Failure> {
     party.began = now();
-    let read = Rc::new(Cell::new(0));
-    let wire = Wire::new(tcp, setup.segment, read.clone());
+    party.read_size = setup.read_size;
+    let wire = Wire::new(tcp, setup.segment, party.read.clone());
     let mut channel = setup.builder.clone().build(wire);
     let ended = if setup.handles {
         handle(&mut channel, party, &setup).await
@@ -439,7 +452,7 @@ async fn converse(party: &mut Party, tcp: TcpStream, setup: Setup) -> Result<(),
     party.is_cut = party.is_amid() || !channel.unread().is_empty();
     // `run` drops what comes after a close.
     if !(setup.handles && party.has_closed) {
-        party.check_rest(channel.unread(), read.get())?;
+        party.check_rest(channel.unread())?;
     }
     ended
 }
@@ -571,5 +584,8 @@ pub(crate) async fn client(
 }
 
 const PORT: u16 = 7;
+
+/// Of what stands behind a frame.
+const LONGEST_END: usize = 32;
 
 const MOST_ATTEMPTS: u32 = 500;
