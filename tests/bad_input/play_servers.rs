@@ -93,7 +93,7 @@ impl Talk {
 }
 
 /// Longer than a server lingers, and shorter than its patience.
-const A_WHILE: Duration = Duration::from_secs(60);
+const A_WHILE: Duration = Duration::from_secs(50);
 
 pub(crate) fn play_http(case: &Case) -> Result<(), String> {
     let (mut talk, mut answers, mut closed) = (Talk::default(), vec![], None);
