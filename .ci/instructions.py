@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Counts the instructions of what must stay fast, and compares.
 
-Usage: instructions.py [--write]
+Usage: instructions.py [--write | --linear]
 
 Each work of `benches/count.rs` is done N and 2N times under valgrind; the
 difference is what it costs, to the digit, however busy the machine is. More
 than TOLERANCE above what stands in `benches/instructions.txt` is a failure;
 more than that below is said, so that the file is brought up to date.
+
+With `--linear` each work of `benches/linear.rs` is done for N and 2N bytes, and
+for none: twice the bytes may cost no more than LINEAR times the instructions.
 """
 
 import pathlib
@@ -16,6 +19,7 @@ import sys
 
 TOLERANCE = 0.03
 TIMES = 20_000
+LINEAR = 2.1
 FILE = pathlib.Path("benches/instructions.txt")
 WORKS = [
     "owned-8",
@@ -29,6 +33,40 @@ WORKS = [
     "receive-32",
     "switch",
 ]
+
+# How many bytes. What holds 64 KiB of a terminator needs more than that to be
+# slow in it, and what takes reads of up to 64 KiB needs several of them.
+LINEAR_WORKS = {
+    "drip-1": 20_000,
+    "drip-64": 200_000,
+    "drip-1-streaming": 20_000,
+    "flood": 500_000,
+    "flood-of-last-bytes": 500_000,
+    "empty-frames": 20_000,
+    "half-2": 50_000,
+    "half-4": 50_000,
+    "half-5": 50_000,
+    "half-17": 50_000,
+    "half-64": 50_000,
+    "half-64k-dripped": 100_000,
+    "half-64k-flooded": 1_000_000,
+    "half-64k-streaming": 1_000_000,
+    "set-of-3": 50_000,
+    "set-without-automaton": 40_000,
+    "skip-1": 20_000,
+    "skip-count-1": 20_000,
+    "count-1": 20_000,
+    "count-1-streaming": 20_000,
+    "flips": 50_000,
+    "pushes": 20_000,
+    "producers": 5_000,
+    "discards": 50_000,
+    "channel-1": 20_000,
+    "channel-64": 1_000_000,
+    "channel-full-reads": 2_000_000,
+    "channel-skip-64": 200_000,
+    "channel-empty-frames": 20_000,
+}
 
 
 def output(*command):
@@ -45,9 +83,26 @@ def instructions(program, work, times):
     return int(re.search(r"Collected : (\d+)", said)[1])
 
 
+def build(bench):
+    built = output("cargo", "bench", "--bench", bench, "--no-run")
+    return re.search(r"Executable .*\((.*)\)", built)[1]
+
+
+def linear():
+    program = build("linear")
+    failed = 0
+    for work, size in LINEAR_WORKS.items():
+        none, once, twice = (instructions(program, work, n * size) for n in (0, 1, 2))
+        ratio = (twice - none) / (once - none)
+        failed += ratio > LINEAR
+        note = "NOT LINEAR" if ratio > LINEAR else "ok"
+        print(f"{work:24} {(once - none) / size:10.1f} per byte {ratio:6.3f} {note}", flush=True)
+    print(f"{len(LINEAR_WORKS) - failed} passed, {failed} failed")
+    return failed > 0
+
+
 def main(write):
-    built = output("cargo", "bench", "--bench", "count", "--no-run")
-    program = re.search(r"Executable .*\((.*)\)", built)[1]
+    program = build("count")
     rustc = output("rustc", "--version").strip()
     counts = {}
     for work in WORKS:
@@ -74,4 +129,4 @@ def main(write):
 
 
 if __name__ == "__main__":
-    sys.exit(main("--write" in sys.argv))
+    sys.exit(linear() if "--linear" in sys.argv else main("--write" in sys.argv))

@@ -1,0 +1,210 @@
+//! Work that must cost no more than linear time, whatever the peer does:
+//! `.ci/instructions.py --linear` counts its instructions for N and 2N bytes.
+//!
+//! `linear NAME BYTES` lets so many bytes arrive, and does nothing besides. Apart
+//! from `count`, whose figures must not depend on what else is compiled there.
+
+use asynchat::{Channel, Terminator, TerminatorCodec, producer};
+use bytes::BytesMut;
+use futures::{FutureExt, Stream};
+use std::hint::black_box;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::codec::Decoder;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(name), Some(bytes)) = (arguments.next(), arguments.next()) else { return };
+    let Ok(bytes) = bytes.parse() else { return };
+    match name.as_str() {
+        "drip-1" => drip(codec("\n"), b"x", 1, bytes),
+        "drip-64" => drip(codec("\n"), b"x", 64, bytes),
+        "drip-1-streaming" => drip(codec("\r\n").with_streaming(true), b"\r", 1, bytes),
+        "flood" => drip(codec("\r\n"), b"x", bytes, bytes),
+        "flood-of-last-bytes" => drip(codec("\r\n.\r\n"), b"\n", bytes, bytes),
+        "empty-frames" => drip(codec("\n"), b"\n", 4096, bytes),
+        "half-2" => drip(codec("\r\n"), b"\r", 7, bytes),
+        "half-4" => drip(codec("\r\n\r\n"), b"\r\n\r", 7, bytes),
+        "half-5" => drip(codec("\r\n.\r\n"), b"\r\n.\r", 7, bytes),
+        "half-17" => drip(codec("0123456789abcdef!"), b"0123456789abcdef", 7, bytes),
+        "half-64" => drip(codec(&[b'-'; 64]), &[[b'-'; 63].as_slice(), b"x"].concat(), 7, bytes),
+        "half-64k-dripped" => drip(codec(huge()), &huge()[..HUGE - 1], 1, bytes),
+        "half-64k-flooded" => drip(codec(huge()), &huge()[..HUGE - 1], bytes, bytes),
+        "half-64k-streaming" => {
+            drip(codec(huge()).with_streaming(true), &huge()[1..HUGE - 1], 64, bytes);
+        }
+        "set-of-3" => {
+            let set = Terminator::any(["\r\n\r\n", "\n\r\n", "\n\n"]);
+            drip(codec(set), b"\r\n\r", 7, bytes);
+        }
+        "set-without-automaton" => {
+            let set = Terminator::any([vec![b'-'; (1 << 20) + 1], b"\n".to_vec()]);
+            drip(codec(set), b"x\n", 4096, bytes);
+        }
+        "skip-1" => drip(codec("\r\n.\r\n").with_max_length(9), b"\r\n.\r", 1, bytes),
+        "skip-count-1" => drip(codec(1u64 << 63).with_max_length(9), b"x", 1, bytes),
+        "count-1" => drip(codec(1u64 << 40), b"x", 1, bytes),
+        "count-1-streaming" => drip(codec(1u64 << 40).with_streaming(true), b"x", 1, bytes),
+        "flips" => flips(bytes),
+        "pushes" => pushes(bytes),
+        "producers" => producers(bytes),
+        "discards" => discards(bytes),
+        "channel-1" => channel(b"x", 1, usize::MAX, bytes),
+        "channel-64" => channel(b"x", 64, usize::MAX, bytes),
+        "channel-full-reads" => channel(b"x", 1 << 20, usize::MAX, bytes),
+        "channel-skip-64" => channel(b"x", 64, 9, bytes),
+        "channel-empty-frames" => channel(b"\n", 1 << 20, 9, bytes),
+        _ => panic!("no such work"),
+    }
+}
+
+fn codec(terminator: impl Into<Terminator>) -> TerminatorCodec {
+    TerminatorCodec::new(terminator).with_max_length(usize::MAX)
+}
+
+fn huge() -> Vec<u8> {
+    let mut ending = vec![b'-'; HUGE];
+    ending[HUGE - 1] = b'!';
+    ending
+}
+
+/// Lets `bytes` of `text`, repeated, arrive in pieces.
+fn drip(mut codec: TerminatorCodec, text: &[u8], piece: usize, bytes: usize) {
+    let input = text.repeat(bytes / text.len() + 1);
+    let mut arrived = BytesMut::with_capacity(bytes);
+    for piece in input[..bytes].chunks(piece.max(1)) {
+        arrived.extend_from_slice(piece);
+        decode_all(&mut codec, &mut arrived);
+    }
+}
+
+fn decode_all(codec: &mut TerminatorCodec, arrived: &mut BytesMut) {
+    loop {
+        match codec.decode(arrived) {
+            Ok(None) => return,
+            frame => drop(black_box(frame)),
+        }
+    }
+}
+
+/// Every frame under another terminator, mode and limit, all in one buffer.
+fn flips(bytes: usize) {
+    let mut codec = TerminatorCodec::new("\n");
+    let input = b"ab\ncdefg\r\nhi.".repeat(bytes / 13);
+    let mut src = input.as_slice();
+    let mut turn = 0;
+    while !matches!(codec.decode_slice(&mut src), Ok(None)) {
+        let terminator = ["\n", "\r\n", "."][turn % 3];
+        codec.set_streaming(turn % 2 == 0);
+        codec.set_max_length(3 + turn % 5);
+        match turn % 4 {
+            0 => codec.set_terminator(1 + turn as u64 % 3),
+            1 => codec.set_terminator(Terminator::line()),
+            _ => codec.set_terminator(terminator),
+        }
+        turn += 1;
+    }
+    assert!(turn * 20 >= bytes, "it went no further");
+}
+
+/// Byte by byte, all of them queued before any is sent.
+fn pushes(bytes: usize) {
+    let mut channel = Channel::new(Peer::says(b"", 0, 0), "\n");
+    for n in 0..bytes {
+        if n % 2 == 0 { channel.push("x") } else { channel.push_slice(b"y") }
+    }
+    assert!(channel.flush().now_or_never().is_some());
+    assert_eq!(channel.sent_bytes(), bytes as u64);
+}
+
+/// One of a byte each, all queued before the first is polled.
+fn producers(bytes: usize) {
+    let mut channel = Channel::new(Peer::says(b"", 0, 0), "\n");
+    for _ in 0..bytes {
+        channel.push_with_producer(producer::from_iter(["x"]));
+    }
+    // It gives the runtime a turn now and then.
+    while channel.flush().now_or_never().is_none() {}
+    assert_eq!(channel.sent_bytes(), bytes as u64);
+}
+
+/// Again and again in the middle of a frame and of its terminator.
+fn discards(bytes: usize) {
+    let mut channel = Channel::new(Peer::says(b"abc\r\n.\rde", 5, bytes), "\r\n.\r\n");
+    let mut cx = Context::from_waker(futures::task::noop_waker_ref());
+    while !matches!(pin!(&mut channel).poll_next(&mut cx), Poll::Ready(None)) {
+        black_box(channel.discard_buffers());
+    }
+    assert_eq!(channel.get_ref().left, 0);
+}
+
+/// The same as `drip`, through a channel and its buffer.
+fn channel(text: &'static [u8], piece: usize, max_length: usize, bytes: usize) {
+    let builder = Channel::builder().terminator("\n").max_length(max_length);
+    let mut channel = builder.build(Peer::says(text, piece, bytes));
+    let mut cx = Context::from_waker(futures::task::noop_waker_ref());
+    while !matches!(pin!(&mut channel).poll_next(&mut cx), Poll::Ready(None)) {}
+    assert_eq!(channel.get_ref().left, 0);
+}
+
+/// A transport that gives `text` over and over, and takes everything.
+struct Peer {
+    text: &'static [u8],
+    piece: usize,
+    left: usize,
+    /// Whether the next read has something.
+    ready: bool,
+}
+
+impl Peer {
+    fn says(text: &'static [u8], piece: usize, left: usize) -> Self {
+        Peer { text, piece, left, ready: true }
+    }
+}
+
+impl AsyncRead for Peer {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // Every other time there is nothing yet, so that each piece is a poll.
+        self.ready = !self.ready;
+        if self.ready && self.left > 0 {
+            return Poll::Pending;
+        }
+        let n = self.piece.min(self.left).min(buffer.remaining());
+        let mut rest = buffer.initialize_unfilled_to(n);
+        while !rest.is_empty() {
+            let part = self.text.len().min(rest.len());
+            rest[..part].copy_from_slice(&self.text[..part]);
+            rest = &mut rest[part..];
+        }
+        buffer.advance(n);
+        self.left -= n;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Peer {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(data.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The length of the largest terminator.
+const HUGE: usize = 64 * 1024;
