@@ -196,7 +196,7 @@ impl Output {
             }
         }
         if self.state == State::Closing {
-            let shut = ready!(Pin::new(io).poll_shutdown(cx));
+            let shut = ready!(poll_again(|| Pin::new(&mut *io).poll_shutdown(cx)));
             tracing::debug!(target: "asynchat", ok = shut.is_ok(), "writing side shut down");
             self.state = State::Shut;
             match shut {
@@ -253,6 +253,16 @@ impl Watermarks {
             self.full = true;
         }
         !self.full
+    }
+}
+
+/// Makes a call again for as long as it is interrupted.
+fn poll_again(mut call: impl FnMut() -> Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+    loop {
+        match ready!(call()) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            done => return Poll::Ready(done),
+        }
     }
 }
 
@@ -408,7 +418,7 @@ impl<T: AsyncWrite + Unpin> Sink<Bytes> for Writer<'_, T> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_write_down_to(cx, 0))?;
         if self.buffer.needs_flush {
-            ready!(Pin::new(&mut *self.io).poll_flush(cx))?;
+            ready!(poll_again(|| Pin::new(&mut *self.io).poll_flush(cx)))?;
             self.buffer.needs_flush = false;
         }
         Poll::Ready(Ok(()))
