@@ -429,6 +429,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         handler: &mut H,
     ) -> Poll<Result<Run, H::Error>> {
         let mut turn = TURN;
+        let mut had_turn = false;
         if let Life::New = self.core.life {
             self.core.life = Life::Connected;
             let mut lent = Lent::new(&mut self.core);
@@ -451,7 +452,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             if let Halt::Stopped = halt {
                 return Poll::Ready(Ok(Run::Stopped));
             }
-            let sent = self.poll_send(cx);
+            // If producers had their turn, that has woken us; to send again in this
+            // poll would be another one.
+            let sent = if had_turn { Poll::Pending } else { self.poll_send(cx) };
+            had_turn = sent.is_pending() && self.core.output.queue.is_turn_over();
             if self.core.output.close_requested() {
                 self.core.drop_input();
             }

@@ -12,6 +12,8 @@ pub(crate) struct Queue {
     entries: VecDeque<Entry>,
     /// The sum of the entries' costs.
     cost: usize,
+    /// Whether the last drain ended because producers had given all they may.
+    is_turn_over: bool,
 }
 
 enum Entry {
@@ -76,6 +78,10 @@ impl Queue {
         self.cost
     }
 
+    pub(crate) fn is_turn_over(&self) -> bool {
+        self.is_turn_over
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -136,6 +142,7 @@ impl Queue {
         S: Sink<Bytes, Error = io::Error>,
     {
         let mut turn = TURN;
+        self.is_turn_over = false;
         while let Some(entry) = self.entries.front_mut() {
             ready!(sink.as_mut().poll_ready(cx)).map_err(DrainError::Sink)?;
             let Entry::Producer(producer) = entry else {
@@ -153,6 +160,7 @@ impl Queue {
                         sink.as_mut().start_send(chunk).map_err(DrainError::Sink)?;
                     }
                     if turn < 0 {
+                        self.is_turn_over = true;
                         return poll_next_turn(cx);
                     }
                 }
@@ -218,5 +226,5 @@ const GATHERED_MIN: usize = 512;
 const GATHERED_MAX: usize = 64 * 1024;
 
 /// What producers may give in one poll, in bytes, and what a chunk counts.
-const TURN: isize = 1024 * 1024;
+const TURN: isize = 256 * 1024;
 const TURN_CHUNK: isize = 1024;

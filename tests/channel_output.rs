@@ -94,9 +94,9 @@ fn the_small_chunks_of_a_producer_are_gathered() {
         if !vectored {
             peer.is_not_vectored();
         }
-        channel.push_with_producer(ready_made::from_iter(["a"; 1000]));
+        channel.push_with_producer(ready_made::from_iter(["a"; 200]));
         assert_eq!(show(poll!(channel.flush())), "done");
-        assert_eq!(peer.written(), "a".repeat(1000));
+        assert_eq!(peer.written(), "a".repeat(200));
         assert_eq!(peer.calls().len(), 2);
     }
 }
@@ -344,7 +344,12 @@ fn an_endless_producer_on_a_sink_that_is_always_ready_yields_and_does_not_starve
         channel.push_with_producer(stream);
         for _ in 0..10 {
             peer.sends("line\n");
-            assert_eq!(show(poll!(channel.next())), "complete(line)");
+            // The others have their turn after each of the producer's.
+            let mut next = poll!(channel.next());
+            if next.is_pending() {
+                next = poll!(channel.next());
+            }
+            assert_eq!(show(next), "complete(line)");
         }
         let polls = probe.polls();
         let mut task = tokio_test::task::spawn(channel.next());

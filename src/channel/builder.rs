@@ -1,4 +1,4 @@
-use super::{Channel, Core, Deadlines, Input, Life, Output, Timeouts, Watermarks};
+use super::{Channel, Core, Deadlines, Input, Life, Output, TURN, Timeouts, Watermarks};
 use crate::{Terminator, TerminatorCodec};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -198,6 +198,7 @@ impl Builder {
                 output: Output::new(self.out_buffer_size, room),
                 inbox: None,
                 life: Life::New,
+                turn: TURN,
                 linger: self.linger,
                 lingered_out: false,
                 deadlines: Deadlines::new(self.timeouts),

@@ -17,6 +17,9 @@ pub(crate) struct Core {
     /// Made with the first `Pusher`.
     pub(crate) inbox: Option<Inbox>,
     pub(crate) life: Life,
+    /// What may still be handed out and read before a poll for a frame gives
+    /// the runtime its turn.
+    pub(crate) turn: isize,
     pub(crate) linger: Duration,
     /// Whether that time was over before the peer had closed.
     pub(super) lingered_out: bool,

@@ -372,7 +372,26 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Poll::Ready(self.core.send_result())
     }
 
+    #[inline]
     fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: Take,
+    ) -> Poll<Option<Result<Frame, Error>>> {
+        if self.core.turn < 0 {
+            self.core.turn = TURN;
+            return poll_next_turn(cx);
+        }
+        let frame = self.poll_frame_in_turn(cx, take);
+        match &frame {
+            Poll::Ready(Some(_)) => self.core.turn -= TURN_FRAME,
+            Poll::Ready(None) => {}
+            Poll::Pending => self.core.turn = TURN,
+        }
+        frame
+    }
+
+    fn poll_frame_in_turn(
         &mut self,
         cx: &mut Context<'_>,
         take: Take,
@@ -383,7 +402,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             }
         }
         let sent = self.poll_send(cx);
-        let mut reads = 0;
+        if sent.is_pending() && self.core.output.queue.is_turn_over() {
+            // To send again with the next frame would be another one: one frame,
+            // read if need be, and then the others.
+            self.core.turn = 0;
+        }
         loop {
             let core = &mut self.core;
             match core.input.state {
@@ -411,16 +434,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 Ok(None) if core.input.state == InputState::Ended => {
                     core.input.state = InputState::Done;
                 }
-                Ok(None) if reads == READS => {
-                    // A long frame over an I/O that is always ready must not
-                    // keep the task to itself.
-                    return poll_next_turn(cx);
-                }
+                // A long frame over an I/O that is always ready must not keep
+                // the task to itself.
+                Ok(None) if core.turn < 0 => return poll_next_turn(cx),
                 Ok(None) => {
-                    reads += 1;
+                    let before = core.input.buffer.len();
                     if let Some(error) = ready!(self.poll_more_in_time(cx)) {
                         return Poll::Ready(Some(Err(error)));
                     }
+                    let read = self.core.input.buffer.len().saturating_sub(before);
+                    self.core.turn -= TURN_READ + read as isize;
                 }
             }
         }
@@ -740,7 +763,13 @@ impl<T> fmt::Debug for Channel<T> {
     }
 }
 
-/// Reads in one poll for a frame.
+/// What polls for frames may do until one of them is pending, in bytes read, and
+/// what a frame and a read count besides.
+pub(super) const TURN: isize = 64 * 1024;
+const TURN_FRAME: isize = 64;
+const TURN_READ: isize = 512;
+
+/// Reads in one poll that drops what comes.
 const READS: usize = 32;
 
 /// What [`discard_buffers`](Channel::discard_buffers) dropped.
