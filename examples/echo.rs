@@ -10,7 +10,10 @@
 
 use asynchat::{Channel, Error, Terminator};
 use futures::SinkExt;
+use std::io::Write;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 
 #[tokio::main]
 async fn main() {
@@ -26,14 +29,20 @@ async fn run() -> std::io::Result<()> {
         .nth(1)
         .unwrap_or("127.0.0.1:7007".into());
     let listener = TcpListener::bind(address).await?;
-    println!("listening on {}", listener.local_addr()?);
+    writeln!(std::io::stdout(), "listening on {}", listener.local_addr()?)?;
     loop {
-        let (socket, peer) = listener.accept().await?;
-        tokio::spawn(async move {
-            if let Err(e) = echo(socket).await {
-                eprintln!("{peer}: {e}");
+        match listener.accept().await {
+            Ok((socket, peer)) => drop(tokio::spawn(async move {
+                if let Err(e) = echo(socket).await {
+                    eprintln!("{peer}: {e}");
+                }
+            })),
+            Err(e) => {
+                // The peer has gone, or there are too many: others will come.
+                eprintln!("accept: {e}");
+                sleep(Duration::from_millis(100)).await;
             }
-        });
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 //! line of the client says what it waits for.
 
 use asynchat::{Channel, Error, Terminator};
+use std::io::Write;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -28,7 +29,8 @@ async fn run() -> Result<(), Error> {
     let path = args.next().unwrap_or("/".into());
     let socket = TcpStream::connect(&address).await?;
     let answer = get(socket, &address, &path).await?;
-    println!("{}\n{} bytes of header\n{}", answer.status, answer.header_len, answer.body);
+    let Answer { status, header_len, body } = answer;
+    writeln!(std::io::stdout(), "{status}\n{header_len} bytes of header\n{body}")?;
     Ok(())
 }
 
