@@ -1097,3 +1097,29 @@ fn nothing_begins_behind_a_skip_that_the_end_of_input_has_ended() {
         assert_eq!(show(poll!(channel.receive(0))), "eof()", "corked: {corked}");
     }
 }
+
+#[test]
+fn next_gives_the_runtime_its_turn_over_frames_that_are_buffered() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("\n".repeat(4000));
+    let mut frames = 0;
+    let mut task = loop {
+        let mut task = tokio_test::task::spawn(channel.next());
+        if task.poll().is_pending() {
+            break task;
+        }
+        frames += 1;
+        assert!(frames < 4000, "all of them in one turn");
+    };
+    assert!(task.is_woken(), "Pending with a wake of its own");
+    assert_eq!(show(task.poll()), "complete()", "and it goes on");
+}
+
+#[test]
+fn none_stays_none_however_often_it_is_asked_for() {
+    let (mut channel, peer) = channel("\n");
+    peer.ends();
+    for _ in 0..5000 {
+        assert_eq!(show(poll!(channel.next())), "none");
+    }
+}

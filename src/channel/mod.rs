@@ -372,30 +372,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Poll::Ready(self.core.send_result())
     }
 
-    #[inline]
     fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
         take: Take,
     ) -> Poll<Option<Result<Frame, Error>>> {
-        if self.core.turn < 0 {
+        if self.core.turn <= 0 {
             self.core.turn = TURN;
             return poll_next_turn(cx);
         }
-        let frame = self.poll_frame_in_turn(cx, take);
-        match &frame {
-            Poll::Ready(Some(_)) => self.core.turn -= TURN_FRAME,
-            Poll::Ready(None) => {}
-            Poll::Pending => self.core.turn = TURN,
-        }
-        frame
-    }
-
-    fn poll_frame_in_turn(
-        &mut self,
-        cx: &mut Context<'_>,
-        take: Take,
-    ) -> Poll<Option<Result<Frame, Error>>> {
+        // For the frame, or the error, that comes of this.
+        self.core.turn -= TURN_FRAME;
         if self.core.corked {
             if let Some(frame) = self.core.take_buffered(take) {
                 return Poll::Ready(Some(frame));
@@ -411,8 +398,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             let core = &mut self.core;
             match core.input.state {
                 InputState::Open | InputState::Ended => {}
-                InputState::Over | InputState::Failed => return Poll::Ready(None),
-                InputState::TimedOut if core.output.is_open() => return Poll::Ready(None),
+                InputState::Over | InputState::Failed => {
+                    core.turn = TURN;
+                    return Poll::Ready(None);
+                }
+                InputState::TimedOut if core.output.is_open() => {
+                    core.turn = TURN;
+                    return Poll::Ready(None);
+                }
                 InputState::Aborted => {
                     core.input.state = InputState::Failed;
                     return Poll::Ready(core.output.take_failure().map(Err));
@@ -436,10 +429,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 }
                 // A long frame over an I/O that is always ready must not keep
                 // the task to itself.
-                Ok(None) if core.turn < 0 => return poll_next_turn(cx),
+                Ok(None) if core.turn < 0 => {
+                    core.turn = TURN;
+                    return poll_next_turn(cx);
+                }
                 Ok(None) => {
                     let before = core.input.buffer.len();
-                    if let Some(error) = ready!(self.poll_more_in_time(cx)) {
+                    let Poll::Ready(error) = self.poll_more_in_time(cx) else {
+                        self.core.turn = TURN;
+                        return Poll::Pending;
+                    };
+                    if let Some(error) = error {
                         return Poll::Ready(Some(Err(error)));
                     }
                     let read = self.core.input.buffer.len().saturating_sub(before);
