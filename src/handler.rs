@@ -217,6 +217,8 @@ impl<'a> Control<'a> {
     /// # Errors
     ///
     /// [`Error::TerminatorInContent`] and [`Error::Closed`]; nothing is queued.
+    /// If the writing side has failed it is `Closed` as well: ignore that one,
+    /// and [`run`](Channel::run) ends with the cause.
     pub fn push_frame(&mut self, content: impl Into<Bytes>) -> Result<(), Error> {
         self.core.pushing().push_frame(content.into())
     }

@@ -208,8 +208,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// - [`Error::UnexpectedEof`] if input ends first, or broke before; its
-    ///   `partial` is what could not be handed out then: half a terminator.
+    /// - [`Error::UnexpectedEof`] if input ends first: what is left has then come
+    ///   as a last part, and `partial` is empty. If input broke before, `partial`
+    ///   is what could not be handed out then: half a terminator.
     /// - [`Error::Io`], [`Error::Producer`], [`Error::Timeout`] and
     ///   [`Error::Aborted`], once.
     ///
