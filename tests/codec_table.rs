@@ -858,11 +858,11 @@ fn a_drip_of_mode_flips_does_not_recurse() {
         streaming: false,
         max_length: 8,
         keep: false,
-        script: (0..900).map(change).collect(), // Within one turn.
+        script: (0..4000).map(change).collect(),
     };
-    let input = b"a\n".repeat(450);
+    let input = b"a\n".repeat(2000);
     let expected = common::oracle(&session, &input);
-    assert_eq!(expected.events.len(), 900);
+    assert_eq!(expected.events.len(), 4000);
     common::play_all(&session, &input, &[], &expected).unwrap();
     common::play_all(&session, &input, &[1, 2, 999], &expected).unwrap();
 }

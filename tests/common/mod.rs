@@ -574,12 +574,15 @@ pub(crate) struct Scripted {
     pieces: VecDeque<Vec<u8>>,
     ready: bool,
     handed_out: usize,
+    /// Whether it was not ready when it was last asked: otherwise a channel that
+    /// is pending gives others their turn.
+    waits: bool,
 }
 
 impl Scripted {
     pub(crate) fn new(input: &[u8], cuts: &[usize]) -> Self {
         let pieces = pieces(input, cuts).into_iter().map(<[u8]>::to_vec).collect();
-        Scripted { pieces, ready: false, handed_out: 0 }
+        Scripted { pieces, ready: false, handed_out: 0, waits: false }
     }
 }
 
@@ -589,7 +592,8 @@ impl AsyncRead for Scripted {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !std::mem::replace(&mut self.ready, true) {
+        self.waits = !std::mem::replace(&mut self.ready, true);
+        if self.waits {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -649,6 +653,7 @@ pub(crate) fn play_channel(
             }
             Poll::Ready(None) => break,
             Poll::Pending if !task.is_woken() => return Err("a lost wake".into()),
+            Poll::Pending if !task.get_ref().waits => {}
             Poll::Pending => {
                 let arrived = task.get_ref().handed_out;
                 trace.check(expected, arrived)?;
