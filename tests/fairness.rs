@@ -36,17 +36,23 @@ const PRODUCER_TURN: usize = 256 * 1024;
 /// What may be read in one turn, in bytes.
 const READ_TURN: usize = 17 * 64 * 1024;
 
+/// More than this in one turn is an endless loop.
+const ENDLESS: usize = 64 * 1024 * 1024;
+
 /// A sum that starts anew with each turn of the others, and the largest one.
 #[derive(Default)]
 struct Sum {
     now: AtomicUsize,
     most: AtomicUsize,
     all: AtomicUsize,
+    /// Whether a turn must end; where the clock is looked at, nobody counts them.
+    is_bounded: bool,
 }
 
 impl Sum {
     fn add(&self, n: usize) {
         let now = self.now.fetch_add(n, Relaxed) + n;
+        assert!(!self.is_bounded || now < ENDLESS, "one turn goes on for ever");
         self.most.fetch_max(now, Relaxed);
         self.all.fetch_add(n, Relaxed);
     }
@@ -334,7 +340,9 @@ impl Handler for Counting {
 
 /// Runs `busy` beside the others; what was done when they are through.
 async fn beside_others<F: Future>(busy: impl FnOnce(Arc<Meter>) -> F) -> Arc<Meter> {
-    let meter = Arc::new(Meter::default());
+    let sum = || Sum { is_bounded: true, ..Sum::default() };
+    let meter = Meter { frames: sum(), read: sum(), produced: sum(), over: false.into() };
+    let meter = Arc::new(meter);
     let others = tokio::spawn(others(Arc::clone(&meter)));
     within(busy(Arc::clone(&meter))).await;
     meter.over.store(true, Relaxed);
