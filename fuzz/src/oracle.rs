@@ -270,16 +270,17 @@ impl<'d> Oracle<'d> {
             return;
         }
         let ended_by = self.ended_by;
-        while self.next(Take::AsSet, arrived, false).is_some() {}
+        self.skipped(arrived);
+        while self.pos < arrived && self.next(Take::AsSet, arrived, false).is_some() {}
         let unfinished = self.mid_frame || self.pos < arrived;
         if unfinished && self.skip.is_none() && self.ending != Ending::Never {
             self.skip = Some(self.ending.clone());
-            self.mid_frame = false;
             if let Ending::Count(_) = self.ending {
                 self.ending = Ending::Never;
             }
             self.skipped(arrived);
         }
+        self.mid_frame = false;
         self.ended_by = ended_by;
     }
 
