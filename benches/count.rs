@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, Join, ReadBuf, Sink, join, sink};
 use tokio_util::codec::Decoder;
 
 fn main() {
@@ -73,7 +73,7 @@ fn switch(times: usize) {
     }
 }
 
-/// Gives so many lines of 32 bytes, and takes everything.
+/// Gives so many lines of 32 bytes.
 struct Lines(usize);
 
 impl AsyncRead for Lines {
@@ -91,24 +91,6 @@ impl AsyncRead for Lines {
     }
 }
 
-impl AsyncWrite for Lines {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(data.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
 struct Echo(usize);
 
 impl Handler for Echo {
@@ -121,8 +103,9 @@ impl Handler for Echo {
     }
 }
 
-fn channel(times: usize) -> Channel<Lines> {
-    Channel::builder().terminator("\n").linger(std::time::Duration::ZERO).build(Lines(times))
+fn channel(times: usize) -> Channel<Join<Lines, Sink>> {
+    let io = join(Lines(times), sink());
+    Channel::builder().terminator("\n").linger(std::time::Duration::ZERO).build(io)
 }
 
 /// Echoes the lines.

@@ -10,15 +10,14 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, Join, ReadBuf, Sink, join, sink};
 use tokio_test::task::spawn;
 
 #[global_allocator]
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// A transport without memory of its own: it gives `reads` times `size` bytes,
-/// the last of them a line feed, is then quiet or at its end, and takes
-/// everything.
+/// Input without memory of its own: `reads` times `size` bytes, the last of them
+/// a line feed; it is then quiet or at its end.
 struct Quiet {
     size: usize,
     reads: usize,
@@ -53,22 +52,11 @@ impl AsyncRead for Quiet {
     }
 }
 
-impl AsyncWrite for Quiet {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(buf.len()))
-    }
+/// That, and what takes everything.
+type Transport = Join<Quiet, Sink>;
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
+fn quiet(size: usize, reads: usize, ends: bool) -> Transport {
+    join(Quiet { size, reads, given: 0, ends }, sink())
 }
 
 /// Answers each line with as many bytes in two pieces; stays open at the end.
@@ -99,7 +87,7 @@ impl Handler for Answer {
     }
 }
 
-fn serve_with_next(channel: &mut Channel<Quiet>) {
+fn serve_with_next(channel: &mut Channel<Transport>) {
     // A large frame takes several turns.
     let mut polls = (0..20).map(|_| spawn(channel.next()).poll());
     let Some(Poll::Ready(Some(Ok(frame)))) = polls.find(Poll::is_ready) else {
@@ -113,7 +101,7 @@ fn serve_with_next(channel: &mut Channel<Quiet>) {
     }
 }
 
-fn serve_with_run(channel: &mut Channel<Quiet>) {
+fn serve_with_run(channel: &mut Channel<Transport>) {
     let mut handler = Answer { served: 0 };
     for _ in 0..20 {
         assert!(spawn(channel.run(&mut handler)).poll().is_pending());
@@ -123,7 +111,7 @@ fn serve_with_run(channel: &mut Channel<Quiet>) {
 
 #[test]
 fn an_idle_channel_that_has_served_a_request_keeps_no_buffer() {
-    type Serve = fn(&mut Channel<Quiet>);
+    type Serve = fn(&mut Channel<Transport>);
     // Name, size and number of reads of the one request, whether input then
     // ends, how it is served.
     let rows: [(&str, usize, usize, bool, Serve); 10] = [
@@ -141,9 +129,8 @@ fn an_idle_channel_that_has_served_a_request_keeps_no_buffer() {
     for (name, size, reads, ends, serve) in rows {
         let builder = Channel::builder().terminator("\n").max_length(usize::MAX);
         let kept = || {
-            let mut channels: Vec<_> = (0..100)
-                .map(|_| builder.clone().build(Quiet { size, reads, given: 0, ends }))
-                .collect();
+            let mut channels: Vec<_> =
+                (0..100).map(|_| builder.clone().build(quiet(size, reads, ends))).collect();
             let region = Region::new(HEAP);
             channels.iter_mut().for_each(serve);
             let change = region.change();
@@ -170,7 +157,7 @@ fn a_channel_with_deadlines_keeps_them_and_one_timer() {
         let mut channels = Vec::with_capacity(100);
         let region = Region::new(HEAP);
         for _ in 0..100 {
-            let io = Quiet { size: 3000, reads: 1, given: 0, ends: false };
+            let io = quiet(3000, 1, false);
             channels.push(builder.clone().build(io));
         }
         channels.iter_mut().for_each(serve);
@@ -182,7 +169,7 @@ fn a_channel_with_deadlines_keeps_them_and_one_timer() {
 
 fn a_frame_that_is_kept_keeps_its_block_and_a_detached_one_does_not() {
     let builder = Channel::builder().terminator("\n");
-    let mut channel = builder.build(Quiet { size: 3000, reads: 1, given: 0, ends: false });
+    let mut channel = builder.build(quiet(3000, 1, false));
     let Poll::Ready(Some(Ok(frame))) = spawn(channel.next()).poll() else {
         panic!("no frame");
     };

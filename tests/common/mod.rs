@@ -407,55 +407,31 @@ pub(crate) trait Knobs {
     fn apply(&mut self, change: &Change);
 }
 
-impl Knobs for TerminatorCodec {
-    fn apply(&mut self, change: &Change) {
-        if let Some(term) = &change.term {
-            self.set_terminator(term.built.clone());
+macro_rules! knobs {
+    ($($type:ty $(, $generic:ident)?;)*) => {$(
+        impl$(<$generic>)? Knobs for $type {
+            fn apply(&mut self, change: &Change) {
+                if let Some(term) = &change.term {
+                    self.set_terminator(term.built.clone());
+                }
+                if let Some(streaming) = change.streaming {
+                    self.set_streaming(streaming);
+                }
+                if let Some(max_length) = change.max_length {
+                    self.set_max_length(max_length);
+                }
+                if let Some(keep) = change.keep {
+                    self.set_keep_terminator(keep);
+                }
+            }
         }
-        if let Some(streaming) = change.streaming {
-            self.set_streaming(streaming);
-        }
-        if let Some(max_length) = change.max_length {
-            self.set_max_length(max_length);
-        }
-        if let Some(keep) = change.keep {
-            self.set_keep_terminator(keep);
-        }
-    }
+    )*};
 }
 
-impl Knobs for Control<'_> {
-    fn apply(&mut self, change: &Change) {
-        if let Some(term) = &change.term {
-            self.set_terminator(term.built.clone());
-        }
-        if let Some(streaming) = change.streaming {
-            self.set_streaming(streaming);
-        }
-        if let Some(max_length) = change.max_length {
-            self.set_max_length(max_length);
-        }
-        if let Some(keep) = change.keep {
-            self.set_keep_terminator(keep);
-        }
-    }
-}
-
-impl<T> Knobs for Channel<T> {
-    fn apply(&mut self, change: &Change) {
-        if let Some(term) = &change.term {
-            self.set_terminator(term.built.clone());
-        }
-        if let Some(streaming) = change.streaming {
-            self.set_streaming(streaming);
-        }
-        if let Some(max_length) = change.max_length {
-            self.set_max_length(max_length);
-        }
-        if let Some(keep) = change.keep {
-            self.set_keep_terminator(keep);
-        }
-    }
+knobs! {
+    TerminatorCodec;
+    Control<'_>;
+    Channel<T>, T;
 }
 
 /// The two ways to call the codec.

@@ -2,35 +2,7 @@
 //! line that tells how its body ends, and the body.
 
 use asynchat::Terminator;
-
-/// splitmix64.
-pub(crate) struct Rng(u64);
-
-impl Rng {
-    pub(crate) fn new(seed: u64) -> Self {
-        Rng(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    pub(crate) fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    pub(crate) fn of(&mut self, choices: &[usize]) -> usize {
-        choices[self.below(choices.len() as u64) as usize]
-    }
-}
+use asynchat_proof::Rng;
 
 /// What one client has to ask, and how much of it before it has answers.
 #[derive(Debug)]

@@ -1,9 +1,10 @@
 //! The two ends of a dialogue, each in both styles: `run` with a `Handler`, and
 //! a loop over `next`.
 
-use crate::dialogue::{Element, How, Rng, Session, Side, ending};
+use crate::dialogue::{Element, How, Session, Side, ending};
 use crate::wire::{PATIENCE, Wire};
 use asynchat::{Builder, Channel, Control, Error, Frame, Handler, Terminator, producer};
+use asynchat_proof::Rng;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use std::cell::{Cell, RefCell};

@@ -11,7 +11,8 @@ mod dialogue;
 mod ends;
 mod wire;
 
-use dialogue::{Rng, Session};
+use asynchat_proof::Rng;
+use dialogue::Session;
 use ends::Log;
 use std::cell::RefCell;
 use std::rc::Rc;

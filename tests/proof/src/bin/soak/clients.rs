@@ -1,8 +1,9 @@
 //! The clients, each a task that connects again and again.
 
 use crate::watch::COUNTS;
-use crate::words::{ANSWER, Header, Rng, body, request};
+use crate::words::{ANSWER, Header, body, request};
 use asynchat::{Channel, Error, Terminator};
+use asynchat_proof::Rng;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ impl Clients {
             let client = Client {
                 kind: Kind::of(at),
                 address: addresses[at % addresses.len()],
-                rng: Rng((at as u64) << 40),
+                rng: Rng::new((at as u64) << 40),
                 turns: turns.clone(),
             };
             let mut stopped = stop.subscribe();

@@ -1,28 +1,8 @@
 //! What is said: a header that ends in a blank line, with the number of the
 //! message, the length of its body and a checksum; and the body.
 
+use asynchat_proof::Rng;
 use std::fmt::Write;
-
-/// splitmix64.
-pub(crate) struct Rng(pub(crate) u64);
-
-impl Rng {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    pub(crate) fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
@@ -67,7 +47,7 @@ impl Header {
 
 /// What request `seq` of a connection carries.
 pub(crate) fn body(connection: u64, seq: u64) -> Vec<u8> {
-    let mut rng = Rng(connection ^ seq.rotate_left(32));
+    let mut rng = Rng::new(connection ^ seq.rotate_left(32));
     let longest = if rng.one_in(200) { LONGEST } else { 1000 };
     let length = rng.below(longest) as usize;
     let mut body = Vec::with_capacity(length + 8);
