@@ -480,14 +480,23 @@ impl TerminatorCodec {
         src.len() - rest.len()
     }
 
-    /// How to cut frames if nothing is unusual, as it is for nearly all of them.
-    /// It holds until anything is called that changes the codec.
+    /// What to look for if nothing is unusual, as it is for nearly all frames.
     #[inline(always)]
-    pub(crate) fn plain(&self) -> Option<Plain> {
+    fn plain_terminator(&self) -> Option<Short> {
         if self.skip.is_some() || self.keep_terminator || !self.progress.is_fresh() {
             return None;
         }
-        let short = self.terminator.short()?;
+        self.terminator.short()
+    }
+
+    /// How to cut whole frames if nothing is unusual. It holds until anything is
+    /// called that changes the codec.
+    #[inline(always)]
+    pub(crate) fn plain(&self) -> Option<Plain> {
+        if self.streaming {
+            return None;
+        }
+        let short = self.plain_terminator()?;
         Some(Plain { short, max_length: self.max_length, progress: self.progress })
     }
 
@@ -507,10 +516,7 @@ impl TerminatorCodec {
     /// The same for one frame, in place.
     #[inline(always)]
     fn cut_plain(&mut self, src: &[u8]) -> Option<Found> {
-        if self.skip.is_some() || self.keep_terminator || !self.progress.is_fresh() {
-            return None;
-        }
-        let found = self.terminator.short()?.find(src, &mut self.progress)?;
+        let found = self.plain_terminator()?.find(src, &mut self.progress)?;
         if found.start > self.max_length {
             self.progress.skip_to(found.start);
             return None;

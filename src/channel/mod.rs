@@ -6,6 +6,7 @@ mod core;
 mod deadlines;
 mod input;
 mod output;
+mod poll;
 
 pub use self::builder::Builder;
 pub use self::convert::{Parts, UpgradeError};
@@ -13,9 +14,9 @@ pub(crate) use self::core::{Core, Life};
 use self::deadlines::{Deadlines, Timeouts};
 pub(crate) use self::input::{Input, InputState};
 pub(crate) use self::output::{Output, Watermarks};
+pub(crate) use self::poll::{TURN, TURN_FRAME};
 
 use crate::producer::boxed;
-use crate::queue::poll_next_turn;
 use crate::{Error, Frame, Pusher, Terminator, TerminatorCodec, Timeout};
 use bytes::Bytes;
 use futures::{Sink, Stream};
@@ -310,185 +311,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         .await;
         self.core.send_result()
     }
-
-    /// Sends what can be sent without waiting. Ready when nothing is left to
-    /// do, or sending has failed.
-    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(inbox) = &self.core.inbox {
-            inbox.register(cx.waker());
-            self.core.absorb();
-        }
-        let sent =
-            if self.core.output.has_work() { self.poll_send_in_time(cx) } else { Poll::Ready(()) };
-        self.core.publish();
-        sent
-    }
-
-    /// Reads on and drops what comes, until the peer has closed its side or
-    /// the time is over. Everything is sent before.
-    pub(crate) fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let core = &mut self.core;
-        if matches!(core.life, Life::Over { .. }) {
-            return Poll::Ready(());
-        }
-        if !core.linger.is_zero() && !core.output.has_failed() {
-            if !matches!(core.life, Life::Lingering(_)) {
-                core.life = Life::Lingering(Box::pin(tokio::time::sleep(core.linger)));
-            }
-            let time_left = match &mut core.life {
-                Life::Lingering(time) => time.as_mut().poll(cx).is_pending(),
-                _ => false,
-            };
-            if time_left {
-                ready!(self.poll_drop_input(cx));
-            } else {
-                tracing::debug!(target: "asynchat", "lingered out");
-                core.lingered_out = true;
-            }
-        }
-        self.core.life = Life::Over { lost: false };
-        Poll::Ready(())
-    }
-
-    /// Reads and drops what comes. Ready when that is over.
-    fn poll_drop_input(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        for _ in 0..READS {
-            if self.core.input.state != InputState::Open {
-                return Poll::Ready(());
-            }
-            // What the peer is to get is sent or will be; how it goes is its
-            // own affair.
-            let _error = ready!(self.poll_more(cx));
-            self.core.drop_input();
-        }
-        poll_next_turn(cx)
-    }
-
-    fn poll_flush_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if self.poll_send(cx).is_pending() {
-            self.core.pause_frame();
-            return Poll::Pending;
-        }
-        self.core.output.release();
-        Poll::Ready(self.core.send_result())
-    }
-
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-        take: Take,
-    ) -> Poll<Option<Result<Frame, Error>>> {
-        if self.core.turn <= 0 {
-            self.core.turn = TURN;
-            return poll_next_turn(cx);
-        }
-        // For the frame, or the error, that comes of this.
-        self.core.turn -= TURN_FRAME;
-        if self.core.corked {
-            if let Some(frame) = self.core.take_buffered(take) {
-                return Poll::Ready(Some(frame));
-            }
-        }
-        let sent = self.poll_send(cx);
-        if sent.is_pending() && self.core.output.queue.is_turn_over() {
-            // To send again with the next frame would be another one: one frame,
-            // read if need be, and then the others.
-            self.core.turn = 0;
-        }
-        loop {
-            let core = &mut self.core;
-            match core.input.state {
-                InputState::Open | InputState::Ended => {}
-                InputState::Over | InputState::Failed => {
-                    core.turn = TURN;
-                    return Poll::Ready(None);
-                }
-                InputState::TimedOut if core.output.is_open() => {
-                    core.turn = TURN;
-                    return Poll::Ready(None);
-                }
-                InputState::Aborted => {
-                    core.input.state = InputState::Failed;
-                    return Poll::Ready(core.output.take_failure().map(Err));
-                }
-                InputState::Done | InputState::TimedOut => {
-                    if !core.output.is_open() {
-                        // "The end" includes the end of our side.
-                        ready!(sent);
-                    }
-                    let failure = core.output.take_failure();
-                    core.input.state =
-                        if failure.is_some() { InputState::Failed } else { InputState::Over };
-                    return Poll::Ready(failure.map(Err));
-                }
-            }
-            match core.decode(take) {
-                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
-                Err(error) => return Poll::Ready(Some(Err(error))),
-                Ok(None) if core.input.state == InputState::Ended => {
-                    core.input.state = InputState::Done;
-                }
-                // A long frame over an I/O that is always ready must not keep
-                // the task to itself.
-                Ok(None) if core.turn < 0 => {
-                    core.turn = TURN;
-                    return poll_next_turn(cx);
-                }
-                Ok(None) => {
-                    let before = core.input.buffer.len();
-                    let Poll::Ready(error) = self.poll_more_in_time(cx) else {
-                        self.core.turn = TURN;
-                        return Poll::Pending;
-                    };
-                    if let Some(error) = error {
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                    let read = self.core.input.buffer.len().saturating_sub(before);
-                    self.core.turn -= TURN_READ + read as isize;
-                }
-            }
-        }
-    }
-
-    /// For callers that want a frame and nothing else.
-    fn poll_receive(&mut self, cx: &mut Context<'_>, take: Take) -> Poll<Result<Frame, Error>> {
-        Poll::Ready(match ready!(self.poll_frame(cx, take)) {
-            Some(Ok(Frame::Partial(partial))) if !matches!(take, Take::Parts) => {
-                Err(Error::UnexpectedEof { partial })
-            }
-            Some(frame) => frame,
-            None => self.core.receive_after_the_end(),
-        })
-    }
-
-    /// Reads once. Ready when the buffer or the state of input has changed; an
-    /// error is the one that ends everything.
-    pub(crate) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Error>> {
-        let Core { input, output, .. } = &mut self.core;
-        match input.poll_fill(cx, &mut self.io) {
-            Poll::Ready(Ok(0)) => {
-                tracing::debug!(target: "asynchat", "input ended");
-                input.state = InputState::Ended;
-            }
-            Poll::Ready(Ok(_)) => {}
-            Poll::Ready(Err(e)) => {
-                tracing::debug!(target: "asynchat", error = %e, "reading failed");
-                input.state = InputState::Failed;
-                // If writing failed too, that came first; one is enough.
-                return Poll::Ready(Some(output.take_failure().unwrap_or(Error::Io(e))));
-            }
-            Poll::Pending if output.has_failed() && output.is_shut() => {
-                // Everything received was handed out: now the failure's turn.
-                input.state = InputState::Failed;
-                return Poll::Ready(output.take_failure());
-            }
-            Poll::Pending => {
-                output.release();
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(None)
-    }
 }
 
 impl<T> Channel<T> {
@@ -763,15 +585,6 @@ impl<T> fmt::Debug for Channel<T> {
             .finish_non_exhaustive()
     }
 }
-
-/// What polls for frames may do until one of them is pending, in bytes read, and
-/// what a frame and a read count besides.
-pub(super) const TURN: isize = 64 * 1024;
-const TURN_FRAME: isize = 64;
-const TURN_READ: isize = 512;
-
-/// Reads in one poll that drops what comes.
-const READS: usize = 32;
 
 /// What [`discard_buffers`](Channel::discard_buffers) dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,11 +9,11 @@ use std::{fmt, io};
 
 /// The channel, as a [`Handler`]'s callbacks may use it.
 pub struct Control<'a> {
-    core: Watched<'a>,
+    pub(super) core: Watched<'a>,
     /// The input that is buffered, and how much of it is done with.
-    input: &'a [u8],
-    consumed: &'a mut usize,
-    stop: bool,
+    pub(super) input: &'a [u8],
+    pub(super) consumed: &'a mut usize,
+    pub(super) stop: bool,
 }
 
 impl<'a> Control<'a> {
@@ -132,12 +132,12 @@ impl<'a> Control<'a> {
     /// Makes [`run`](Channel::run) return [`Run::Stopped`] after this callback,
     /// with the channel intact and nothing sent or read in between.
     pub fn stop(&mut self) {
-        self.core.touch();
+        self.core.is_touched = true;
         self.stop = true;
     }
 
     /// What is buffered and not yet consumed.
-    fn rest(&self) -> &'a [u8] {
+    pub(super) fn rest(&self) -> &'a [u8] {
         self.input.get(*self.consumed..).unwrap_or_default()
     }
 }
@@ -152,18 +152,14 @@ impl fmt::Debug for Control<'_> {
 }
 
 /// A core that knows whether anything may have been changed in it.
-struct Watched<'a> {
+pub(super) struct Watched<'a> {
     core: &'a mut Core,
     /// More than by pushing.
-    is_touched: bool,
+    pub(super) is_touched: bool,
     has_pushed: bool,
 }
 
 impl Watched<'_> {
-    fn touch(&mut self) -> &mut Core {
-        self
-    }
-
     /// Only the room for output can change by it.
     #[inline(always)]
     fn pushing(&mut self) -> &mut Core {
@@ -173,13 +169,13 @@ impl Watched<'_> {
 
     /// For changes that nobody has to hear of.
     #[inline(always)]
-    fn untouched(&mut self) -> &mut Core {
+    pub(super) fn untouched(&mut self) -> &mut Core {
         self.core
     }
 
     /// Whether there is room for what comes of another frame.
     #[inline(always)]
-    fn has_room(&mut self) -> bool {
+    pub(super) fn has_room(&mut self) -> bool {
         !std::mem::take(&mut self.has_pushed) || self.core.output.has_room()
     }
 }
@@ -204,19 +200,19 @@ impl DerefMut for Watched<'_> {
 /// The buffered input, lent out for callbacks to borrow from. What was consumed
 /// is taken off its front also when a callback panics: no frame comes twice,
 /// and the tail of none becomes one.
-struct Lent<'c> {
+pub(super) struct Lent<'c> {
     core: &'c mut Core,
     input: BytesMut,
     consumed: usize,
 }
 
 impl<'c> Lent<'c> {
-    fn new(core: &'c mut Core) -> Self {
+    pub(super) fn new(core: &'c mut Core) -> Self {
         let input = std::mem::take(&mut core.input.buffer);
         Lent { core, input, consumed: 0 }
     }
 
-    fn control(&mut self) -> Control<'_> {
+    pub(super) fn control(&mut self) -> Control<'_> {
         let core = Watched { core: self.core, is_touched: false, has_pushed: false };
         Control { core, input: &self.input, consumed: &mut self.consumed, stop: false }
     }

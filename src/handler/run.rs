@@ -2,7 +2,7 @@
 
 use super::control::{Control, Lent};
 use super::{Handler, Run};
-use crate::channel::{Core, InputState, Life};
+use crate::channel::{Core, InputState, Life, TURN, TURN_FRAME};
 use crate::pusher::Inbox;
 use crate::queue::poll_next_turn;
 use crate::terminator::Found;
@@ -184,17 +184,12 @@ fn dispatch<H: Handler + ?Sized>(
     let mut lent = Lent::new(core);
     let mut control = lent.control();
     loop {
-        if let Some(halt) = halt(control.core.touch(), *turn) {
+        if let Some(halt) = halt(control.core.untouched(), *turn) {
             return Ok(halt);
         }
         control.core.is_touched = false;
-        let is_open = control.core.input.state == InputState::Open;
-        let starved = if is_open && !control.core.codec.streaming() {
-            hand_out_plain(&mut control, handler, turn)?
-        } else {
-            true
-        };
-        if starved && !hand_out(&mut control, handler, turn)? {
+        let is_starved = hand_out_plain(&mut control, handler, turn)?;
+        if is_starved && !hand_out(&mut control, handler, turn)? {
             return Ok(Halt::Starved);
         }
         if control.stop {
@@ -262,7 +257,7 @@ fn hand_out<H: Handler + ?Sized>(
     turn: &mut isize,
 ) -> Result<bool, H::Error> {
     let rest = control.rest();
-    let core = control.core.touch();
+    let core = control.core.untouched();
     let ended = core.input.state != InputState::Open;
     let streaming = core.codec.streaming();
     let mut src = rest;
@@ -296,9 +291,5 @@ fn hand_out<H: Handler + ?Sized>(
     Ok(true)
 }
 
-/// What one poll of `run` may do, in bytes, and what a frame and a read count.
-/// Others must get their turn before a burst that is passed on to them is as
-/// much as their high-water mark.
-const TURN: isize = 64 * 1024;
-const TURN_FRAME: isize = 64;
+/// What a read counts in a turn. The bytes count when they are handed out.
 const TURN_READ: isize = 4 * 1024;
