@@ -196,7 +196,7 @@ impl TerminatorCodec {
     /// Changes the terminator, from the first byte not yet delivered on.
     ///
     /// What an over-long frame still has to skip is skipped under the old one
-    /// first. Setting the same byte string again costs nothing.
+    /// first. Setting the same one again does not begin the search anew.
     // Always: a terminator that was just made is in registers, and passed on in
     // memory it would have to be loaded before it is stored.
     #[inline(always)]
@@ -513,7 +513,7 @@ impl TerminatorCodec {
         self.progress = plain.progress;
     }
 
-    /// The same for one frame, in place.
+    /// The same for one frame, in place: to make a `Plain` costs as much as that.
     #[inline(always)]
     fn cut_plain(&mut self, src: &[u8]) -> Option<Found> {
         let found = self.plain_terminator()?.find(src, &mut self.progress)?;

@@ -55,7 +55,8 @@
 //! also sends output, and a peer that does not read does not stop us reading.
 //! Every async method says what dropping its future means. No byte received is
 //! lost silently. How long a frame, idleness and a stalled write may take can be
-//! set ([`Builder::frame_timeout`] and the two behind it). There is no unsafe code, and no panic on any input.
+//! set ([`Builder::frame_timeout`] and the two behind it). There is no unsafe
+//! code, and no panic on any input.
 //!
 //! # What it is not
 //!

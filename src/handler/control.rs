@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 use std::{fmt, io};
 
-/// The channel, as a [`Handler`]'s callbacks may use it.
+/// The channel, as a [`Handler`](crate::Handler)'s callbacks may use it.
 pub struct Control<'a> {
     pub(super) core: Watched<'a>,
     /// The input that is buffered, and how much of it is done with.
@@ -17,30 +17,31 @@ pub struct Control<'a> {
 }
 
 impl<'a> Control<'a> {
-    /// Queues raw bytes, owned or `'static`; see [`Channel::push`].
+    /// Queues raw bytes, owned or `'static`; see [`Channel::push`](crate::Channel::push).
     #[inline]
     pub fn push(&mut self, data: impl Into<Bytes>) {
         self.core.pushing().output.push(data.into());
     }
 
-    /// Queues a copy of borrowed raw bytes; see [`Channel::push_slice`].
+    /// Queues a copy of borrowed raw bytes; see
+    /// [`Channel::push_slice`](crate::Channel::push_slice).
     #[inline]
     pub fn push_slice(&mut self, data: &[u8]) {
         self.core.pushing().output.push_slice(data);
     }
 
-    /// Queues one frame, checked; see [`Channel::push_frame`].
+    /// Queues one frame, checked; see [`Channel::push_frame`](crate::Channel::push_frame).
     ///
     /// # Errors
     ///
     /// [`Error::TerminatorInContent`] and [`Error::Closed`]; nothing is queued.
     /// If the writing side has failed it is `Closed` as well: ignore that one,
-    /// and [`run`](Channel::run) ends with the cause.
+    /// and [`run`](crate::Channel::run) ends with the cause.
     pub fn push_frame(&mut self, content: impl Into<Bytes>) -> Result<(), Error> {
         self.core.pushing().push_frame(content.into())
     }
 
-    /// Queues a producer; see [`Channel::push_with_producer`].
+    /// Queues a producer; see [`Channel::push_with_producer`](crate::Channel::push_with_producer).
     pub fn push_with_producer<S, B, E>(&mut self, producer: S)
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,
@@ -85,19 +86,19 @@ impl<'a> Control<'a> {
     }
 
     /// Sets how long a frame may take; see
-    /// [`Channel::set_frame_timeout`].
+    /// [`Channel::set_frame_timeout`](crate::Channel::set_frame_timeout).
     pub fn set_frame_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
         self.core.untouched().set_timeout(|timeouts| timeouts.frame = timeout.into());
     }
 
     /// Sets how long to wait for a frame to begin; see
-    /// [`Channel::set_idle_timeout`].
+    /// [`Channel::set_idle_timeout`](crate::Channel::set_idle_timeout).
     pub fn set_idle_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
         self.core.untouched().set_timeout(|timeouts| timeouts.idle = timeout.into());
     }
 
     /// Sets how long the transport may take nothing; see
-    /// [`Channel::set_write_timeout`].
+    /// [`Channel::set_write_timeout`](crate::Channel::set_write_timeout).
     pub fn set_write_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
         self.core.untouched().set_timeout(|timeouts| timeouts.write = timeout.into());
     }
@@ -108,7 +109,8 @@ impl<'a> Control<'a> {
         self.core.close_when_done();
     }
 
-    /// Drops everything buffered; see [`Channel::discard_buffers`].
+    /// Drops everything buffered; see
+    /// [`Channel::discard_buffers`](crate::Channel::discard_buffers).
     pub fn discard_buffers(&mut self) -> Discarded {
         let rest = self.rest();
         let dropped = self.core.codec.discard(rest);
@@ -118,19 +120,19 @@ impl<'a> Control<'a> {
 
     /// A handle that pushes into this channel from other tasks. What is pushed
     /// with it joins the queue behind everything pushed through `Control` in the
-    /// same turn of [`run`](Channel::run).
+    /// same turn of [`run`](crate::Channel::run).
     pub fn pusher(&mut self) -> Pusher {
         self.core.pusher()
     }
 
-    /// What is queued and not sent; see [`Channel::queued_bytes`].
+    /// What is queued and not sent; see [`Channel::queued_bytes`](crate::Channel::queued_bytes).
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         self.core.output.queued()
     }
 
-    /// Makes [`run`](Channel::run) return [`Run::Stopped`] after this callback,
-    /// with the channel intact and nothing sent or read in between.
+    /// Makes [`run`](crate::Channel::run) return
+    /// [`Run::Stopped`](crate::Run::Stopped) after this callback, with the channel intact and nothing sent or read in between.
     pub fn stop(&mut self) {
         self.core.is_touched = true;
         self.stop = true;

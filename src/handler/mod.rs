@@ -8,7 +8,7 @@ pub use self::control::Control;
 use crate::channel::InputState;
 use crate::{Error, Timeout};
 
-/// asynchat's callbacks: what [`Channel::run`] calls as input arrives.
+/// asynchat's callbacks: what [`Channel::run`](crate::Channel::run) calls as input arrives.
 ///
 /// They are synchronous and get borrowed data, so that a small frame costs no
 /// allocation. What needs to wait is pushed as a producer, which keeps answers
@@ -176,7 +176,7 @@ pub trait Handler {
     }
 }
 
-/// How [`Channel::run`] came to its end.
+/// How [`Channel::run`](crate::Channel::run) came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
     /// Everything was sent and the writing side is shut down.

@@ -94,21 +94,19 @@ impl Pattern {
     #[inline(always)]
     pub(super) fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
         match &self.0 {
-            Repr::Byte(byte) => Short::Byte(*byte).find(src, progress),
-            Repr::Word { word, len } => Short::Word(Word::new(word.0, *len)).find(src, progress),
             Repr::Long(long) => long.find(src, progress),
+            _ => self.short()?.find(src, progress),
         }
     }
 
     /// Length of the longest suffix of `src` that could begin the pattern.
     pub(super) fn held(&self, src: &[u8]) -> usize {
         match &self.0 {
-            Repr::Byte(_) => 0,
-            Repr::Word { word, len } => Short::Word(Word::new(word.0, *len)).held(src),
             Repr::Long(long) => {
                 let tail = src.len().saturating_sub(long.borders.len() - 1);
                 long.step(0, src.get(tail..).unwrap_or_default()).0
             }
+            _ => self.short().map_or(0, |short| short.held(src)),
         }
     }
 }
