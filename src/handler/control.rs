@@ -30,7 +30,8 @@ impl<'a> Control<'a> {
         self.core.pushing().output.push_slice(data);
     }
 
-    /// Queues one frame, checked; see [`Channel::push_frame`](crate::Channel::push_frame).
+    /// Queues one frame, checked; see
+    /// [`Channel::push_frame`](crate::Channel::push_frame).
     ///
     /// # Errors
     ///
@@ -41,7 +42,8 @@ impl<'a> Control<'a> {
         self.core.pushing().push_frame(content.into())
     }
 
-    /// Queues a producer; see [`Channel::push_with_producer`](crate::Channel::push_with_producer).
+    /// Queues a producer; see
+    /// [`Channel::push_with_producer`](crate::Channel::push_with_producer).
     pub fn push_with_producer<S, B, E>(&mut self, producer: S)
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,
@@ -125,14 +127,16 @@ impl<'a> Control<'a> {
         self.core.pusher()
     }
 
-    /// What is queued and not sent; see [`Channel::queued_bytes`](crate::Channel::queued_bytes).
+    /// What is queued and not sent; see
+    /// [`Channel::queued_bytes`](crate::Channel::queued_bytes).
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         self.core.output.queued()
     }
 
     /// Makes [`run`](crate::Channel::run) return
-    /// [`Run::Stopped`](crate::Run::Stopped) after this callback, with the channel intact and nothing sent or read in between.
+    /// [`Run::Stopped`](crate::Run::Stopped) after this callback, with the channel
+    /// intact and nothing sent or read in between.
     pub fn stop(&mut self) {
         self.core.is_touched = true;
         self.stop = true;

@@ -8,7 +8,8 @@ pub use self::control::Control;
 use crate::channel::InputState;
 use crate::{Error, Timeout};
 
-/// asynchat's callbacks: what [`Channel::run`](crate::Channel::run) calls as input arrives.
+/// asynchat's callbacks: what [`Channel::run`](crate::Channel::run) calls as
+/// input arrives.
 ///
 /// They are synchronous and get borrowed data, so that a small frame costs no
 /// allocation. What needs to wait is pushed as a producer, which keeps answers
