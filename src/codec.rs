@@ -202,16 +202,26 @@ impl TerminatorCodec {
     #[inline(always)]
     pub fn set_terminator(&mut self, terminator: impl Into<Terminator>) {
         let terminator = terminator.into();
-        if !self.progress.is_fresh() && self.skip.is_none() {
+        if self.progress.is_fresh() {
+            self.replace_terminator(terminator);
+        } else {
+            self.set_terminator_midway(terminator);
+        }
+        if tracing::enabled!(target: "asynchat", tracing::Level::TRACE) {
+            self.tell_terminator();
+        }
+    }
+
+    /// Part of what is there was searched for another.
+    #[inline(never)]
+    fn set_terminator_midway(&mut self, terminator: Terminator) {
+        if self.skip.is_none() {
             if terminator == self.terminator {
                 return;
             }
             self.progress.reset();
         }
         self.replace_terminator(terminator);
-        if tracing::enabled!(target: "asynchat", tracing::Level::TRACE) {
-            self.tell_terminator();
-        }
     }
 
     #[cold]

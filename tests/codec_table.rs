@@ -924,6 +924,29 @@ fn a_frame_is_found_whatever_its_length() {
     }
 }
 
+/// Behind so many half terminators that another way of searching takes over.
+#[test]
+fn a_terminator_is_found_behind_a_flood() {
+    let bytes = b"\r\n.\r\n.\r\n";
+    for (len, flood) in (2..=8).flat_map(|len| (0..120).map(move |flood| (len, flood))) {
+        let end = &bytes[..len];
+        // Its last byte without the first.
+        let half = [b"x", &end[1..]].concat();
+        let mut content = half.repeat(flood);
+        // So that the end comes at any distance from a block's edge.
+        content.resize(content.len() + 1 + flood % 40, b'-');
+        let input = [&content[..], end, b"behind"].concat();
+        let mut codec = TerminatorCodec::new(end);
+        let mut src = &input[..];
+        let frame = codec.decode_slice(&mut src).unwrap();
+        assert_eq!(frame, Some(FrameRef::Complete(&content)), "{len} bytes, {flood} halves");
+        assert_eq!(src, b"behind");
+        // And it is not found where it is not.
+        let mut src = &input[..input.len() - 7];
+        assert_eq!(codec.decode_slice(&mut src).unwrap(), None, "{len} bytes, {flood} halves");
+    }
+}
+
 #[test]
 fn a_change_while_pending_sees_what_is_buffered() {
     let mut codec = TerminatorCodec::new("\r\n");

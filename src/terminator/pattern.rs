@@ -7,18 +7,18 @@ use std::{fmt, sync::Arc};
 #[derive(Clone)]
 pub struct Pattern(Repr);
 
+/// The payloads are alike in place and size, so that each moves in one register.
 #[derive(Clone)]
 enum Repr {
-    Byte(u8),
-    /// Of 2 to 8 bytes: the last `len` of `word`, with zeros before.
-    Word {
-        word: Eight,
-        len: u8,
-    },
+    /// The last of these.
+    Byte(Eight),
+    /// Of 2 to 7 bytes: the last of these. The first is their number, and zeros
+    /// are between.
+    Short(Eight),
+    Eight(Eight),
     Long(Arc<Long>),
 }
 
-/// Aligned as the pointer beside it, so that either moves in one register.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(align(8))]
 struct Eight([u8; 8]);
@@ -45,9 +45,6 @@ impl Pattern {
     /// Of 1 to 8 bytes.
     #[inline]
     pub(super) const fn inline(bytes: &[u8]) -> Self {
-        if let [byte] = bytes {
-            return Pattern(Repr::Byte(*byte));
-        }
         // The first and the last of them, which overlap, instead of one by one.
         let (first, last, width) = match (bytes.first_chunk(), bytes.last_chunk()) {
             (Some(first), Some(last)) => (u32::from_be_bytes(*first), u32::from_be_bytes(*last), 4),
@@ -55,11 +52,18 @@ impl Pattern {
                 (Some(first), Some(last)) => {
                     (u16::from_be_bytes(*first) as u32, u16::from_be_bytes(*last) as u32, 2)
                 }
-                _ => (0, 0, 0),
+                _ => match bytes {
+                    [byte] => (*byte as u32, *byte as u32, 1),
+                    _ => (0, 0, 0),
+                },
             },
         };
         let word = ((first as u64) << (8 * (bytes.len() - width))) | last as u64;
-        Pattern(Repr::Word { word: Eight(word.to_be_bytes()), len: bytes.len() as u8 })
+        Pattern(match bytes.len() {
+            1 => Repr::Byte(Eight(word.to_be_bytes())),
+            8 => Repr::Eight(Eight(word.to_be_bytes())),
+            len => Repr::Short(Eight((word | ((len as u64) << 56)).to_be_bytes())),
+        })
     }
 
     #[inline(never)]
@@ -72,10 +76,12 @@ impl Pattern {
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Repr::Byte(byte) => std::slice::from_ref(byte),
-            Repr::Word { word, len } => {
-                word.0.get(8usize.saturating_sub(usize::from(*len))..).unwrap_or_default()
+            Repr::Byte(Eight([.., byte])) => std::slice::from_ref(byte),
+            Repr::Short(Eight(bytes)) => {
+                let [len, ..] = bytes;
+                bytes.get(8usize.saturating_sub(usize::from(*len))..).unwrap_or_default()
             }
+            Repr::Eight(Eight(bytes)) => bytes,
             Repr::Long(long) => long.finder.needle(),
         }
     }
@@ -83,8 +89,11 @@ impl Pattern {
     #[inline(always)]
     pub(super) fn short(&self) -> Option<Short> {
         match &self.0 {
-            Repr::Byte(byte) => Some(Short::Byte(*byte)),
-            Repr::Word { word, len } => Some(Short::Word(Word::new(word.0, *len))),
+            Repr::Byte(Eight([.., byte])) => Some(Short::Byte(*byte)),
+            Repr::Short(Eight([len, a, b, c, d, e, f, g])) => {
+                Some(Short::Word(Word::new([0, *a, *b, *c, *d, *e, *f, *g], *len)))
+            }
+            Repr::Eight(Eight(word)) => Some(Short::Word(Word::new(*word, 8))),
             Repr::Long(_) => None,
         }
     }
@@ -180,8 +189,9 @@ fn next(needle: &[u8], borders: &[usize], mut matched: usize, byte: u8) -> usize
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            (Repr::Byte(a), Repr::Byte(b)) => a == b,
-            (Repr::Word { word: a, len: m }, Repr::Word { word: b, len: n }) => a == b && m == n,
+            (Repr::Byte(a), Repr::Byte(b))
+            | (Repr::Short(a), Repr::Short(b))
+            | (Repr::Eight(a), Repr::Eight(b)) => a == b,
             (Repr::Long(a), Repr::Long(b)) => {
                 Arc::ptr_eq(a, b) || a.finder.needle() == b.finder.needle()
             }

@@ -1,5 +1,5 @@
 use super::search::{Found, Progress, find_byte};
-use memchr::{memchr, memmem};
+use memchr::memchr;
 
 /// What nearly all frames end with. It is a copy of what the terminator holds,
 /// to search with.
@@ -125,7 +125,7 @@ impl Word {
             credit -= 16;
             if credit + ((end - first_end) as isize) < 0 {
                 let start = end - len;
-                let at = memmem::find(src.get(start..)?, word.get(8 - len..)?)?;
+                let at = find_everywhere(src.get(start..)?, word.get(8 - len..)?)?;
                 return Some(self.found(start + at + len));
             }
             end += memchr(last, src.get(end - 1..)?)?;
@@ -134,4 +134,25 @@ impl Word {
             }
         }
     }
+}
+
+/// Compares the whole of `needle` at 32 places at once, so that what it costs
+/// does not depend on the input. (Compilers make SIMD instructions of it.)
+fn find_everywhere(src: &[u8], needle: &[u8]) -> Option<usize> {
+    const PLACES: usize = 32;
+    let mut at = 0;
+    while let Some(block) = src.get(at..at + PLACES + needle.len() - 1) {
+        let mut is_here = [u8::MAX; PLACES];
+        for (bytes, &wanted) in block.windows(PLACES).zip(needle) {
+            for (is_here, &byte) in is_here.iter_mut().zip(bytes) {
+                *is_here &= if byte == wanted { u8::MAX } else { 0 };
+            }
+        }
+        if is_here != [0; PLACES] {
+            return Some(at + is_here.iter().position(|&is_here| is_here != 0)?);
+        }
+        at += PLACES;
+    }
+    let rest = src.get(at..)?;
+    Some(at + rest.windows(needle.len()).position(|bytes| bytes == needle)?)
 }
