@@ -43,7 +43,9 @@ pub enum Error {
     /// that was received is lost, and output goes on: push a last word, and
     /// close. Or set one of the two anew
     /// ([`set_idle_timeout`](crate::Channel::set_idle_timeout)): that gives the
-    /// peer the whole time once more, and input goes on where it was.
+    /// peer the whole time once more, and input goes on where it was. Until then
+    /// `next` gives `None`, `receive` this error again, and what there is of a
+    /// frame stays in [`unread`](crate::Channel::unread).
     ///
     /// [`Timeout::Write`] is a failure of the writing side, like one of the
     /// transport.

@@ -850,7 +850,11 @@ async fn a_deadline_is_told_once_and_then_input_is_over() {
     let (mut channel, peer) = over(limited());
     peer.sends("on");
     assert_eq!(at!(FRAME, channel.receive("\n")), "timeout(frame(5s))");
-    assert_eq!(show(poll!(channel.receive("\n"))), "eof(on)");
+    assert_eq!(show(poll!(channel.receive("\n"))), "timeout(frame(5s))");
+    assert_eq!(show(poll!(channel.receive_part())), "timeout(frame(5s))");
+    channel.set_frame_timeout(FRAME);
+    peer.sends("e\n");
+    assert_eq!(show(poll!(channel.receive("\n"))), "one", "not its tail alone");
 }
 
 #[tokio::test(start_paused = true)]

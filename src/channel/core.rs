@@ -79,6 +79,10 @@ impl Core {
         if *self.codec.terminator() == Terminator::None && self.input.state == InputState::Over {
             return Ok(Frame::Complete(Bytes::new()));
         }
+        if let InputState::TimedOut(timeout) = self.input.state {
+            // To take what there is of a frame would make one of its tail.
+            return Err(Error::Timeout(timeout));
+        }
         let rest = self.input.buffer.split().freeze();
         let partial = if self.codec.is_skipping() { Bytes::new() } else { rest };
         Err(Error::UnexpectedEof { partial })
@@ -116,7 +120,7 @@ impl Core {
         let broken = self.output.has_failed() && self.output.is_shut();
         match self.input.state {
             InputState::Open | InputState::Ended => false,
-            InputState::TimedOut | InputState::Aborted | InputState::Failed => true,
+            InputState::TimedOut(_) | InputState::Aborted | InputState::Failed => true,
             InputState::Done | InputState::Over => broken,
         }
     }

@@ -179,7 +179,7 @@ impl Core {
 
     /// Goes on with the input if a deadline has ended it.
     pub(crate) fn resume_input(&mut self) {
-        if self.input.state == InputState::TimedOut {
+        if matches!(self.input.state, InputState::TimedOut(_)) {
             self.input.state = InputState::Open;
         }
     }
@@ -217,7 +217,7 @@ impl Core {
 
     fn time_out(&mut self, timeout: Timeout) -> Error {
         tracing::debug!(target: "asynchat", %timeout, "timed out");
-        self.input.state = InputState::TimedOut;
+        self.input.state = InputState::TimedOut(timeout);
         if let Some(deadlines) = &mut self.deadlines {
             deadlines.restart();
         }

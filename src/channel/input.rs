@@ -1,6 +1,7 @@
 //! The reading side: the buffer, how much to read at a time, and where input
 //! ends.
 
+use crate::Timeout;
 use bytes::{BufMut, BytesMut};
 use std::io;
 use std::mem::MaybeUninit;
@@ -26,8 +27,8 @@ pub(crate) enum InputState {
     Done,
     /// And that was told. It stays so.
     Over,
-    /// A deadline has passed, which was told. It could go on.
-    TimedOut,
+    /// This deadline has passed, which was told. It could go on.
+    TimedOut(Timeout),
     /// A `Pusher` has given the connection up, and that is to be told.
     Aborted,
     /// It did not end, but broke, and the error was told. It stays so.

@@ -136,8 +136,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// - [`Error::UnexpectedEof`] with what there was, if input ends first, or
     ///   broke before.
     /// - [`Error::FrameTooLong`]; the next call first finishes skipping it.
-    /// - [`Error::Io`], [`Error::Producer`], [`Error::Timeout`] and
-    ///   [`Error::Aborted`], once.
+    /// - [`Error::Timeout`]; of a frame or of idleness until one is set anew.
+    /// - [`Error::Io`], [`Error::Producer`] and [`Error::Aborted`], once.
     ///
     /// # Cancel safety
     ///
@@ -212,8 +212,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// - [`Error::UnexpectedEof`] if input ends first: what is left has then come
     ///   as a last part, and `partial` is empty. If input broke before, `partial`
     ///   is what could not be handed out then: half a terminator.
-    /// - [`Error::Io`], [`Error::Producer`], [`Error::Timeout`] and
-    ///   [`Error::Aborted`], once.
+    /// - [`Error::Timeout`]; of a frame or of idleness until one is set anew.
+    /// - [`Error::Io`], [`Error::Producer`] and [`Error::Aborted`], once.
     ///
     /// # Cancel safety
     ///
@@ -529,7 +529,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> futures::stream::FusedStream for Channel
     fn is_terminated(&self) -> bool {
         let state = self.core.input.state;
         matches!(state, InputState::Over | InputState::Failed)
-            || (state == InputState::TimedOut && self.core.output.is_open())
+            || (matches!(state, InputState::TimedOut(_)) && self.core.output.is_open())
     }
 }
 

@@ -100,7 +100,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                     core.turn = TURN;
                     return Poll::Ready(None);
                 }
-                InputState::TimedOut if core.output.is_open() => {
+                InputState::TimedOut(_) if core.output.is_open() => {
                     core.turn = TURN;
                     return Poll::Ready(None);
                 }
@@ -108,7 +108,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                     core.input.state = InputState::Failed;
                     return Poll::Ready(core.output.take_failure().map(Err));
                 }
-                InputState::Done | InputState::TimedOut => {
+                InputState::Done | InputState::TimedOut(_) => {
                     if !core.output.is_open() {
                         // "The end" includes the end of our side.
                         ready!(sent);

@@ -146,7 +146,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         let asked = handler.timed_out(&mut control, timeout).map(|()| control.stop);
         drop(lent);
         asked.inspect_err(|_| {
-            self.core.input.state = InputState::TimedOut;
+            self.core.input.state = InputState::TimedOut(timeout);
             self.core.life = Life::Over { lost: true };
             handler.closed(Some(&Error::Timeout(timeout)));
         })
@@ -210,7 +210,7 @@ fn halt(core: &mut Core, turn: isize) -> Option<Halt> {
         return Some(Halt::Full);
     }
     match core.input.state {
-        InputState::TimedOut | InputState::Aborted | InputState::Failed => Some(Halt::Starved),
+        InputState::TimedOut(_) | InputState::Aborted | InputState::Failed => Some(Halt::Starved),
         InputState::Open => None,
         _ => matches!(core.life, Life::InputEnded).then_some(Halt::Starved),
     }
