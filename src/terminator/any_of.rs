@@ -119,7 +119,7 @@ impl Shared {
     }
 
     /// `memchr` for the byte they all end in, and a compare with each there:
-    /// the fastest on ordinary input, as `find_inline` is for one.
+    /// the fastest on ordinary input, as `Word::find` is for one.
     fn find_by_last_byte(&self, byte: u8, src: &[u8]) -> Option<Found> {
         let mut end = 0;
         let mut credit = 64;
