@@ -22,7 +22,8 @@ use crate::{Error, Timeout};
 /// counts from the next byte on. After `close_when_done` no further frame is
 /// handed out.
 ///
-/// An `Err` from any of them ends `run` with it; the channel stays as it is.
+/// An `Err` from any of them ends `run` with it; the channel stays as it is, and
+/// `run` can be called again (not after [`timed_out`](Self::timed_out)).
 ///
 /// Override either `collect_incoming_data` and `found_terminator`, asynchat's
 /// two, or [`frame`](Self::frame), if frames are whole:

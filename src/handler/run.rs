@@ -35,7 +35,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// producer, after the frames that were received before; that includes
     /// [`Error::Timeout`] when output has stalled. Of the other deadlines
     /// [`timed_out`](Handler::timed_out) decides. Or [`Error::Aborted`], at once.
-    /// After an error [`Error::Closed`].
+    /// Called again after any of these it gives [`Error::Closed`]; only after the
+    /// error of a callback other than `timed_out` it goes on behind that frame.
     ///
     /// # Panics
     ///
