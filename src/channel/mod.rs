@@ -110,6 +110,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// told, `None` comes only when everything queued is sent and the writing
     /// side is shut down; after it, [`close`](Self::close) sends what is left.
     ///
+    /// So that other tasks get their turn it waits now and then, and wakes itself,
+    /// although a frame is there: what is polled only once may miss it.
+    ///
     /// # Errors
     ///
     /// [`Error::FrameTooLong`], after which the stream goes on. [`Error::Io`]
