@@ -29,10 +29,11 @@
 //! Ctrl-C stops it: no new connections, idle ones are closed, and requests
 //! that have begun are finished, or cut off after ten seconds.
 //!
-//! A request has to come in time: a head in ten seconds, a body at 500 bytes a
-//! second and twenty seconds on top. Otherwise it is answered with 408, and the
-//! connection closed. One that is idle for a minute is closed without a word, and
-//! one whose peer takes nothing of an answer for half a minute is dropped.
+//! A request has to come in time: a head in ten seconds, a body, or each of its
+//! chunks, at 500 bytes a second and twenty seconds on top, which small chunks make
+//! very long. Otherwise it is answered with 408, and the connection closed. One that
+//! is idle for a minute is closed without a word, and one whose peer takes nothing of
+//! an answer for half a minute is dropped.
 //!
 //! `http.rs` reads heads and chunks, `server.rs` is the server, and
 //! `common/serve.rs` the accept loop. There is no TLS and no `Date` field.
