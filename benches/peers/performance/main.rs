@@ -87,16 +87,16 @@ const QUESTIONS: [fn(usize) -> Result<Section>; 14] = [
     |number| {
         let outcomes = network::stream();
         let title = "A `Channel` as a `Stream` of lines over loopback";
-        Ok(section(number, title, &[1.3], outcomes))
+        Ok(section(number, title, &[1.3, 1.3], outcomes))
     },
     |number| {
         let outcomes = network::push_small();
-        Ok(section(number, "`push` of small chunks over loopback", &[1.3, 1.3, 1.3], outcomes))
+        Ok(section(number, "`push` of small chunks over loopback", &[1.3, 1.3, 1.3, 1.0], outcomes))
     },
     |number| {
         let outcomes = network::push_large();
         let title = "`push` of large `Bytes` over loopback";
-        Ok(section(number, title, &[1.0 / 1.05, 1.0], outcomes))
+        Ok(section(number, title, &[1.0 / 1.05, 1.0, 0.0], outcomes))
     },
     drip,
     |number| {

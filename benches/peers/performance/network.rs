@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::codec::{BytesCodec, Framed, LinesCodec};
@@ -135,6 +135,20 @@ pub(crate) fn stream() -> Vec<Outcome> {
         let (block, count) = lines(length);
         let frames = count * BLOCKS;
         let each = |nanos: f64| nanos / frames as f64;
+        let framed = |capacity: usize| {
+            let (runtime, block) = (&runtime, &block);
+            move || {
+                each(connected(runtime, send(block, BLOCKS), async |socket| {
+                    let mut framed = Framed::with_capacity(socket, LinesCodec::new(), capacity);
+                    let mut seen = 0;
+                    while let Some(line) = framed.next().await {
+                        black_box(line.expect("it ends well"));
+                        seen += 1;
+                    }
+                    assert_eq!(seen, frames);
+                }))
+            }
+        };
         Contest::new(format!("{length} bytes"), Unit::NanosPerFrame)
             .entry("Channel", || {
                 each(connected(&runtime, send(&block, BLOCKS), async |socket| {
@@ -147,17 +161,9 @@ pub(crate) fn stream() -> Vec<Outcome> {
                     assert_eq!(seen, frames);
                 }))
             })
-            .entry("Framed<LinesCodec>", || {
-                each(connected(&runtime, send(&block, BLOCKS), async |socket| {
-                    let mut framed = Framed::new(socket, LinesCodec::new());
-                    let mut seen = 0;
-                    while let Some(line) = framed.next().await {
-                        black_box(line.expect("it ends well"));
-                        seen += 1;
-                    }
-                    assert_eq!(seen, frames);
-                }))
-            })
+            .entry("Framed<LinesCodec>", framed(8 * 1024))
+            // A channel's reads grow up to this.
+            .entry("Framed<LinesCodec>, 64 KiB buffer", framed(64 * 1024))
             .run(ROUNDS)
     };
     [8, 32, 64, 1024].map(contest).into()
@@ -216,6 +222,15 @@ pub(crate) fn push_small() -> Vec<Outcome> {
             .entry("Framed<BytesCodec>, boundary 8 KiB", framed(8 * 1024))
             .entry("Framed<BytesCodec>, boundary 64 KiB", framed(64 * 1024))
             .entry("Framed<BytesCodec>, boundary 256 KiB", framed(256 * 1024))
+            .entry("BufWriter, 64 KiB", || {
+                rate(connected(&runtime, drain(total), async |socket| {
+                    let mut writer = BufWriter::with_capacity(64 * 1024, socket);
+                    for _ in 0..times {
+                        writer.write_all(&chunk).await.expect("it is read");
+                    }
+                    writer.shutdown().await.expect("it is read");
+                }))
+            })
             .run(ROUNDS)
     };
     [64, 1024].map(contest).into()
