@@ -24,10 +24,17 @@ impl Section {
             let names: Vec<_> = first.figures.iter().map(|&(name, _)| name).collect();
             let unit = first.unit.name();
             let _ = write!(text, "| {unit} | {} |", names.join(" | "));
-            for name in &names[1..] {
-                let _ = write!(text, " against {name} |");
+            let has_own = self.outcomes.iter().any(|outcome| outcome.wanted.is_some());
+            for (name, &target) in names[1..].iter().zip(&self.targets) {
+                let _ = match target {
+                    0.0 => write!(text, " against {name} |"),
+                    // The notes say what is wanted of each row.
+                    _ if has_own => write!(text, " against {name} |"),
+                    _ => write!(text, " against {name} (wanted: {target:.2}×) |"),
+                };
             }
-            let _ = writeln!(text, "\n|---|{}", "--:|".repeat(2 * names.len() - 1));
+            let columns = names.len() + self.targets.len().min(names.len() - 1);
+            let _ = writeln!(text, "\n|---|{}", "--:|".repeat(columns));
         }
         for outcome in &self.outcomes {
             let same = outcome.unit == self.outcomes[0].unit;
