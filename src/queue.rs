@@ -129,8 +129,8 @@ impl Queue {
     }
 
     /// Moves what can be moved into `sink`, in order, and flushes it when the
-    /// queue is empty or its first producer has nothing ready. Ready when
-    /// everything has been sent.
+    /// queue is empty, its first producer has nothing ready, or has had its turn.
+    /// Ready when everything has been sent.
     ///
     /// A producer is polled only when the sink is ready to take what it gives.
     pub(crate) fn poll_drain<S>(
@@ -161,6 +161,8 @@ impl Queue {
                     }
                     if turn < 0 {
                         self.is_turn_over = true;
+                        // What there is goes out, however little a turn brings.
+                        let _in_part = sink.poll_flush(cx).map_err(DrainError::Sink)?;
                         return poll_next_turn(cx);
                     }
                 }

@@ -1245,3 +1245,13 @@ async fn close_and_linger_takes_a_reset_for_the_end_and_an_abort_for_an_error() 
     assert!(task.is_woken());
     assert_eq!(show(task.poll()), "aborted");
 }
+
+#[test]
+fn what_stands_before_a_producer_that_gives_nothing_goes_out() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().build(io);
+    channel.push("first");
+    channel.push_with_producer(stream::repeat_with(|| Ok::<_, io::Error>(Bytes::new())));
+    assert!(poll!(channel.flush()).is_pending());
+    assert_eq!(peer.written(), "first");
+}
