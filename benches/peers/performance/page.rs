@@ -137,11 +137,12 @@ fn bar(
 
 /// Readable on white and on black.
 const GREY: RGBColor = RGBColor(128, 128, 128);
-const COLORS: [RGBColor; 4] = [
+const COLORS: [RGBColor; 5] = [
     RGBColor(46, 139, 192),
     RGBColor(222, 143, 5),
     RGBColor(120, 160, 80),
     RGBColor(170, 110, 170),
+    RGBColor(190, 90, 80),
 ];
 
 /// Three digits, or whole.
