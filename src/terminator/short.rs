@@ -82,9 +82,6 @@ impl Word {
     }
 
     /// `memchr` for the last byte and a compare: the fastest on ordinary input.
-    /// Where that byte turns up without the rest too often (somebody sends
-    /// floods of it), a searcher whose speed does not depend on the input takes
-    /// over.
     #[inline(always)]
     fn find(self, src: &[u8], progress: &mut Progress) -> Option<Found> {
         let Word { word, len } = self;
@@ -94,7 +91,7 @@ impl Word {
         if self.ends_at(end, src) {
             return Some(self.found(end));
         }
-        self.find_next(src, first_end, end)
+        self.find_next(src, end)
     }
 
     #[inline(always)]
@@ -114,21 +111,25 @@ impl Word {
     }
 
     /// Goes on behind a last byte without the rest, at `end`.
+    ///
+    /// Where one such is, more may follow: so the next places are compared all at
+    /// once, and `memchr` is called only behind them.
     #[inline(never)]
-    fn find_next(self, src: &[u8], first_end: usize, mut end: usize) -> Option<Found> {
-        let len = self.len;
+    fn find_next(self, src: &[u8], mut end: usize) -> Option<Found> {
         let word = self.word.to_le_bytes();
-        let [.., last] = word;
-        let mut credit = 64;
+        let needle = word.get(8 - self.len..)?;
         loop {
-            end += 1;
-            credit -= 16;
-            if credit + ((end - first_end) as isize) < 0 {
-                let start = end - len;
-                let at = find_everywhere(src.get(start..)?, word.get(8 - len..)?)?;
-                return Some(self.found(start + at + len));
+            let start = end + 1 - self.len;
+            let rest = src.get(start..)?;
+            let Some(block) = rest.get(..PLACES + self.len - 1) else {
+                let at = rest.windows(self.len).position(|bytes| bytes == needle)?;
+                return Some(self.found(start + at + self.len));
+            };
+            if let Some(at) = find_in_block(block, needle) {
+                return Some(self.found(start + at + self.len));
             }
-            end += memchr(last, src.get(end - 1..)?)?;
+            end += PLACES;
+            end += memchr(needle.last().copied()?, src.get(end..)?)? + 1;
             if self.ends_at(end, src) {
                 return Some(self.found(end));
             }
@@ -136,23 +137,22 @@ impl Word {
     }
 }
 
-/// Compares the whole of `needle` at 32 places at once, so that what it costs
-/// does not depend on the input. (Compilers make SIMD instructions of it.)
-fn find_everywhere(src: &[u8], needle: &[u8]) -> Option<usize> {
-    const PLACES: usize = 32;
-    let mut at = 0;
-    while let Some(block) = src.get(at..at + PLACES + needle.len() - 1) {
-        let mut is_here = [u8::MAX; PLACES];
-        for (bytes, &wanted) in block.windows(PLACES).zip(needle) {
-            for (is_here, &byte) in is_here.iter_mut().zip(bytes) {
-                *is_here &= if byte == wanted { u8::MAX } else { 0 };
-            }
+/// Which of the first `PLACES` bytes of `block` is the first that `needle` begins
+/// at. What it costs does not depend on the input: compilers make SIMD
+/// instructions of it.
+#[inline(always)]
+fn find_in_block(block: &[u8], needle: &[u8]) -> Option<usize> {
+    let mut is_here = [u8::MAX; PLACES];
+    for (bytes, &wanted) in block.windows(PLACES).zip(needle) {
+        for (is_here, &byte) in is_here.iter_mut().zip(bytes) {
+            *is_here &= if byte == wanted { u8::MAX } else { 0 };
         }
-        if is_here != [0; PLACES] {
-            return Some(at + is_here.iter().position(|&is_here| is_here != 0)?);
-        }
-        at += PLACES;
     }
-    let rest = src.get(at..)?;
-    Some(at + rest.windows(needle.len()).position(|bytes| bytes == needle)?)
+    if is_here == [0; PLACES] {
+        return None;
+    }
+    is_here.iter().position(|&is_here| is_here != 0)
 }
+
+/// How many places are compared at once.
+const PLACES: usize = 32;

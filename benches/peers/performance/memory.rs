@@ -172,7 +172,8 @@ fn exponent(sizes: &[usize], times: &[f64]) -> f64 {
 pub(crate) fn hostile() -> Vec<Outcome> {
     let long17 = "0123456789abcdefg";
     let long64 = "ab".repeat(31) + "ac";
-    let rows: [(&str, &str, String); 9] = [
+    // The flood, and what is kind beside it: the same without half terminators.
+    let endless: [(&str, &str, String); 9] = [
         ("\\r\\r\\r… for CR LF", "\r\n", "\r".repeat(BLOCK)),
         ("\\n\\n\\n… for CR LF", "\r\n", "\n".repeat(BLOCK)),
         ("\\r\\n\\r… for CR LF CR LF", "\r\n\r\n", "\r\n\r".repeat(BLOCK / 3)),
@@ -183,33 +184,42 @@ pub(crate) fn hostile() -> Vec<Outcome> {
         ("its last byte, for one of 17", long17, "g".repeat(BLOCK)),
         ("its first 62 bytes, for one of 64", &long64, "ab".repeat(BLOCK / 2)),
     ];
+    let framed = [6, 30, 126].map(|length: usize| {
+        let frames = |byte: &str| (byte.repeat(length) + "\r\n").repeat(BLOCK / (length + 2));
+        (format!("frames of {length} \\n, for CR LF"), frames("\n"), frames("x"))
+    });
+    let rows = endless
+        .iter()
+        .map(|(what, terminator, flood)| {
+            ((*what).to_owned(), *terminator, flood.clone(), "x".repeat(BLOCK))
+        })
+        .chain(framed.map(|(what, flood, kind)| (what, "\r\n", flood, kind)));
     let (kind_lines, count) = lines(8, "\n");
-    let contest = |(what, terminator, flood): &(&str, &str, String)| {
-        let codec =
-            || TerminatorCodec::new(*terminator).with_streaming(false).with_max_length(usize::MAX);
-        let search = move |input: &[u8]| {
-            let mut codec = codec();
+    let contest = |(what, terminator, flood, kind): (String, &str, String, String)| {
+        let search = |input: &[u8]| {
+            let mut codec = TerminatorCodec::new(terminator).with_max_length(usize::MAX);
             let nanos = time(|| {
                 // As it comes from a network.
-                let mut end = 0;
+                let (mut start, mut end) = (0, 0);
                 while end < input.len() {
                     end = (end + 1400).min(input.len());
-                    let mut arrived = &input[..end];
-                    let found = codec.decode_slice(&mut arrived).expect("no limit");
-                    assert!(black_box(found).is_none());
+                    let mut arrived = &input[start..end];
+                    while let Some(frame) = codec.decode_slice(&mut arrived).expect("no limit") {
+                        black_box(frame);
+                    }
+                    start = end - arrived.len();
                 }
             });
             nanos / input.len() as f64
         };
-        let kind = "x".repeat(BLOCK);
         let mut lines = LinesCodec::new();
-        Contest::new(*what, Unit::NanosPerByte)
+        Contest::new(what, Unit::NanosPerByte)
             .entry("asynchat", || search(flood.as_bytes()))
             .entry("asynchat, kind input", || search(kind.as_bytes()))
             .entry("LinesCodec, kind lines of 8", || owned(&mut lines, &kind_lines, count) / 9.0)
             .run(ROUNDS)
     };
-    rows.iter().map(contest).collect()
+    rows.map(contest).collect()
 }
 
 /// What it costs to change the terminator.
