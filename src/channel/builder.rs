@@ -138,7 +138,9 @@ impl Builder {
     /// has arrived when you come to read it is not late.
     ///
     /// A peer that has sent nothing of its frame is [idle](Self::idle_timeout),
-    /// also if a count of bytes is awaited: set both. Without a terminator there
+    /// also if a count of bytes is awaited: set both. (A count that was refused
+    /// as too long has begun.) And one that does not read is neither, for both
+    /// times stand still: set [the third](Self::write_timeout) too. Without a terminator there
     /// is no frame, except for [`receive`](Channel::receive).
     ///
     /// Needs a runtime with a timer: waiting panics in another one, if this or
@@ -170,6 +172,11 @@ impl Builder {
     /// [`Timeout::Write`](crate::Timeout::Write) is the error of the writing
     /// side, told as a failure of the transport would be: in `next` and `run`
     /// after the frames that have arrived. Closing is no exception.
+    ///
+    /// A kernel takes no more until a good part of its send buffer is free again
+    /// (on Linux a third, of up to 4 MiB), however steadily the peer reads: give
+    /// it time for that, or make the buffer smaller before, with
+    /// `TcpSocket::set_send_buffer_size`.
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeouts.write = timeout.into();
         self

@@ -362,8 +362,8 @@ impl<T> Channel<T> {
 
     /// Sets how long a frame may take; see [`Builder::frame_timeout`].
     ///
-    /// It counts for a frame that has begun as well, from its first byte, if a
-    /// limit was set before. After [`Error::Timeout`] input goes on.
+    /// It counts for a frame that has begun as well: from its first byte if a
+    /// limit was set before, and from now if none was. After [`Error::Timeout`] input goes on.
     pub fn set_frame_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
         self.core.set_timeout(|timeouts| timeouts.frame = timeout.into());
         self.core.resume_input();
@@ -425,8 +425,9 @@ impl<T> Channel<T> {
 
     /// Queues a producer: a stream of chunks, sent raw, in its turn.
     ///
-    /// It is polled only when it is first in the queue and there is room, and
-    /// dropped once: exhausted, failed, discarded or with the channel. If it
+    /// [`producer`](crate::producer) has ready-made ones, also of iterators and
+    /// readers. It is polled only when it is first in the queue and there is room,
+    /// and dropped once: exhausted, failed, discarded or with the channel. If it
     /// fails, the queue is cleared, the writing side is closed, and the error
     /// surfaces once as [`Error::Producer`].
     pub fn push_with_producer<S, B, E>(&mut self, producer: S)

@@ -146,10 +146,12 @@ pub trait Handler {
     ///
     /// The place for a last word: push it, and `close_when_done`. With `Ok` `run`
     /// goes on; if you do not close, the peer has the whole time once more, and
-    /// then you are asked again.
+    /// then you are asked again. `Err(timeout.into())` is for what you do not
+    /// know.
     ///
     /// A [stalled write](Timeout::Write) is not asked about: whatever you could
-    /// say would wait behind it.
+    /// say would wait behind it. But only that deadline ends a last word that is
+    /// not read.
     fn timed_out(
         &mut self,
         channel: &mut Control<'_>,
@@ -181,7 +183,8 @@ pub trait Handler {
 /// How [`Channel::run`](crate::Channel::run) came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
-    /// Everything was sent and the writing side is shut down.
+    /// Everything was sent, the writing side is shut down, and
+    /// [lingering](crate::Builder::linger) is over: drop the channel.
     Closed,
     /// A callback called [`Control::stop`]; the channel is intact.
     Stopped,
