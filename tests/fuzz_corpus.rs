@@ -5,7 +5,12 @@
 
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;
+#[path = "../fuzz/oracle/src/lib.rs"]
+mod oracle_crate;
 
+// What is a crate for the fuzzer.
+extern crate self as fuzz_oracle;
+use oracle_crate::{input, io, oracle, producer};
 // Where the server of the example looks for them.
 use fuzz::{http, serve};
 use std::path::Path;

@@ -1,2 +1,6 @@
 #![no_main]
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 libfuzzer_sys::fuzz_target!(|data: &[u8]| asynchat_fuzz::decode::run(data));

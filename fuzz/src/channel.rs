@@ -3,13 +3,13 @@
 //! failure is told once, a `Pending` has somebody who wakes, memory is bounded,
 //! and at the end everything comes to its end.
 
-use super::input::Input;
-use super::io::{Count, End, Io};
-use super::oracle::{Ending, Item, Oracle, Take, Term, reads_back};
-use super::producer::{Probe, Producer};
 use asynchat::{Channel, Error, Frame, Pusher, Terminator, TryPushError};
 use bytes::Bytes;
 use futures::Sink;
+use fuzz_oracle::input::Input;
+use fuzz_oracle::io::{Count, End, Io};
+use fuzz_oracle::oracle::{Ending, Item, Oracle, Take, Term, reads_back};
+use fuzz_oracle::producer::{Probe, Producer};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};

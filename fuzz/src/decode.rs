@@ -2,10 +2,10 @@
 //! says after every piece: the same frames, errors and remaining bytes, with
 //! terminator, mode and limits switched between frames.
 
-use super::input::{Input, Steps};
-use super::oracle::{Ending, Item, Oracle, Take, Term};
 use asynchat::{Error, Frame, FrameRef, TerminatorCodec};
 use bytes::BytesMut;
+use fuzz_oracle::input::{Input, Steps};
+use fuzz_oracle::oracle::{Ending, Item, Oracle, Take, Term};
 use tokio_util::codec::Decoder;
 
 pub fn run(data: &[u8]) {

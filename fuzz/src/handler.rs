@@ -5,10 +5,10 @@
 //! Nothing is called back behind a close or above the high-water mark, `stop`
 //! loses nothing, and a `Pending` has somebody who wakes.
 
-use super::input::{Input, Steps};
-use super::io::{Count, End, Io};
-use super::oracle::{Item, Oracle, Take, Term};
 use asynchat::{Channel, Control, Error, Handler, Run};
+use fuzz_oracle::input::{Input, Steps};
+use fuzz_oracle::io::{Count, End, Io};
+use fuzz_oracle::oracle::{Item, Oracle, Take, Term};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -2,9 +2,9 @@
 //! formed, never more than a strict reader sees requests, and none behind one
 //! that closes.
 
-use super::input::{Input, Steps};
-use super::io::{Count, End, Io};
 use super::server::{self, Config};
+use fuzz_oracle::input::{Input, Steps};
+use fuzz_oracle::io::{Count, End, Io};
 use std::cell::RefCell;
 use std::io;
 use std::pin::{Pin, pin};

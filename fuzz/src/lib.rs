@@ -7,10 +7,6 @@ pub mod channel;
 pub mod decode;
 pub mod handler;
 pub mod http_server;
-mod input;
-mod io;
-mod oracle;
-mod producer;
 pub mod round_trip;
 
 // What `server` looks for at the root.

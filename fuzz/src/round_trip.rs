@@ -2,10 +2,10 @@
 //! cut, also in a sequence; what it refuses would not have been, and leaves
 //! nothing behind.
 
-use super::input::Input;
-use super::oracle::reads_back;
 use asynchat::{Error, FrameRef, TerminatorCodec};
 use bytes::{Bytes, BytesMut};
+use fuzz_oracle::input::Input;
+use fuzz_oracle::oracle::reads_back;
 use tokio_util::codec::Encoder;
 
 pub fn run(data: &[u8]) {

@@ -118,7 +118,11 @@ impl Io {
         Poll::Pending
     }
 
-    fn write(&mut self, cx: &mut Context<'_>, slices: &[&[u8]]) -> Poll<io::Result<usize>> {
+    fn write<'b>(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: impl Iterator<Item = &'b [u8]>,
+    ) -> Poll<io::Result<usize>> {
         self.call();
         assert_eq!(self.shutdowns, 0, "written after the shutdown");
         if self.write_error {
@@ -178,7 +182,7 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.write(cx, &[buf])
+        self.write(cx, [buf].into_iter())
     }
 
     fn poll_write_vectored(
@@ -187,8 +191,7 @@ impl AsyncWrite for Io {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         assert!(self.vectored, "a vectored write to an I/O that says it has none");
-        let slices: Vec<&[u8]> = bufs.iter().map(|slice| &**slice).collect();
-        self.write(cx, &slices)
+        self.write(cx, bufs.iter().map(|slice| &**slice))
     }
 
     fn is_write_vectored(&self) -> bool {

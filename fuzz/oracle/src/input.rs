@@ -2,6 +2,8 @@
 
 use super::oracle::{Ending, Term};
 use asynchat::Terminator;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// Taken off the front; zeros when they are used up.
@@ -48,7 +50,7 @@ impl<'d> Input<'d> {
             // Up to 8 bytes lie inline.
             0..=3 => Term::pattern(self.bytes(1 + more % 8)),
             4 => Term::pattern(self.bytes(9 + more)),
-            5 => Term::any((0..2 + more % 2).map(|_| self.some(6)).collect()),
+            5 => built((0..2 + more % 2).map(|_| self.some(6)).collect()),
             6 | 7 => PREPARED[more].clone(),
             8 => Term { ending: Ending::Any(vec![b"\r\n", b"\n"]), built: Terminator::line() },
             9 => Term { ending: Ending::Any(vec![b"\r\n"]), built: Terminator::crlf() },
@@ -61,7 +63,33 @@ impl<'d> Input<'d> {
     }
 }
 
-/// Building these for each run would take longer than the run.
+/// One of several, of up to 5 bytes each, as it was built before if it was:
+/// building takes longer than a run.
+fn built(members: Vec<&[u8]>) -> Term<'_> {
+    thread_local! {
+        static BUILT: RefCell<HashMap<[u8; 18], Terminator>> = RefCell::default();
+    }
+    let mut key = [0xff; 18];
+    for (place, member) in key.chunks_mut(6).zip(&members) {
+        place[0] = member.len() as u8;
+        place[1..][..member.len()].copy_from_slice(member);
+    }
+    BUILT.with_borrow_mut(|known| match known.get(&key) {
+        Some(built) => Term::new(members, built.clone()),
+        None => {
+            let term = Term::any(members);
+            if known.len() == MOST_KNOWN {
+                known.clear();
+            }
+            known.insert(key, term.built.clone());
+            term
+        }
+    })
+}
+
+const MOST_KNOWN: usize = 1000;
+
+/// And so does building these.
 static PREPARED: LazyLock<Vec<Term<'static>>> = LazyLock::new(|| {
     let sets: [&[&[u8]]; 16] = [
         &[b"\r\n\r\n", b"\n\r\n", b"\n\n"],

@@ -25,7 +25,13 @@ impl<'d> Term<'d> {
     }
 
     pub fn any(members: Vec<&'d [u8]>) -> Self {
-        Term { built: Terminator::any(&members), ending: Ending::any(members) }
+        let built = Terminator::any(&members);
+        Term::new(members, built)
+    }
+
+    /// What was built of these members.
+    pub fn new(members: Vec<&'d [u8]>, built: Terminator) -> Self {
+        Term { ending: Ending::any(members), built }
     }
 
     pub fn count(n: u64) -> Self {
