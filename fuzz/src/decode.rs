@@ -169,7 +169,7 @@ fn play<'d>(
                 return frames;
             }
             None => {
-                codec.arrive(steps.next().min(input.len() - codec.arrived));
+                codec.arrive(steps.size().min(input.len() - codec.arrived));
                 continue;
             }
         }
@@ -190,7 +190,7 @@ fn shorten(input: &[u8], start: &Change<'_>, steps: &mut Steps, by: usize) {
     start.codec(&mut codec, &oracle);
     let (mut buffer, mut rest) = (BytesMut::new(), Input(input));
     while !rest.0.is_empty() {
-        buffer.extend_from_slice(rest.bytes(steps.next()));
+        buffer.extend_from_slice(rest.bytes(steps.size()));
         let mut items = (0..buffer.len() + 4).map(|_| decode(&mut codec, &mut buffer, false));
         assert!(items.any(|item| matches!(item, Ok(None))), "endless items");
         buffer.truncate(buffer.len().saturating_sub(by));

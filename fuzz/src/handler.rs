@@ -197,7 +197,7 @@ fn play<'d>(
     if steps.is_whole() {
         io.send(input.len());
     } else {
-        (io.room, io.at_once, io.vectored) = (0, steps.next(), fates.byte() & 1 == 0);
+        (io.room, io.at_once, io.vectored) = (0, steps.size(), fates.byte() & 1 == 0);
     }
     let mut checking = Checking {
         script,

@@ -46,7 +46,7 @@ fn serve(input: &[u8], mut steps: Steps, mut fates: Input<'_>) -> Vec<u8> {
         io.send(input.len());
         io.room = ENOUGH + 1;
     } else {
-        (io.room, io.at_once) = (0, steps.next());
+        (io.room, io.at_once) = (0, steps.size());
     }
     let io = Rc::new(RefCell::new(io));
     let config = Arc::new(Config { root: None, max_body: MAX_BODY });

@@ -39,7 +39,7 @@ pub fn run(data: &[u8]) {
     }
     let (mut from, mut arrived, mut read) = (0, 0, items.iter());
     while arrived < sent.len() {
-        arrived += steps.next().min(sent.len() - arrived);
+        arrived += steps.size().min(sent.len() - arrived);
         let mut src = &sent[from..arrived];
         while let Some(frame) = codec.decode_slice(&mut src).expect("no limit") {
             assert_eq!(Some(frame), read.next().map(|item| FrameRef::Complete(item)));

@@ -130,7 +130,7 @@ impl Steps {
     }
 
     /// At least 1.
-    pub fn next(&mut self) -> usize {
+    pub fn size(&mut self) -> usize {
         let step = self.steps[self.turn % 4];
         self.turn += 1;
         match step {

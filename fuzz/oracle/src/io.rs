@@ -103,9 +103,9 @@ impl Io {
     pub fn fate(&mut self, steps: &mut Steps, fates: &mut Input<'_>) {
         let what = fates.byte() & 3;
         if what != 1 {
-            self.room = self.room.saturating_add(steps.next());
+            self.room = self.room.saturating_add(steps.size());
         }
-        self.send(if what == 2 { 0 } else { steps.next() });
+        self.send(if what == 2 { 0 } else { steps.size() });
     }
 
     fn call(&mut self) {
