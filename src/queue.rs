@@ -36,32 +36,58 @@ pub(crate) enum DrainError {
 
 impl Queue {
     pub(crate) fn push(&mut self, chunk: Bytes) {
-        if chunk.is_empty() {
+        if self.gather(&chunk) {
             return;
         }
         if chunk.len() < LARGE && !self.entries.is_empty() {
-            return self.push_slice(&chunk);
+            self.gather_anew(&chunk);
+        } else if !chunk.is_empty() {
+            self.append(Entry::Chunk(chunk));
         }
-        self.append(Entry::Chunk(chunk));
     }
 
     pub(crate) fn push_slice(&mut self, chunk: &[u8]) {
-        if chunk.is_empty() {
+        if self.gather(chunk) {
             return;
         }
-        if chunk.len() >= LARGE {
-            return self.append(Entry::Chunk(Bytes::copy_from_slice(chunk)));
+        if chunk.len() < LARGE {
+            self.gather_anew(chunk);
+        } else {
+            self.append(Entry::Chunk(Bytes::copy_from_slice(chunk)));
         }
-        if let Some(Entry::Gathered(gathered)) = self.entries.back_mut() {
-            if gathered.len() + chunk.len() <= GATHERED_MAX {
-                gathered.extend_from_slice(chunk);
-                self.cost += chunk.len();
-                return;
-            }
+    }
+
+    /// Copies a small chunk into the last block, if there is one with room.
+    #[inline]
+    fn gather(&mut self, chunk: &[u8]) -> bool {
+        let Some(Entry::Gathered(block)) = self.entries.back_mut() else { return false };
+        if chunk.len() >= LARGE || chunk.len() > block.capacity() - block.len() {
+            return false;
         }
-        let mut gathered = BytesMut::with_capacity(chunk.len().max(GATHERED_MIN));
-        gathered.extend_from_slice(chunk);
-        self.append(Entry::Gathered(gathered));
+        block.extend_from_slice(chunk);
+        self.cost += chunk.len();
+        true
+    }
+
+    /// Makes room for a small chunk. A block grows up to `LARGE`, so that what is
+    /// short is one piece; what is longer is not moved to grow, but goes on in
+    /// another block, of twice the size: of all no more than half is empty.
+    #[inline(never)]
+    fn gather_anew(&mut self, mut chunk: &[u8]) {
+        let mut size = GATHERED_MIN;
+        if let Some(Entry::Gathered(block)) = self.entries.back_mut() {
+            let room = block.capacity().max(LARGE) - block.len();
+            let (fits, rest) = chunk.split_at(room.min(chunk.len()));
+            block.extend_from_slice(fits);
+            self.cost += fits.len();
+            size = block.capacity().saturating_mul(2).min(GATHERED_MAX);
+            chunk = rest;
+        }
+        if !chunk.is_empty() {
+            let mut block = BytesMut::with_capacity(size.max(chunk.len()));
+            block.extend_from_slice(chunk);
+            self.append(Entry::Gathered(block));
+        }
     }
 
     pub(crate) fn push_producer(&mut self, producer: BoxProducer) {

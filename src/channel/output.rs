@@ -90,13 +90,16 @@ impl Output {
     }
 
     /// Whether data is taken. What is pushed otherwise is dropped, and said.
+    #[inline]
     fn accepts(&self) -> bool {
-        if !self.is_open() {
-            tracing::warn!(target: "asynchat", "pushed after the writing side was closed: dropped");
+        let is_open = self.is_open();
+        if !is_open {
+            warn_of_dropped();
         }
-        self.is_open()
+        is_open
     }
 
+    #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.state == State::Open
     }
@@ -254,6 +257,11 @@ impl Watermarks {
         }
         !self.full
     }
+}
+
+#[cold]
+fn warn_of_dropped() {
+    tracing::warn!(target: "asynchat", "pushed after the writing side was closed: dropped");
 }
 
 /// Makes a call again for as long as it is interrupted.
