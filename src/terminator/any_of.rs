@@ -103,7 +103,7 @@ impl Shared {
     }
 
     fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
-        let fresh = src.get(progress.from..)?;
+        let fresh = src.get(progress.from..).filter(|fresh| !fresh.is_empty())?;
         let found = match self.last_byte {
             Some(byte) => self.find_by_last_byte(byte, fresh),
             None => self.find_any(fresh),
