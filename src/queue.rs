@@ -10,6 +10,8 @@ use std::{io, pin::Pin};
 #[derive(Default)]
 pub(crate) struct Queue {
     entries: VecDeque<Entry>,
+    /// Behind them: small chunks, copied together, to which more may come.
+    gathered: BytesMut,
     /// The sum of the entries' costs.
     cost: usize,
     /// Whether the last drain ended because producers had given all they may.
@@ -20,10 +22,18 @@ enum Entry {
     /// Never empty.
     Chunk(Bytes),
     /// Small chunks, copied together. Never empty.
-    Gathered(BytesMut),
+    Block(BytesMut),
     /// Never locked: a `Mutex` is how a channel is `Sync` although producers
     /// need not be.
     Producer(Mutex<BoxProducer>),
+}
+
+/// What a queue gives to be sent.
+pub(crate) enum Piece {
+    /// Others may have it as well.
+    Chunk(Bytes),
+    /// More may be copied behind it.
+    Block(BytesMut),
 }
 
 /// Why a queue cannot be drained further.
@@ -39,9 +49,9 @@ impl Queue {
         if self.gather(&chunk) {
             return;
         }
-        if chunk.len() < LARGE && !self.entries.is_empty() {
+        if chunk.len() < LARGE && !self.is_empty() {
             self.gather_anew(&chunk);
-        } else if !chunk.is_empty() {
+        } else {
             self.append(Entry::Chunk(chunk));
         }
     }
@@ -57,14 +67,15 @@ impl Queue {
         }
     }
 
-    /// Copies a small chunk into the last block, if there is one with room.
+    /// Copies a small chunk behind the others, if there is room for it. For an
+    /// empty one there is.
     #[inline]
     fn gather(&mut self, chunk: &[u8]) -> bool {
-        let Some(Entry::Gathered(block)) = self.entries.back_mut() else { return false };
-        if chunk.len() >= LARGE || chunk.len() > block.capacity() - block.len() {
+        let room = self.gathered.capacity() - self.gathered.len();
+        if chunk.len() >= LARGE || chunk.len() > room {
             return false;
         }
-        block.extend_from_slice(chunk);
+        self.gathered.extend_from_slice(chunk);
         self.cost += chunk.len();
         true
     }
@@ -75,18 +86,26 @@ impl Queue {
     #[inline(never)]
     fn gather_anew(&mut self, mut chunk: &[u8]) {
         let mut size = GATHERED_MIN;
-        if let Some(Entry::Gathered(block)) = self.entries.back_mut() {
-            let room = block.capacity().max(LARGE) - block.len();
+        if !self.gathered.is_empty() {
+            let room = self.gathered.capacity().max(LARGE) - self.gathered.len();
             let (fits, rest) = chunk.split_at(room.min(chunk.len()));
-            block.extend_from_slice(fits);
+            self.gathered.extend_from_slice(fits);
             self.cost += fits.len();
-            size = block.capacity().saturating_mul(2).min(GATHERED_MAX);
+            if rest.is_empty() {
+                return;
+            }
+            size = self.gathered.capacity().saturating_mul(2).min(GATHERED_MAX);
+            self.end_block();
             chunk = rest;
         }
-        if !chunk.is_empty() {
-            let mut block = BytesMut::with_capacity(size.max(chunk.len()));
-            block.extend_from_slice(chunk);
-            self.append(Entry::Gathered(block));
+        self.gathered = BytesMut::with_capacity(size.max(chunk.len()));
+        self.gathered.extend_from_slice(chunk);
+        self.cost += chunk_cost(chunk.len());
+    }
+
+    fn end_block(&mut self) {
+        if !self.gathered.is_empty() {
+            self.entries.push_back(Entry::Block(std::mem::take(&mut self.gathered)));
         }
     }
 
@@ -96,6 +115,7 @@ impl Queue {
 
     fn append(&mut self, entry: Entry) {
         self.cost += entry.cost();
+        self.end_block();
         self.entries.push_back(entry);
     }
 
@@ -108,8 +128,9 @@ impl Queue {
         self.is_turn_over
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_empty() && self.gathered.is_empty()
     }
 
     /// Gives the memory of an empty queue back.
@@ -124,9 +145,10 @@ impl Queue {
         self.cost = 0;
         // Taken first: a producer's `Drop` is not our code.
         let entries = std::mem::take(&mut self.entries);
-        entries.iter().fold((0, 0), |(bytes, producers), entry| match entry {
+        let gathered = std::mem::take(&mut self.gathered).len();
+        entries.iter().fold((gathered, 0), |(bytes, producers), entry| match entry {
             Entry::Chunk(chunk) => (bytes + chunk.len(), producers),
-            Entry::Gathered(chunk) => (bytes + chunk.len(), producers),
+            Entry::Block(chunk) => (bytes + chunk.len(), producers),
             Entry::Producer(_) => (bytes, producers + 1),
         })
     }
@@ -135,6 +157,7 @@ impl Queue {
     /// on producers (bytes between two of them become one each).
     pub(crate) fn take(&mut self) -> (Vec<Bytes>, Vec<BoxProducer>) {
         self.cost = 0;
+        self.end_block();
         let (mut chunks, mut producers) = (Vec::new(), Vec::new());
         for entry in std::mem::take(&mut self.entries) {
             let chunk = match entry {
@@ -143,7 +166,7 @@ impl Queue {
                     continue;
                 }
                 Entry::Chunk(chunk) => chunk,
-                Entry::Gathered(chunk) => chunk.freeze(),
+                Entry::Block(chunk) => chunk.freeze(),
             };
             if producers.is_empty() {
                 chunks.push(chunk);
@@ -165,15 +188,15 @@ impl Queue {
         mut sink: Pin<&mut S>,
     ) -> Poll<Result<(), DrainError>>
     where
-        S: Sink<Bytes, Error = io::Error>,
+        S: Sink<Piece, Error = io::Error>,
     {
         let mut turn = TURN;
         self.is_turn_over = false;
-        while let Some(entry) = self.entries.front_mut() {
+        while !self.is_empty() {
             ready!(sink.as_mut().poll_ready(cx)).map_err(DrainError::Sink)?;
-            let Entry::Producer(producer) = entry else {
-                if let Some(chunk) = self.pop() {
-                    sink.as_mut().start_send(chunk).map_err(DrainError::Sink)?;
+            let Some(Entry::Producer(producer)) = self.entries.front_mut() else {
+                if let Some(piece) = self.pop() {
+                    sink.as_mut().start_send(piece).map_err(DrainError::Sink)?;
                 }
                 continue;
             };
@@ -183,7 +206,8 @@ impl Queue {
                     // An endless producer must not keep the task to itself.
                     turn -= TURN_CHUNK + chunk.len().min(TURN as usize) as isize;
                     if !chunk.is_empty() {
-                        sink.as_mut().start_send(chunk).map_err(DrainError::Sink)?;
+                        let piece = Piece::Chunk(chunk);
+                        sink.as_mut().start_send(piece).map_err(DrainError::Sink)?;
                     }
                     if turn < 0 {
                         self.is_turn_over = true;
@@ -209,13 +233,15 @@ impl Queue {
         sink.poll_flush(cx).map_err(DrainError::Sink)
     }
 
-    /// Removes the first entry: its bytes, if it holds any.
-    fn pop(&mut self) -> Option<Bytes> {
-        let entry = self.entries.pop_front()?;
+    /// Removes the first entry of a queue that is not empty: its bytes, if it
+    /// holds any.
+    fn pop(&mut self) -> Option<Piece> {
+        let first = self.entries.pop_front();
+        let entry = first.unwrap_or_else(|| Entry::Block(std::mem::take(&mut self.gathered)));
         self.cost -= entry.cost();
         match entry {
-            Entry::Chunk(chunk) => Some(chunk),
-            Entry::Gathered(chunk) => Some(chunk.freeze()),
+            Entry::Chunk(chunk) => Some(Piece::Chunk(chunk)),
+            Entry::Block(block) => Some(Piece::Block(block)),
             Entry::Producer(_) => None,
         }
     }
@@ -225,7 +251,7 @@ impl Entry {
     fn cost(&self) -> usize {
         match self {
             Entry::Chunk(chunk) => chunk_cost(chunk.len()),
-            Entry::Gathered(chunk) => chunk_cost(chunk.len()),
+            Entry::Block(chunk) => chunk_cost(chunk.len()),
             Entry::Producer(_) => PRODUCER_COST,
         }
     }

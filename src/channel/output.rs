@@ -1,7 +1,7 @@
 //! The writing side: the queue, the write buffer it drains into, and whether
 //! it is open.
 
-use crate::queue::{DrainError, LARGE, Queue};
+use crate::queue::{DrainError, LARGE, Piece, Queue};
 use crate::{BoxProducer, Error};
 use bytes::{Buf, Bytes, BytesMut};
 use futures::Sink;
@@ -314,10 +314,24 @@ impl WriteBuffer {
         if chunk.len() < large && !is_alone {
             return self.tail.extend_from_slice(&chunk);
         }
+        self.end_tail();
+        self.chunks.push_back(chunk);
+    }
+
+    /// A block is written from where it lies, and is what comes last.
+    fn put_block(&mut self, block: BytesMut, large: usize) {
+        self.len += block.len();
+        if block.len() < large && !self.tail.is_empty() {
+            return self.tail.extend_from_slice(&block);
+        }
+        self.end_tail();
+        self.tail = block;
+    }
+
+    fn end_tail(&mut self) {
         if !self.tail.is_empty() {
             self.chunks.push_back(self.tail.split().freeze());
         }
-        self.chunks.push_back(chunk);
     }
 
     fn clear(&mut self) -> usize {
@@ -405,7 +419,7 @@ impl<T: AsyncWrite + Unpin> Writer<'_, T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> Sink<Bytes> for Writer<'_, T> {
+impl<T: AsyncWrite + Unpin> Sink<Piece> for Writer<'_, T> {
     type Error = io::Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -413,13 +427,16 @@ impl<T: AsyncWrite + Unpin> Sink<Bytes> for Writer<'_, T> {
         self.poll_write_down_to(cx, below)
     }
 
-    fn start_send(mut self: Pin<&mut Self>, chunk: Bytes) -> io::Result<()> {
+    fn start_send(mut self: Pin<&mut Self>, piece: Piece) -> io::Result<()> {
         let this = &mut *self;
         // Where several pieces cannot go in one call, copying is cheaper than
         // a call for each, up to the size of a whole buffer.
         let vectored = this.io.is_write_vectored();
         let large = if vectored { LARGE } else { this.buffer.capacity };
-        this.buffer.put(chunk, large, vectored);
+        match piece {
+            Piece::Chunk(chunk) => this.buffer.put(chunk, large, vectored),
+            Piece::Block(block) => this.buffer.put_block(block, large),
+        }
         Ok(())
     }
 
