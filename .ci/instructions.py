@@ -31,6 +31,8 @@ WORKS = [
     "handler-32",
     "next-32",
     "receive-32",
+    "push-64",
+    "push-1024",
     "switch",
 ]
 

@@ -3,7 +3,7 @@
 //! `count NAME TIMES` does one thing so many times, and nothing besides.
 
 use asynchat::{Channel, Control, Error, FrameRef, Handler, Terminator, TerminatorCodec};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use std::hint::black_box;
 use std::io;
@@ -26,6 +26,8 @@ fn main() {
         "handler-32" => handler(times),
         "next-32" => next(times),
         "receive-32" => receive(times),
+        "push-64" => push(64, times),
+        "push-1024" => push(1024, times),
         "switch" => switch(times),
         _ => panic!("no such work"),
     }
@@ -129,4 +131,18 @@ fn receive(times: usize) {
     for _ in 0..times {
         while black_box(channel.receive(Terminator::lf()).now_or_never()).is_none() {}
     }
+}
+
+/// Up to 256 KiB at a time.
+fn push(length: usize, times: usize) {
+    let chunk = Bytes::from(vec![b'x'; length]);
+    let mut channel = channel(0);
+    for _ in 0..times {
+        channel.push(chunk.clone());
+        if channel.queued_bytes() >= 256 * 1024 {
+            channel.flush().now_or_never().expect("a sink takes all").expect("it never fails");
+        }
+    }
+    let queued = channel.queued_bytes() as u64;
+    assert!(channel.sent_bytes() + queued >= (length * times) as u64);
 }
