@@ -81,8 +81,8 @@ impl Queue {
     }
 
     /// Makes room for a small chunk. A block grows up to `LARGE`, so that what is
-    /// short is one piece; what is longer is not moved to grow, but goes on in
-    /// another block, of twice the size: of all no more than half is empty.
+    /// short is one piece. What is longer is not moved to grow, but goes on in
+    /// another block, as large as those before it: no more than half is empty.
     #[inline(never)]
     fn gather_anew(&mut self, mut chunk: &[u8]) {
         let mut size = GATHERED_MIN;
@@ -94,11 +94,15 @@ impl Queue {
             if rest.is_empty() {
                 return;
             }
-            size = self.gathered.capacity().saturating_mul(2).min(GATHERED_MAX);
+            let is_second = !matches!(self.entries.back(), Some(Entry::Block(_)));
+            let before = self.gathered.capacity().saturating_mul(if is_second { 1 } else { 2 });
+            size = before.min(GATHERED_MAX);
             self.end_block();
             chunk = rest;
         }
-        self.gathered = BytesMut::with_capacity(size.max(chunk.len()));
+        // A power of two doubles to just `LARGE`.
+        let size = size.max(chunk.len().next_power_of_two());
+        self.gathered = BytesMut::with_capacity(size);
         self.gathered.extend_from_slice(chunk);
         self.cost += chunk_cost(chunk.len());
     }

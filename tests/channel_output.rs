@@ -67,6 +67,21 @@ fn many_small_chunks_go_out_in_one_write() {
 }
 
 #[test]
+fn small_chunks_beyond_a_block_go_on_in_further_ones() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().out_buffer_size(1 << 20).build(io);
+    let data: Vec<u8> = (0..200_000u32).map(|i| (i / 7) as u8).collect();
+    data.chunks(999).for_each(|chunk| channel.push_slice(chunk));
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert!(peer.written_bytes() == data, "in order");
+    let lengths: Vec<_> = peer.pieces().concat().iter().map(|&(_, length)| length).collect();
+    let kib = |n: usize| n * 1024;
+    let full = [kib(4), kib(4), kib(8), kib(16), kib(32), kib(64), kib(64)];
+    assert_eq!(lengths[..7], full, "all but the last are full");
+    assert_eq!(lengths[7..], [200_000 - kib(192)]);
+}
+
+#[test]
 fn where_the_io_is_not_vectored_small_chunks_are_gathered_too() {
     let (mut channel, peer) = channel();
     peer.is_not_vectored();

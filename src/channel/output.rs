@@ -318,10 +318,11 @@ impl WriteBuffer {
         self.chunks.push_back(chunk);
     }
 
-    /// A block is written from where it lies, and is what comes last.
-    fn put_block(&mut self, block: BytesMut, large: usize) {
+    /// A block is written from where it lies if several pieces can go in one
+    /// call, and is what comes last.
+    fn put_block(&mut self, block: BytesMut, large: usize, vectored: bool) {
         self.len += block.len();
-        if block.len() < large && !self.tail.is_empty() {
+        if !vectored && block.len() < large && !self.tail.is_empty() {
             return self.tail.extend_from_slice(&block);
         }
         self.end_tail();
@@ -435,7 +436,7 @@ impl<T: AsyncWrite + Unpin> Sink<Piece> for Writer<'_, T> {
         let large = if vectored { LARGE } else { this.buffer.capacity };
         match piece {
             Piece::Chunk(chunk) => this.buffer.put(chunk, large, vectored),
-            Piece::Block(block) => this.buffer.put_block(block, large),
+            Piece::Block(block) => this.buffer.put_block(block, large, vectored),
         }
         Ok(())
     }
