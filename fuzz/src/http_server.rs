@@ -26,16 +26,6 @@ pub fn run(data: &[u8]) {
     assert!(whole.count <= most, "{} answers for {most} requests", whole.count);
 }
 
-/// Whether a stream of many lines is asked for. Fewer are more than `ENOUGH`.
-pub fn is_long(data: &[u8]) -> bool {
-    memchr::memmem::find_iter(data, b"/stream?n=").any(|at| {
-        let number = &data[at + 10..];
-        let len = number.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let n = std::str::from_utf8(&number[..len]).unwrap().parse::<u64>();
-        n.is_ok_and(|n| n > 200)
-    })
-}
-
 /// All that the server sends, up to `ENOUGH`.
 fn serve(input: &[u8], mut steps: Steps, mut fates: Input<'_>) -> Vec<u8> {
     // For the timer: it never runs.
