@@ -91,7 +91,10 @@ const QUESTIONS: [fn(usize) -> Result<Section>; 14] = [
     },
     |number| {
         let outcomes = network::push_small();
-        Ok(section(number, "`push` of small chunks over loopback", &[1.3, 1.3, 1.3, 1.0], outcomes))
+        let title = "`push` of small chunks over loopback";
+        let mut section = section(number, title, &[1.3, 1.3, 1.3, 0.0], outcomes);
+        section.notes = "Wanted: 1.3 times the others at 64 bytes, and no less at 1 KiB.".into();
+        Ok(section)
     },
     |number| {
         let outcomes = network::push_large();

@@ -148,7 +148,7 @@ const COLORS: [RGBColor; 5] = [
 /// Three digits, or whole.
 fn number(figure: f64) -> String {
     match figure {
-        _ if figure >= 100_000.0 => {
+        _ if figure >= 10_000.0 => {
             let mut digits = format!("{figure:.0}");
             let mut at = digits.len();
             while at > 3 {
