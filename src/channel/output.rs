@@ -318,11 +318,14 @@ impl WriteBuffer {
         self.chunks.push_back(chunk);
     }
 
-    /// A block is written from where it lies if several pieces can go in one
-    /// call, and is what comes last.
+    /// A block is what comes last, and is written from where it lies if several
+    /// pieces can go in one call. Not if it fits behind the one before it: a
+    /// peer that takes nothing would make us hold many that are nearly empty.
     fn put_block(&mut self, block: BytesMut, large: usize, vectored: bool) {
         self.len += block.len();
-        if !vectored && block.len() < large && !self.tail.is_empty() {
+        let room = self.tail.capacity().max(LARGE) - self.tail.len();
+        let is_small = block.len() <= room || (!vectored && block.len() < large);
+        if is_small && !self.tail.is_empty() {
             return self.tail.extend_from_slice(&block);
         }
         self.end_tail();

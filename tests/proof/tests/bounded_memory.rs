@@ -695,6 +695,21 @@ fn tiny_pieces(report: &mut Report) {
                     channel.push(Bytes::from(vec![b'l'; 4096]));
                 });
             });
+            // Each is on its way to the transport before the next is pushed.
+            for vectored in [true, false] {
+                let name =
+                    format!("tiny, {}, {what}: one a poll, vectored {vectored}", config.name);
+                report.attack(&name, config.output(1), config.high_water, |n| {
+                    let peer = Peer::never_reads(b"", vectored);
+                    let mut channel = channel(config, &Terminator::lf(), peer);
+                    for _ in 0..n {
+                        if channel.queued_bytes() < config.high_water {
+                            channel.push_slice(text);
+                        }
+                        assert!(poll_up_to(1, channel.next()).is_none());
+                    }
+                });
+            }
             let name = format!("tiny, {}, {what}: and producers in turn", config.name);
             report.attack(&name, config.output(0), 1000, |n| {
                 push_while_ready(&mut open(), n, |channel| {
