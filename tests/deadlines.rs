@@ -857,6 +857,27 @@ async fn a_deadline_is_told_once_and_then_input_is_over() {
     assert_eq!(show(poll!(channel.receive("\n"))), "one", "not its tail alone");
 }
 
+/// Otherwise what there is would be taken for all, or the tail for a frame.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_is_not_forgotten_over_a_close() {
+    for told in [false, true] {
+        let (mut channel, peer) = over(limited());
+        peer.sends("ha");
+        assert_eq!(at!(FRAME, channel.receive(Terminator::None)), "timeout(frame(5s))");
+        channel.push("too slow\n");
+        assert_eq!(show(poll!(channel.close())), "done");
+        assert!(channel.is_terminated());
+        if told {
+            assert_eq!(show(poll!(channel.next())), "none");
+        }
+        assert_eq!(show(poll!(channel.receive(Terminator::None))), "timeout(frame(5s))");
+        assert_eq!(show(poll!(channel.receive("\n"))), "timeout(frame(5s))");
+        channel.set_frame_timeout(FRAME);
+        peer.sends("lf\n");
+        assert_eq!(show(poll!(channel.receive("\n"))), "half");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn after_a_deadline_one_can_answer_and_close() {
     let (mut channel, peer) = over(limited().linger(SECOND));

@@ -115,6 +115,11 @@ impl Core {
         discarded
     }
 
+    /// Whether, after a deadline, nothing of the writing side is left to tell.
+    pub(super) fn has_told_all(&self) -> bool {
+        self.output.is_open() || self.output.is_settled()
+    }
+
     /// Whether the connection broke, and nothing can come of it any more.
     pub(crate) fn is_lost(&self) -> bool {
         let broken = self.output.has_failed() && self.output.is_shut();

@@ -363,7 +363,8 @@ impl<T> Channel<T> {
     /// Sets how long a frame may take; see [`Builder::frame_timeout`].
     ///
     /// It counts for a frame that has begun as well: from its first byte if a
-    /// limit was set before, and from now if none was. After [`Error::Timeout`] input goes on.
+    /// limit was set before, and from now if none was. After [`Error::Timeout`]
+    /// input goes on.
     pub fn set_frame_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
         self.core.set_timeout(|timeouts| timeouts.frame = timeout.into());
         self.core.resume_input();
@@ -533,7 +534,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> futures::stream::FusedStream for Channel
     fn is_terminated(&self) -> bool {
         let state = self.core.input.state;
         matches!(state, InputState::Over | InputState::Failed)
-            || (matches!(state, InputState::TimedOut(_)) && self.core.output.is_open())
+            || (matches!(state, InputState::TimedOut(_)) && self.core.has_told_all())
     }
 }
 

@@ -100,7 +100,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                     core.turn = TURN;
                     return Poll::Ready(None);
                 }
-                InputState::TimedOut(_) if core.output.is_open() => {
+                InputState::TimedOut(_) if core.has_told_all() => {
                     core.turn = TURN;
                     return Poll::Ready(None);
                 }
@@ -114,8 +114,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                         ready!(sent);
                     }
                     let failure = core.output.take_failure();
-                    core.input.state =
-                        if failure.is_some() { InputState::Failed } else { InputState::Over };
+                    if failure.is_some() {
+                        core.input.state = InputState::Failed;
+                    } else if core.input.state == InputState::Done {
+                        core.input.state = InputState::Over;
+                    }
                     return Poll::Ready(failure.map(Err));
                 }
             }
