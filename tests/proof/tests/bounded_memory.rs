@@ -68,10 +68,11 @@ impl Config {
     }
 
     /// What output takes, if the program pushes up to `piece` bytes at a time.
-    /// Blocks grow by doubling; of the write buffer as much again may be sent
+    /// Blocks grow by doubling, and the largest, as large as all others, may be
+    /// sent but for its end; of the write buffer as much again may be sent
     /// already, and what is being copied into it is there twice.
     fn output(&self, piece: usize) -> usize {
-        2 * (self.high_water + piece) + 3 * self.out_buffer_size + SMALL_CHANGE
+        3 * (self.high_water + piece) + 3 * self.out_buffer_size + SMALL_CHANGE
     }
 
     /// What a producer of such chunks takes besides what is pushed: the write
@@ -99,6 +100,8 @@ enum Takes {
     Everything,
     /// So many bytes for each write.
     Little,
+    /// So many bytes in all.
+    UpTo(usize),
     Nothing,
 }
 
@@ -137,14 +140,19 @@ impl AsyncRead for Peer<'_> {
 
 impl AsyncWrite for Peer<'_> {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.takes {
+        match &mut self.takes {
             Takes::Everything => Poll::Ready(Ok(data.len())),
             Takes::Little => Poll::Ready(Ok(data.len().min(PIECE))),
-            Takes::Nothing => Poll::Pending,
+            Takes::UpTo(left) if *left > 0 => {
+                let taken = data.len().min(*left);
+                *left -= taken;
+                Poll::Ready(Ok(taken))
+            }
+            Takes::UpTo(_) | Takes::Nothing => Poll::Pending,
         }
     }
 
@@ -557,9 +565,32 @@ fn peer_that_does_not_read(report: &mut Report) {
         for piece in [100, 1000, 5000] {
             for vectored in [true, false] {
                 does_not_read(report, config, piece, vectored);
+                takes_all_but_a_byte(report, config, piece, vectored);
             }
         }
     }
+    let config = &Config { name: "odd", high_water: 33 << 10, out_buffer_size: 1, ..SMALL };
+    takes_all_but_a_byte(report, config, 100, true);
+}
+
+/// A block of which all but the end is sent is still there whole.
+fn takes_all_but_a_byte(report: &mut Report, config: &Config, piece: usize, vectored: bool) {
+    let name = format!("all but a byte, {}, {piece} bytes, vectored {vectored}", config.name);
+    report.attack(&name, config.output(piece), 5, |n| {
+        let peer = Peer::never_reads(b"", vectored);
+        let mut channel = channel(config, &Terminator::lf(), peer);
+        let mut pushed = 0;
+        for _ in 0..n {
+            while channel.queued_bytes() < config.high_water {
+                channel.push_slice(&[b'a'; 5000][..piece]);
+                pushed += piece;
+            }
+            let left = pushed - channel.sent_bytes() as usize;
+            channel.get_mut().takes = Takes::UpTo(left - 1);
+            assert!(poll_up_to(1, channel.next()).is_none());
+            assert_eq!(channel.queued_bytes(), 1);
+        }
+    });
 }
 
 /// Whoever may push does, as often as it is let, with `piece` bytes at a time.
