@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 pub(crate) struct Server {
@@ -23,7 +23,11 @@ impl Server {
     pub(crate) async fn start() -> io::Result<Self> {
         let mut server = Server { addresses: Vec::new(), stop: watch::Sender::new(false) };
         for last in 1..=8 {
-            let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 0, last), 0)).await?;
+            let socket = TcpSocket::new_v4()?;
+            socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into())?;
+            // More than clients that connect, and go, before one is accepted: of
+            // what does not fit the kernel resets some, and that is not our doing.
+            let listener = socket.listen(4096)?;
             server.addresses.push(listener.local_addr()?);
             tokio::spawn(accept(listener, server.stop.subscribe()));
         }
