@@ -195,8 +195,7 @@ impl Eq for AnyOf {}
 
 impl fmt::Debug for AnyOf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let patterns = self.iter().map(|p| p.escape_ascii().to_string());
-        f.debug_list().entries(patterns).finish()
+        f.debug_list().entries(self.iter().filter_map(Pattern::new)).finish()
     }
 }
 
