@@ -136,7 +136,7 @@ impl Shared {
             if credit + (end as isize) < 0 {
                 // A flood of that byte: no member has ended up to here.
                 let longest = self.by_length.first().and_then(|&i| self.patterns.get(i))?;
-                let start = end.saturating_sub(longest.as_bytes().len() - 1);
+                let start = end.saturating_sub(longest.as_bytes().len());
                 let found = self.find_any(src.get(start..)?)?;
                 let Found { start: s, end: e, member } = found;
                 return Some(Found { start: start + s, end: start + e, member });

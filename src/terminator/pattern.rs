@@ -108,13 +108,11 @@ impl Pattern {
         }
     }
 
-    /// Length of the longest suffix of `src` that could begin the pattern.
+    /// Length of the longest suffix of `src`, where it is not, that could begin
+    /// the pattern.
     pub(super) fn held(&self, src: &[u8]) -> usize {
         match &self.0 {
-            Repr::Long(long) => {
-                let tail = src.len().saturating_sub(long.borders.len() - 1);
-                long.step(0, src.get(tail..).unwrap_or_default()).0
-            }
+            Repr::Long(long) => long.held(src),
             _ => self.short().map_or(0, |short| short.held(src)),
         }
     }
@@ -146,6 +144,11 @@ impl Long {
         (matched, None)
     }
 
+    fn held(&self, src: &[u8]) -> usize {
+        let tail = src.len().saturating_sub(self.borders.len());
+        self.step(0, src.get(tail..).unwrap_or_default()).0
+    }
+
     #[inline(never)]
     fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
         let start = self.search(src, progress)?;
@@ -168,7 +171,7 @@ impl Long {
             if let Some(at) = found {
                 return Some(progress.from + at);
             }
-            self.step(0, src.get(src.len() - (len - 1)..)?).0
+            self.held(src)
         };
         progress.set(src, held);
         None

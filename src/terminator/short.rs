@@ -121,7 +121,7 @@ impl Word {
         loop {
             let start = end + 1 - self.len;
             let rest = src.get(start..)?;
-            let Some(block) = rest.get(..PLACES + self.len - 1) else {
+            let Some(block) = rest.get(..PLACES + self.len) else {
                 let at = rest.windows(self.len).position(|bytes| bytes == needle)?;
                 return Some(self.found(start + at + self.len));
             };
