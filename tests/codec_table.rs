@@ -1069,4 +1069,17 @@ fn a_set_of_more_than_a_mebibyte() {
     for cuts in [vec![], vec![3], vec![8, 9], (1..input.len()).collect()] {
         common::play_all(&session, input, &cuts, &expected).unwrap();
     }
+
+    // Frames as long as that need more than the first look, and the longest of
+    // those that end together comes last.
+    let session = Session { term: set(&["bc", "abc"]), max_length: 1000, ..session };
+    let lens = [0, 1, 252, 253, 254, 255, 256, 300, 700];
+    let input: Vec<u8> =
+        lens.iter().flat_map(|&len| [&vec![b'-'; len][..], b"abc"].concat()).collect();
+    let expected = common::oracle(&session, &input);
+    let wants: Vec<Event> = lens.iter().map(|&len| frame(&vec![b'-'; len], b"abc")).collect();
+    assert_eq!(expected.events, wants);
+    for cuts in [vec![], vec![2000], (100..input.len()).step_by(100).collect()] {
+        common::play_all(&session, &input, &cuts, &expected).unwrap();
+    }
 }
