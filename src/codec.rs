@@ -340,11 +340,10 @@ impl TerminatorCodec {
     // Always: a call would cost as much as the frame.
     #[inline(always)]
     pub fn decode_slice<'b>(&mut self, src: &mut &'b [u8]) -> Result<Option<FrameRef<'b>>, Error> {
-        if let Some(Found { start, end, .. }) = self.cut_plain(src) {
-            if let (Some(frame), Some(rest)) = (src.get(..start), src.get(end..)) {
-                *src = rest;
-                return Ok(Some(FrameRef::Complete(frame)));
-            }
+        let plain = self.cut_plain(src).map(|it| (src.get(..it.start), src.get(it.end..)));
+        if let Some((Some(frame), Some(rest))) = plain {
+            *src = rest;
+            return Ok(Some(FrameRef::Complete(frame)));
         }
         self.decode_slice_unusual(src)
     }
