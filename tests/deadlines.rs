@@ -219,6 +219,16 @@ async fn what_is_skipped_counts_as_part_of_its_frame() {
     advance(2 * SECOND).await;
     channel.discard_buffers();
     assert_eq!(drip!(peer, "x", channel.next()), ("timeout(frame(5s))".to_owned(), 3));
+
+    // One that nobody has waited for yet has no time behind it.
+    let (mut channel, peer) = over(limited());
+    peer.sends("on");
+    assert!(poll!(channel.next()).is_pending());
+    advance(FRAME - SECOND).await;
+    peer.sends("e\ntw");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    channel.discard_buffers();
+    assert_eq!(at!(FRAME, channel.next()), "timeout(frame(5s))");
 }
 
 #[tokio::test(start_paused = true)]
