@@ -63,19 +63,13 @@ pub(super) fn find_byte(byte: u8, src: &[u8], progress: &mut Progress) -> Option
     Some(at)
 }
 
-/// SSE2 is there on every x86-64, so nothing has to be asked or called.
-#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn find_byte_inline(byte: u8, src: &[u8]) -> Option<usize> {
-    match memchr::arch::x86_64::sse2::memchr::One::new(byte) {
-        Some(searcher) => searcher.find(src),
-        None => memchr(byte, src),
+    // SSE2 is there on every x86-64, so nothing has to be asked or called.
+    #[cfg(target_arch = "x86_64")]
+    if let Some(searcher) = memchr::arch::x86_64::sse2::memchr::One::new(byte) {
+        return searcher.find(src);
     }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-#[inline(always)]
-fn find_byte_inline(byte: u8, src: &[u8]) -> Option<usize> {
     memchr(byte, src)
 }
 
