@@ -133,7 +133,7 @@ impl Shared {
                 }
             }
             credit -= 16 * self.patterns.len() as isize;
-            if credit + (end as isize) < 0 {
+            if end.checked_add_signed(credit).is_none() {
                 // A flood of that byte: no member has ended up to here.
                 let longest = self.by_length.first().and_then(|&i| self.patterns.get(i))?;
                 let start = end.saturating_sub(longest.as_bytes().len());
