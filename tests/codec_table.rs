@@ -384,6 +384,12 @@ fn any_of() -> Vec<Row> {
             "a,b;c.d",
             [by("a", ","), by("b", ";"), by("c", "."), rest("d")],
         ),
+        row(
+            "a flood of the byte all members end in",
+            ["\r\n", "\r.\n"],
+            "-".repeat(40) + &"\n".repeat(40) + "\r.\n--\r\n",
+            [by("-".repeat(40) + &"\n".repeat(40), "\r.\n"), by("--", "\r\n")],
+        ),
         row("kept, each its own", ["abc", "bc", "c"], "abcbcc", [f("abc"), f("bc"), f("c")]).keep(),
         row("from one set to another", [",", ";"], "a;b,c!", [by("a", ";"), by("b,c", "!")])
             .then([";", "!"]),
@@ -978,6 +984,19 @@ fn a_change_of_mode_while_pending_hands_out_what_is_buffered() {
         assert_eq!(codec.decode_slice(&mut src).unwrap(), None);
         codec.set_streaming(true);
         assert_eq!(codec.decode_slice(&mut src).unwrap(), Some(FrameRef::Partial(b"abc")));
+    }
+}
+
+#[test]
+fn a_shortened_buffer_is_searched_anew() {
+    for end in ["\n", "\r\n", "123456789"] {
+        for terminator in [end.into(), Terminator::any([end, "123456789"])] {
+            let mut codec = TerminatorCodec::new(terminator);
+            assert_eq!(codec.decode_slice(&mut &b"abcdefghijklmnop"[..]).unwrap(), None);
+            let src = ["ab", end].concat();
+            let frame = codec.decode_slice(&mut src.as_bytes()).unwrap();
+            assert_eq!(frame, Some(FrameRef::Complete(b"ab")), "{end:?}");
+        }
     }
 }
 
