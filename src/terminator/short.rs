@@ -110,29 +110,27 @@ impl Word {
         }
     }
 
-    /// Goes on behind a last byte without the rest, at `end`.
+    /// Goes on behind a last byte without the rest: the next one lies at `last` or
+    /// behind it.
     ///
     /// Where one such is, more may follow: so the next places are compared all at
     /// once, and `memchr` is called only behind them.
     #[inline(never)]
-    fn find_next(self, src: &[u8], mut end: usize) -> Option<Found> {
+    fn find_next(self, src: &[u8], mut last: usize) -> Option<Found> {
         let word = self.word.to_le_bytes();
         let needle = word.get(8 - self.len..)?;
         loop {
-            let start = end + 1 - self.len;
+            let start = last + 1 - self.len;
             let rest = src.get(start..)?;
-            let Some(block) = rest.get(..PLACES + self.len) else {
-                let at = rest.windows(self.len).position(|bytes| bytes == needle)?;
-                return Some(self.found(start + at + self.len));
+            let at = match rest.first_chunk::<BLOCK>() {
+                Some(block) => find_in_block(block, needle),
+                None => Some(rest.windows(self.len).position(|bytes| bytes == needle)?),
             };
-            if let Some(at) = find_in_block(block, needle) {
+            if let Some(at) = at {
                 return Some(self.found(start + at + self.len));
             }
-            end += PLACES;
-            end += memchr(needle.last().copied()?, src.get(end..)?)? + 1;
-            if self.ends_at(end, src) {
-                return Some(self.found(end));
-            }
+            last += PLACES;
+            last += memchr(*needle.last()?, src.get(last..)?)?;
         }
     }
 }
@@ -141,7 +139,7 @@ impl Word {
 /// at. What it costs does not depend on the input: compilers make SIMD
 /// instructions of it.
 #[inline(always)]
-fn find_in_block(block: &[u8], needle: &[u8]) -> Option<usize> {
+fn find_in_block(block: &[u8; BLOCK], needle: &[u8]) -> Option<usize> {
     let mut is_here = [u8::MAX; PLACES];
     for (bytes, &wanted) in block.windows(PLACES).zip(needle) {
         for (is_here, &byte) in is_here.iter_mut().zip(bytes) {
@@ -156,3 +154,6 @@ fn find_in_block(block: &[u8], needle: &[u8]) -> Option<usize> {
 
 /// How many places are compared at once.
 const PLACES: usize = 32;
+
+/// How many bytes there must be for that: what begins there has up to 8.
+const BLOCK: usize = 40;
