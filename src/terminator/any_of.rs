@@ -171,8 +171,8 @@ impl Shared {
         for (member, pattern) in self.patterns.iter().enumerate() {
             let Some(found) = pattern.find(src, &mut Progress::default()) else { continue };
             let Found { start, end, .. } = found;
-            // It ends no later than the best so far, because `src` is cut there.
-            if best.is_none_or(|best| end < best.end || start < best.start) {
+            // The first to end, and of those that end together the longest.
+            if best.is_none_or(|best| (end, start) < (best.end, best.start)) {
                 best = Some(Found { start, end, member });
             }
             src = src.get(..end)?;
