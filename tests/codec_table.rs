@@ -962,6 +962,13 @@ fn a_change_while_pending_sees_what_is_buffered() {
     assert_eq!(codec.decode(&mut src).unwrap(), Some(Frame::Complete("one".into())));
     codec.set_terminator(2);
     assert_eq!(codec.decode(&mut src).unwrap(), Some(Frame::Complete("tw".into())));
+    // What could begin the old one does not count for the new one.
+    let mut codec = TerminatorCodec::new("\r\n");
+    let mut src = BytesMut::from("\r");
+    assert_eq!(codec.decode(&mut src).unwrap(), None);
+    codec.set_terminator("123456789");
+    src.extend_from_slice(b"23456789");
+    assert_eq!(codec.decode(&mut src).unwrap(), None);
 }
 
 #[test]

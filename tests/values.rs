@@ -120,7 +120,7 @@ fn frames_borrowed_and_owned() {
 #[test]
 fn terminators_out_of_other_types() {
     let bytes = |bytes: &[u8]| Pattern::new(bytes).map_or(Terminator::None, Terminator::Pattern);
-    for (made, same, shown) in [
+    let rows = [
         (Terminator::from("\r\n"), bytes(b"\r\n"), r#"Pattern("\r\n")"#),
         (Terminator::from(&b"ab"[..]), bytes(b"ab"), r#"Pattern("ab")"#),
         (Terminator::from(b"\0\xff"), bytes(b"\0\xff"), r#"Pattern("\x00\xff")"#),
@@ -140,11 +140,17 @@ fn terminators_out_of_other_types() {
         (Terminator::lf(), bytes(b"\n"), r#"Pattern("\n")"#),
         (Terminator::blank_line(), bytes(b"\r\n\r\n"), r#"Pattern("\r\n\r\n")"#),
         (Terminator::line(), Terminator::any(["\r\n", "\n"]), r#"AnyOf(["\r\n", "\n"])"#),
+        (Terminator::any([";", ","]), Terminator::any([";", ","]), r#"AnyOf([";", ","])"#),
+        (Terminator::any([",", ";"]), Terminator::any([",", ";"]), r#"AnyOf([",", ";"])"#),
         (Terminator::any(["", "ab"]), bytes(b"ab"), r#"Pattern("ab")"#),
         (Terminator::any([""]), Terminator::None, "None"),
-    ] {
+    ];
+    for (made, same, shown) in &rows {
         assert_eq!(made, same, "{shown}");
-        assert_eq!(format!("{made:?}"), shown);
+        assert_eq!(&format!("{made:?}"), shown);
+        for (other, _, looks) in &rows {
+            assert_eq!(made == other, shown == looks, "{shown} and {looks}");
+        }
     }
 }
 
