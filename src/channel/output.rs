@@ -199,7 +199,8 @@ impl Output {
             }
         }
         if self.state == State::Closing {
-            let shut = ready!(poll_again(|| Pin::new(&mut *io).poll_shutdown(cx)));
+            let mut sink = Writer { io, buffer: &mut self.buffer };
+            let shut = ready!(Pin::new(&mut sink).poll_close(cx));
             tracing::debug!(target: "asynchat", ok = shut.is_ok(), "writing side shut down");
             self.state = State::Shut;
             match shut {
@@ -455,7 +456,7 @@ impl<T: AsyncWrite + Unpin> Sink<Piece> for Writer<'_, T> {
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().poll_flush(cx))?;
-        Pin::new(&mut *self.io).poll_shutdown(cx)
+        poll_again(|| Pin::new(&mut *self.io).poll_shutdown(cx))
     }
 }
 
