@@ -184,7 +184,6 @@ impl Core {
     fn queue_pushed(&mut self, pushed: Vec<Pushed>) {
         for item in pushed {
             match item {
-                _ if !self.output.is_open() => {}
                 Pushed::Chunk(chunk) => self.output.queue.push(chunk),
                 Pushed::Producer(producer) => self.output.queue.push_producer(producer),
             }

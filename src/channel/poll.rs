@@ -29,13 +29,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             return Poll::Ready(());
         }
         if !core.linger.is_zero() && !core.output.has_failed() {
-            if !matches!(core.life, Life::Lingering(_)) {
-                core.life = Life::Lingering(Box::pin(tokio::time::sleep(core.linger)));
-            }
-            let time_left = match &mut core.life {
-                Life::Lingering(time) => time.as_mut().poll(cx).is_pending(),
-                _ => false,
+            let mut time = match std::mem::replace(&mut core.life, Life::Connected) {
+                Life::Lingering(time) => time,
+                _ => Box::pin(tokio::time::sleep(core.linger)),
             };
+            let time_left = time.as_mut().poll(cx).is_pending();
+            core.life = Life::Lingering(time);
             if time_left {
                 ready!(self.poll_drop_input(cx));
             } else {
