@@ -402,6 +402,7 @@ fn into_framed_gives_the_channel_back_if_the_queue_is_not_empty() {
         let (mut channel, peer) = channel("\n");
         queue(&mut channel);
         let mut channel = channel.into_framed().expect_err(name);
+        assert!(channel.queued_bytes() > 0, "{name}");
         assert_eq!(show(poll!(channel.flush())), "done");
         assert_eq!(peer.written(), "a", "{name}: intact");
         assert!(channel.into_framed().is_ok());
@@ -423,11 +424,15 @@ fn into_framed_gives_the_channel_back_if_a_write_is_unfinished() {
 #[test]
 fn into_framed_gives_the_channel_back_if_a_close_is_queued() {
     // `close_when_done` is an entry in the queue: a Framed would forget it.
-    let (mut channel, peer) = channel("\n");
-    channel.close_when_done();
-    let mut channel = channel.into_framed().expect_err("a close is queued");
-    assert_eq!(show(poll!(channel.flush())), "done");
-    assert_eq!(peer.calls().last(), Some(&Call::Shutdown));
+    let closes: [fn(&mut Channel<Mock>); 2] =
+        [Channel::close_when_done, |channel| channel.pusher().close_when_done()];
+    for close in closes {
+        let (mut channel, peer) = channel("\n");
+        close(&mut channel);
+        let mut channel = channel.into_framed().expect_err("a close is queued");
+        assert_eq!(show(poll!(channel.flush())), "done");
+        assert_eq!(peer.calls().last(), Some(&Call::Shutdown));
+    }
 }
 
 #[test]

@@ -91,10 +91,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     // The channel is what the caller had; it is not boxed to please a lint.
     #[allow(clippy::result_large_err)]
     pub fn into_framed(mut self) -> Result<Framed<T, TerminatorCodec>, Channel<T>> {
-        self.core.absorb();
         let idle = self.core.output.is_settled();
         // In one step: what is pushed in this very moment is not lost either.
         if !idle || self.core.inbox.as_ref().is_some_and(|inbox| !inbox.close_if_empty()) {
+            self.core.absorb();
             return Err(self);
         }
         let parts = self.into_parts();
