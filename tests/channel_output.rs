@@ -67,6 +67,26 @@ fn many_small_chunks_go_out_in_one_write() {
 }
 
 #[test]
+fn a_small_chunk_alone_is_sent_from_where_it_lies_and_further_ones_are_gathered() {
+    let (mut channel, peer) = channel();
+    let (first, large) = (Bytes::from(vec![b'a'; 9]), Bytes::from(vec![b'd'; 4096]));
+    channel.push(first.clone());
+    assert_eq!(channel.queued_bytes(), 64 + 9);
+    channel.push("b");
+    channel.push("c");
+    assert_eq!(channel.queued_bytes(), 64 + 9 + 64 + 2, "one chunk more");
+    channel.push(large.clone());
+    channel.push_slice(b"e");
+    channel.push_slice(&large);
+    assert_eq!(show(poll!(channel.flush())), "done");
+    let pieces = peer.pieces().concat();
+    assert_eq!(pieces[0], (first.as_ptr() as usize, 9));
+    assert_eq!(pieces[2], (large.as_ptr() as usize, 4096));
+    let lengths: Vec<_> = pieces.iter().map(|&(_, length)| length).collect();
+    assert_eq!(lengths[..5], [9, 2, 4096, 1, 4096], "a large one is not taken to pieces");
+}
+
+#[test]
 fn small_chunks_beyond_a_block_go_on_in_further_ones() {
     let (io, peer) = mock();
     let mut channel = Channel::builder().out_buffer_size(1 << 20).build(io);
@@ -245,12 +265,16 @@ fn all_share_one_queue_in_call_order() {
 }
 
 #[test]
-fn an_interrupted_write_is_tried_again() {
+fn an_interrupted_write_flush_or_shutdown_is_tried_again() {
     let (mut channel, peer) = channel();
     peer.writes([Write::Err(ErrorKind::Interrupted)]);
+    peer.flushes([Step::Err(ErrorKind::Interrupted)]);
+    peer.shutdowns([Step::Err(ErrorKind::Interrupted)]);
     channel.push("a");
-    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(show(poll!(Channel::close(&mut channel))), "done");
     assert_eq!(peer.written(), "a");
+    let made = [Call::Flush, Call::Shutdown];
+    assert_eq!(peer.output_calls().split_off(1), made, "each once more, until it is done");
 }
 
 #[test]
@@ -530,6 +554,12 @@ fn the_ready_made_producers_give_what_they_say() {
     let failing = tokio_test::io::Builder::new().read_error(io::Error::other("no")).build();
     channel.push_with_producer(ready_made::from_reader(failing));
     assert_eq!(show(poll!(channel.flush())), "producer(Other)");
+}
+
+#[test]
+fn from_reader_reads_blocks_of_up_to_16_kib() {
+    let blocks = ready_made::from_reader(&[b'x'; 40_000][..]).map(|block| block.unwrap().len());
+    assert_eq!(poll!(blocks.collect::<Vec<_>>()), Poll::Ready(vec![16_384, 16_384, 7_232]));
 }
 
 #[test]
@@ -896,11 +926,11 @@ fn discard_buffers_drops_write_buffer_and_queue_and_says_how_much() {
         channel.push(vec![b'x'; 9000]);
         let (stream, probe) = producer([Give::Pending]);
         channel.push_with_producer(stream);
-        channel.push("tail");
+        (0..90).for_each(|_| channel.push_slice(&[b'y'; 100]));
         assert_waits!(peer, channel.flush());
         let discarded = channel.discard_buffers();
         assert_eq!(discarded.input_bytes, 0);
-        assert_eq!(discarded.output_bytes, 2 + 9000 + 4);
+        assert_eq!(discarded.output_bytes, 2 + 9000 + 9000);
         assert_eq!((discarded.producers, probe.drops()), (1, 1));
         assert_eq!(channel.queued_bytes(), 0);
         peer.wake_write();

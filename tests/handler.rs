@@ -240,6 +240,24 @@ fn a_handler_may_override_frame_for_whole_frames() {
 }
 
 #[test]
+fn a_handler_may_do_with_collecting_alone() {
+    struct Log(Vec<String>);
+    impl Handler for Log {
+        type Error = Error;
+        fn collect_incoming_data(&mut self, _: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+            self.0.push(data.escape_ascii().to_string());
+            Ok(())
+        }
+    }
+    let (mut channel, peer) = channel();
+    let mut handler = Log(vec![]);
+    peer.sends("one\n\ntwo\nthr");
+    peer.ends();
+    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(handler.0, ["one", "two", "thr"]);
+}
+
+#[test]
 fn what_either_callback_sets_counts_from_the_next_byte() {
     // In whole mode from behind the frame, in both callbacks.
     for callback in ["collect(3)", "found"] {
