@@ -2,7 +2,9 @@
 
 mod mock;
 
-use asynchat::{Builder, Channel, Control, Error, Handler, Pusher, Run, Terminator};
+use asynchat::{
+    Builder, Channel, Control, Error, Handler, Pusher, Run, Terminator, TerminatorCodec,
+};
 use bytes::Bytes;
 use futures::stream;
 use mock::{
@@ -14,6 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_test::task::spawn;
 use tokio_test::{assert_pending, assert_ready};
+use tokio_util::codec::{Framed, FramedParts};
 
 /// An error of the handler's own.
 #[derive(Debug)]
@@ -959,6 +962,29 @@ fn run_yields_over_frames_that_are_buffered_and_echoed() {
         drop(task);
         let written = peer.written_bytes().len();
         assert!((1..100_000).contains(&written), "output goes on too: {written}");
+    }
+}
+
+#[test]
+fn run_that_yields_forgets_no_buffered_frame_however_long_they_are() {
+    for length in (0..256).chain([511, 1023, 4095]) {
+        let (io, _peer) = mock();
+        let mut parts = FramedParts::new::<Bytes>(io, TerminatorCodec::new("\n"));
+        parts.read_buf = ("x".repeat(length) + "\n").repeat(1100).as_str().into();
+        let mut channel = Channel::from_framed(Framed::from_parts(parts));
+        let mut frames = 0;
+        let mut handler = recorder(|event, channel| {
+            frames += usize::from(event == "found");
+            channel.set_max_length(10_000);
+        });
+        let mut task = spawn(channel.run(&mut handler));
+        assert_pending!(task.poll());
+        while task.is_woken() {
+            assert_pending!(task.poll());
+        }
+        drop(task);
+        drop(handler);
+        assert_eq!(frames, 1100, "of {length} bytes");
     }
 }
 
