@@ -6,8 +6,8 @@ mod mock;
 
 use asynchat::{Builder, Channel, Control, Error, Frame, Handler, Terminator, Timeout, producer};
 use bytes::Bytes;
-use futures::SinkExt;
 use futures::stream::FusedStream;
+use futures::{SinkExt, StreamExt};
 use mock::{Call, Give, Mock, Peer, Read, Step, Write, chunk, mock, poll, show};
 use std::io::{self, ErrorKind};
 use std::task::Poll;
@@ -817,6 +817,19 @@ async fn deadlines_can_be_set_and_taken_away_at_any_moment() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn deadlines_taken_away_wake_nobody_any_more() {
+    let (mut channel, _peer) = over(limited());
+    let mut task = spawn(());
+    assert!(task.enter(|cx, _| channel.poll_next_unpin(cx)).is_pending());
+    channel.set_frame_timeout(None);
+    channel.set_idle_timeout(None);
+    channel.set_write_timeout(None);
+    assert!(task.enter(|cx, _| channel.poll_next_unpin(cx)).is_pending());
+    advance(10 * IDLE).await;
+    assert!(!task.is_woken());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_handler_sets_deadlines_as_its_protocol_goes_on() {
     let (mut channel, peer) = over(limited());
     let mut handler = recorder(|_, timeout| Err(timeout.into()));
@@ -840,6 +853,20 @@ async fn a_handler_sets_deadlines_as_its_protocol_goes_on() {
     assert!(task.poll().is_pending());
     advance(SECOND + TICK).await;
     assert_eq!(show(task.poll()), "timeout(write(1s))");
+
+    let (mut channel, _peer) = over(limited());
+    let mut handler = recorder(|channel, _| {
+        channel.set_idle_timeout(SECOND);
+        Ok(())
+    });
+    let mut task = spawn(channel.run(&mut handler));
+    assert!(task.poll().is_pending());
+    for after in [IDLE, SECOND] {
+        advance(after + TICK).await;
+        assert!(task.is_woken() && task.poll().is_pending());
+    }
+    drop(task);
+    assert_eq!(handler.seen(), "Idle(60s) Idle(1s)");
 }
 
 // What comes after.

@@ -296,18 +296,20 @@ fn mode_limit_and_keeping_set_in_a_callback_count_from_the_next_byte() {
     let (mut channel, peer) = channel();
     let mut handler = recorder(|event, channel| match event {
         "collect(stream)" => channel.set_streaming(true),
-        "collect(short)" => {
+        "collect(ort)" => {
             channel.set_streaming(false);
             channel.set_keep_terminator(true);
             channel.set_max_length(4);
         }
         _ => {}
     });
-    peer.sends("stream\nshort\ntoo long\nok\n");
+    peer.sends("stream\nsh");
+    assert_waits!(peer, channel.run(&mut handler));
+    peer.sends("ort\ntoo long\nok\n");
     assert_waits!(peer, channel.run(&mut handler));
     assert_eq!(
         handler.seen(),
-        "connected collect(stream) found collect(short) found too-long(4) collect(ok\n) found"
+        "connected collect(stream) found collect(sh) collect(ort) found too-long(4) collect(ok\n) found"
     );
 }
 
