@@ -968,6 +968,28 @@ fn run_yields_over_frames_that_are_buffered_and_echoed() {
 }
 
 #[test]
+fn what_is_pushed_after_an_endless_producer_was_discarded_goes_out_at_once() {
+    let (mut channel, peer) = channel();
+    channel.push_with_producer(producer([Give::Endless(Bytes::from_static(&[b'-'; 9000]))]).0);
+    let mut handler = recorder(|event, channel| match event {
+        "collect(stop)" => drop(channel.discard_buffers()),
+        "collect(ping)" => channel.push("pong"),
+        _ => {}
+    });
+    peer.sends("stop\n");
+    let mut task = spawn(channel.run(&mut handler));
+    for _ in 0..3 {
+        assert_pending!(task.poll());
+    }
+    assert!(!task.is_woken());
+    assert!(peer.written().starts_with("--"));
+    peer.sends("ping\n");
+    assert!(task.is_woken());
+    assert_pending!(task.poll());
+    assert_eq!(peer.written(), "pong");
+}
+
+#[test]
 fn run_that_yields_forgets_no_buffered_frame_however_long_they_are() {
     for length in (0..256).chain([511, 1023, 4095]) {
         let (io, _peer) = mock();

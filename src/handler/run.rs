@@ -76,7 +76,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 // By what it was lost, was told.
                 Life::Over { lost: true } => return Poll::Ready(Err(Error::Closed.into())),
                 Life::Over { lost: false } => return Poll::Ready(Ok(Run::Closed)),
-                Life::Lingering(_) => Halt::Starved,
                 _ => dispatch(&mut self.core, handler, &mut turn)?,
             };
             if let Halt::Stopped = halt {
