@@ -226,6 +226,7 @@ fn settings_are_carried_over_an_upgrade() {
     assert_eq!(show(poll!(upgraded.next())), "complete(a|b||)");
     assert_eq!(show(poll!(upgraded.next())), "too long(4)");
     assert!(new.asked().iter().all(|&asked| asked <= 10));
+    assert_eq!(upgraded.codec().max_length(), 4);
     assert_eq!(show(poll!(upgraded.send(Bytes::from("x")))), "done");
     assert_eq!(new.written(), "x;");
     new.blocks_writes();
