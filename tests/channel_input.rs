@@ -338,6 +338,20 @@ fn an_interrupted_read_is_tried_again() {
     assert_eq!(show(poll!(channel.next())), "complete(one)");
 }
 
+#[test]
+fn reads_double_while_they_come_back_full_and_halve_when_not_a_quarter_comes() {
+    let (mut channel, peer) = channel(Terminator::None);
+    let kib = |n: usize| n * 1024;
+    let comes = [kib(4), kib(8), kib(5), 100, kib(3), 100, 1, 1];
+    let asked = [kib(4), kib(8), kib(16), kib(16), kib(8), kib(8), kib(4), kib(4)];
+    for length in comes {
+        peer.sends(vec![b'x'; length]);
+        let part = anew!(channel.next()).unwrap().unwrap();
+        assert_eq!(part.data().len(), length);
+    }
+    assert_eq!(peer.asked(), asked);
+}
+
 // After FrameTooLong the stream goes on.
 
 #[test]

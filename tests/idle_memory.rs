@@ -10,7 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, Join, ReadBuf, Sink, join, sink};
+use tokio::io::{AsyncRead, AsyncReadExt, Join, ReadBuf, Sink, join, sink};
 use tokio_test::task::spawn;
 
 #[global_allocator]
@@ -143,6 +143,27 @@ fn an_idle_channel_that_has_served_a_request_keeps_no_buffer() {
     }
     a_channel_with_deadlines_keeps_them_and_one_timer();
     a_frame_that_is_kept_keeps_its_block_and_a_detached_one_does_not();
+    what_one_huge_frame_took_is_given_back_while_the_next_one_comes();
+}
+
+fn what_one_huge_frame_took_is_given_back_while_the_next_one_comes() {
+    let mut input = vec![b'x'; 1_000_000];
+    input[999_990] = b'\n';
+    let then_quiet = Quiet { size: 1, reads: 0, given: 0, ends: false };
+    let io = join(io::Cursor::new(input).chain(then_quiet), sink());
+    let mut channel = Channel::builder().terminator("\n").max_length(usize::MAX).build(io);
+    let region = Region::new(HEAP);
+    let mut polls = (0..100).map(|_| spawn(channel.next()).poll());
+    let Some(Poll::Ready(Some(Ok(frame)))) = polls.find(Poll::is_ready) else {
+        panic!("no frame");
+    };
+    assert_eq!(frame.data().len(), 999_990);
+    drop(frame);
+    assert!(spawn(channel.next()).poll().is_pending());
+    assert_eq!(channel.unread(), b"xxxxxxxxx");
+    let change = region.change();
+    let kept = change.bytes_allocated as isize - change.bytes_deallocated as isize;
+    assert!(kept < 100_000, "bytes kept for 9 of the next frame: {kept}");
 }
 
 fn a_channel_with_deadlines_keeps_them_and_one_timer() {
