@@ -243,6 +243,35 @@ fn a_handler_may_override_frame_for_whole_frames() {
 }
 
 #[test]
+fn frame_is_called_in_whole_mode_for_a_count_too_and_not_in_streaming_mode() {
+    struct Both(String);
+    impl Handler for Both {
+        type Error = Error;
+        fn collect_incoming_data(&mut self, _: &mut Control<'_>, _: &[u8]) -> Result<(), Error> {
+            self.0 += "collect ";
+            Ok(())
+        }
+        fn found_terminator(&mut self, _: &mut Control<'_>) -> Result<(), Error> {
+            self.0 += "found ";
+            Ok(())
+        }
+        fn frame(&mut self, _: &mut Control<'_>, _: &[u8]) -> Result<(), Error> {
+            self.0 += "frame ";
+            Ok(())
+        }
+    }
+    for (streaming, expected) in [(false, "frame "), (true, "collect found ")] {
+        let (mut channel, peer) = channel();
+        channel.set_terminator(3);
+        channel.set_streaming(streaming);
+        peer.sends("abc");
+        let mut handler = Both(String::new());
+        assert_waits!(peer, channel.run(&mut handler));
+        assert_eq!(handler.0, expected, "streaming: {streaming}");
+    }
+}
+
+#[test]
 fn a_handler_may_do_with_collecting_alone() {
     struct Log(Vec<String>);
     impl Handler for Log {
