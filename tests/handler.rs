@@ -572,6 +572,21 @@ fn what_stood_before_a_failed_producer_is_sent_before_run_ends() {
 }
 
 #[test]
+fn what_stood_before_a_failed_producer_is_sent_also_after_the_end_of_input() {
+    let (mut channel, peer) = channel();
+    let mut handler = recorder(|_, _| ());
+    peer.ends();
+    assert_pending!(poll!(channel.run(&mut handler)));
+    peer.blocks_writes();
+    channel.push("before");
+    channel.push_with_producer(producer([Give::Err(ErrorKind::Other)]).0);
+    assert_waits!(peer, channel.run(&mut handler));
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.run(&mut handler))), "producer(Other)");
+    assert_eq!(peer.written(), "before");
+}
+
+#[test]
 fn a_failed_write_ends_run_when_it_happens() {
     let (mut channel, peer) = channel();
     peer.writes([Write::Pending, Write::Err(ErrorKind::BrokenPipe)]);
