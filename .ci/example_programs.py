@@ -167,6 +167,9 @@ def folder():
 TESTS = [echo, lines_client, redis, memcached, chat, smtp, imap]
 
 if __name__ == "__main__":
+    # Where a shell has put us into the background it is ignored, by programs
+    # started here as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     BINARIES = pathlib.Path(sys.argv[1]).resolve()
     failed = 0
     for test in TESTS:

@@ -330,6 +330,8 @@ def main(options):
 
 
 if __name__ == "__main__":
+    # In the background of a shell it is ignored, by programs started here as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser()
     parser.add_argument("binaries", type=pathlib.Path)
     parser.add_argument("--runs", type=int)
