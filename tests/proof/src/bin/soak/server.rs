@@ -43,7 +43,9 @@ impl Server {
     pub(crate) async fn stop(self) -> usize {
         self.stop.send_replace(true);
         let all_gone = self.stop.closed();
-        let _ = tokio::time::timeout(Duration::from_secs(30), all_gone).await;
+        // A peer that has taken nothing for long is asked every two minutes by the
+        // kernel whether it is still there.
+        let _ = tokio::time::timeout(Duration::from_secs(300), all_gone).await;
         self.stop.receiver_count()
     }
 }
