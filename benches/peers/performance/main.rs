@@ -65,11 +65,16 @@ fn main() -> Result<()> {
 const QUESTIONS: [fn(usize) -> Result<Section>; 14] = [
     |number| {
         let outcomes = memory::decode_owned(&[8, 16, 32, 64]);
-        Ok(section(number, "Whole lines to `Bytes`, in memory", &[1.7, 0.0], outcomes))
+        Ok(section(number, "Whole lines to `Bytes`, in memory", &[1.7, 0.0, 0.0], outcomes))
     },
     |number| {
         let outcomes = memory::decode_owned(&[1024]);
-        Ok(section(number, "Whole lines of 1 KiB to `Bytes`, in memory", &[3.0, 15.0], outcomes))
+        Ok(section(
+            number,
+            "Whole lines of 1 KiB to `Bytes`, in memory",
+            &[3.0, 15.0, 0.0],
+            outcomes,
+        ))
     },
     |number| {
         let outcomes = memory::decode_borrowed();

@@ -2,7 +2,7 @@
 
 use crate::measure::{Contest, Outcome, Unit, time};
 use asynchat::{FrameRef, Terminator, TerminatorCodec};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use memchr::{memchr_iter, memmem};
 use std::hint::black_box;
 use std::io::Write as _;
@@ -60,6 +60,21 @@ fn bare(block: &[u8], count: usize, width: usize, ends: impl Iterator<Item = usi
     nanos / count as f64
 }
 
+/// What a frame that is owned costs at least, as long as `BytesMut` holds it.
+struct ByHand;
+
+impl Decoder for ByHand {
+    type Item = Bytes;
+    type Error = std::io::Error;
+
+    fn decode(&mut self, src: &mut BytesMut) -> std::io::Result<Option<Bytes>> {
+        let Some(at) = memchr::memchr(b'\n', src) else { return Ok(None) };
+        let mut frame = src.split_to(at + 1);
+        frame.truncate(at);
+        Ok(Some(frame.freeze()))
+    }
+}
+
 pub(crate) fn decode_owned(lengths: &[usize]) -> Vec<Outcome> {
     let contest = |&length: &usize| {
         let (block, count) = lines(length, "\n");
@@ -70,6 +85,7 @@ pub(crate) fn decode_owned(lengths: &[usize]) -> Vec<Outcome> {
             .entry("asynchat", || owned(&mut ours, &block, count))
             .entry("LinesCodec", || owned(&mut lines, &block, count))
             .entry("AnyDelimiterCodec", || owned(&mut any, &block, count))
+            .entry("memchr and split_to by hand", || owned(&mut ByHand, &block, count))
             .run(ROUNDS)
     };
     lengths.iter().map(contest).collect()
