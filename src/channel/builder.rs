@@ -140,8 +140,8 @@ impl Builder {
     /// A peer that has sent nothing of its frame is [idle](Self::idle_timeout),
     /// also if a count of bytes is awaited: set both. (A count that was refused
     /// as too long has begun.) And one that does not read is neither, for both
-    /// times stand still: set [the third](Self::write_timeout) too. Without a terminator there
-    /// is no frame, except for [`receive`](Channel::receive).
+    /// times stand still: set [the third](Self::write_timeout) too. Without a
+    /// terminator there is no frame, except for [`receive`](Channel::receive).
     ///
     /// Needs a runtime with a timer: waiting panics in another one, if this or
     /// one of the next two is set.
