@@ -21,8 +21,10 @@ pub struct Io {
     pub ended: bool,
     /// How many bytes can be written before writing waits.
     pub room: usize,
-    /// And how many by one call.
+    /// And how many by one call: one more after every 16, or most of the time
+    /// would go into one write like the other.
     pub at_once: usize,
+    writes: usize,
     pub write_error: bool,
     /// A write has failed.
     pub broke: bool,
@@ -56,6 +58,7 @@ impl Io {
             ended: false,
             room: usize::MAX,
             at_once: usize::MAX,
+            writes: 0,
             write_error: false,
             broke: false,
             stuck: false,
@@ -132,7 +135,8 @@ impl Io {
         if self.room == 0 {
             return self.wait(cx);
         }
-        let mut left = self.room.min(self.at_once);
+        let mut left = self.room.min(self.at_once.saturating_add(self.writes / 16));
+        self.writes += 1;
         let before = self.written.len();
         for slice in slices {
             let piece = &slice[..slice.len().min(left)];
