@@ -1,13 +1,13 @@
 //! What a channel is apart from its transport, and questions to all of it.
 
-use super::{Deadlines, Discarded, Input, InputState, Output, Take};
+use super::{Deadlines, Discarded, Input, InputState, Output, TURN_FRAME, Take};
+use crate::codec::Span;
 use crate::pusher::{Inbox, Pushed, Request};
 use crate::{Error, Frame, Pusher, Terminator, TerminatorCodec};
 use bytes::{Buf, Bytes};
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::Sleep;
-use tokio_util::codec::Decoder;
 
 /// All of a channel but its transport.
 pub(crate) struct Core {
@@ -45,32 +45,44 @@ pub(crate) enum Life {
 impl Core {
     /// The next frame of what is buffered, as long as input is not over.
     #[inline]
-    pub(super) fn decode(&mut self, take: Take) -> Result<Option<Frame>, Error> {
+    pub(super) fn next_span(&mut self, take: Take) -> Result<Option<Span>, Error> {
         let ended = self.input.state == InputState::Ended;
         let buffer = &mut self.input.buffer;
-        match (take, ended) {
-            (Take::AsSet, false) => self.codec.decode(buffer),
-            (Take::AsSet, true) => self.codec.decode_eof(buffer),
-            (Take::Parts, _) => self.codec.decode_part(buffer, ended),
-            (Take::Whole { max_length }, _) => self.codec.decode_whole(max_length, buffer, ended),
+        match take {
+            Take::AsSet => self.codec.next_span(buffer, ended),
+            Take::Parts => self.codec.next_part(buffer, ended),
+            Take::Whole { max_length } => self.codec.next_whole(max_length, buffer, ended),
         }
+    }
+
+    /// A frame that is there, if nothing else is to be done and nothing is
+    /// unusual.
+    #[inline(always)]
+    pub(super) fn plain_span(&mut self) -> Option<Span> {
+        let is_free = self.turn > 0 && self.inbox.is_none() && !self.output.has_work();
+        if !is_free || self.input.state != InputState::Open {
+            return None;
+        }
+        let span = self.codec.plain_span(&self.input.buffer)?;
+        self.turn -= TURN_FRAME;
+        Some(span)
     }
 
     /// A frame that can be had without sending first, if there is room to go on
     /// so. What others want is heard all the same.
-    pub(super) fn take_buffered(&mut self, take: Take) -> Option<Result<Frame, Error>> {
+    pub(super) fn buffered_span(&mut self, take: Take) -> Option<Result<Span, Error>> {
         self.absorb();
         self.publish();
         let is_readable = matches!(self.input.state, InputState::Open | InputState::Ended);
         if !is_readable || self.output.is_plenty() || !self.output.has_room() {
             return None;
         }
-        let frame = self.decode(take).transpose();
-        if frame.is_none() && self.input.state == InputState::Ended {
+        let span = self.next_span(take).transpose();
+        if span.is_none() && self.input.state == InputState::Ended {
             // The codec says so once: asked again, it would begin anew.
             self.input.state = InputState::Done;
         }
-        frame
+        span
     }
 
     /// What `receive` says when there is nothing to come.

@@ -525,6 +525,7 @@ impl<T> Channel<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for Channel<T> {
     type Item = Result<Frame, Error>;
 
+    #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_frame(cx, Take::AsSet)
     }

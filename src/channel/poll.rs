@@ -1,6 +1,7 @@
 //! What a channel's futures do when they are polled.
 
 use super::{Channel, Core, InputState, Life, Take};
+use crate::codec::Span;
 use crate::queue::poll_next_turn;
 use crate::{Error, Frame};
 use std::future::Future;
@@ -69,11 +70,29 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Poll::Ready(self.core.send_result())
     }
 
+    /// The next frame.
+    #[inline]
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
         take: Take,
     ) -> Poll<Option<Result<Frame, Error>>> {
+        let plain = if matches!(take, Take::AsSet) { self.core.plain_span() } else { None };
+        let span = match plain {
+            Some(span) => span,
+            None => match ready!(self.poll_span(cx, take)) {
+                Some(Ok(span)) => span,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            },
+        };
+        Poll::Ready(Some(Ok(span.take(&mut self.core.input.buffer))))
+    }
+
+    /// Where the next frame lies: at the front of the buffer, and nothing else
+    /// is to be done before it is taken.
+    #[inline(never)]
+    fn poll_span(&mut self, cx: &mut Context<'_>, take: Take) -> Poll<Option<Result<Span, Error>>> {
         if self.core.turn <= 0 {
             self.core.turn = TURN;
             return poll_next_turn(cx);
@@ -81,8 +100,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         // For the frame, or the error, that comes of this.
         self.core.turn -= TURN_FRAME;
         if self.core.corked {
-            if let Some(frame) = self.core.take_buffered(take) {
-                return Poll::Ready(Some(frame));
+            if let Some(span) = self.core.buffered_span(take) {
+                return Poll::Ready(Some(span));
             }
         }
         let sent = self.poll_send(cx);
@@ -121,8 +140,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                     return Poll::Ready(failure.map(Err));
                 }
             }
-            match core.decode(take) {
-                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+            match core.next_span(take) {
+                Ok(Some(span)) => return Poll::Ready(Some(Ok(span))),
                 Err(error) => return Poll::Ready(Some(Err(error))),
                 Ok(None) if core.input.state == InputState::Ended => {
                     core.input.state = InputState::Done;

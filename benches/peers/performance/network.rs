@@ -3,18 +3,22 @@
 
 use crate::measure::{Contest, Outcome, Unit, time};
 use asynchat::{Channel, Control, Error, Handler};
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 use futures::{SinkExt, StreamExt};
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter};
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::thread;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::codec::{BytesCodec, Framed, LinesCodec};
+use tokio_util::io::poll_read_buf;
 
 const ROUNDS: usize = 21;
 
@@ -129,6 +133,30 @@ pub(crate) fn handler() -> Vec<Outcome> {
     [8, 32].map(contest).into()
 }
 
+/// A poll for each line, a search, a read when none is there, and nothing else.
+struct ByHand {
+    socket: TcpStream,
+    buffer: BytesMut,
+}
+
+impl ByHand {
+    fn poll_line(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            if let Some(at) = memchr(b'\n', &self.buffer) {
+                let line = self.buffer.split_to(at).freeze();
+                self.buffer.advance(1);
+                return Poll::Ready(Some(line));
+            }
+            // A channel's reads grow up to this.
+            self.buffer.reserve(64 * 1024);
+            let socket = Pin::new(&mut self.socket);
+            if ready!(poll_read_buf(socket, cx, &mut self.buffer)).expect("it is sent") == 0 {
+                return Poll::Ready(None);
+            }
+        }
+    }
+}
+
 pub(crate) fn stream() -> Vec<Outcome> {
     let runtime = runtime();
     let contest = |length: usize| {
@@ -164,6 +192,17 @@ pub(crate) fn stream() -> Vec<Outcome> {
             .entry("Framed<LinesCodec>", framed(8 * 1024))
             // A channel's reads grow up to this.
             .entry("Framed<LinesCodec>, 64 KiB buffer", framed(64 * 1024))
+            .entry("read and split_to by hand", || {
+                each(connected(&runtime, send(&block, BLOCKS), async |socket| {
+                    let mut lines = ByHand { socket, buffer: BytesMut::new() };
+                    let mut seen = 0;
+                    while let Some(line) = poll_fn(|cx| lines.poll_line(cx)).await {
+                        black_box(line);
+                        seen += 1;
+                    }
+                    assert_eq!(seen, frames);
+                }))
+            })
             .run(ROUNDS)
     };
     [8, 32, 64, 1024].map(contest).into()
