@@ -88,7 +88,9 @@ impl Builder {
         self
     }
 
-    /// How many bytes of small chunks are gathered for one write. Default: 65536.
+    /// How many bytes are gathered for one write: small chunks in blocks, large
+    /// ones where they lie. Default: 65536. What sends in bulk, and has more in
+    /// hand at a time, is up to half as fast again with 256 KiB.
     pub fn out_buffer_size(mut self, bytes: usize) -> Self {
         self.out_buffer_size = bytes;
         self

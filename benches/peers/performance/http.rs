@@ -1,7 +1,7 @@
-//! The example `http_server` beside hyper, each on one thread, under wrk on
+//! The example `http_server` beside hyper, each on one thread, and the load on
 //! another.
 
-use crate::measure::{Contest, Outcome, Unit, median};
+use crate::measure::{Contest, Outcome, Unit, median, time};
 use crate::server::{self, Config};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -13,9 +13,9 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::Command;
 use std::thread;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 
 const PAGE: &str = "<!doctype html><title>asynchat</title><p>It works.\n";
@@ -71,11 +71,40 @@ async fn serve_hyper(listener: TcpListener) {
     }
 }
 
-/// Requests per second with 64 connections; nothing if there is no wrk.
-pub(crate) fn contests() -> Option<Vec<Outcome>> {
-    Command::new("wrk").arg("--version").output().ok()?;
-    let (ours, hyper) = (start(serve_ours), start(serve_hyper));
-    assert_eq!(get(ours.address), get(hyper.address), "the same answer");
+/// No more than the kernel must be asked for: so many answers in one write as there
+/// are requests in what was read.
+async fn serve_by_hand(listener: TcpListener) {
+    loop {
+        let Ok((mut socket, _)) = listener.accept().await else { continue };
+        let _ = socket.set_nodelay(true);
+        let answers = ANSWER.repeat(2 * 16);
+        tokio::spawn(async move {
+            let (mut buffer, mut held) = (vec![0; 8 * 1024], 0);
+            while let Ok(read @ 1..) = socket.read(&mut buffer).await {
+                held += read;
+                let count = held / REQUEST.len();
+                held %= REQUEST.len();
+                if socket.write_all(&answers[..count * ANSWER.len()]).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\
+    Content-Type: text/html; charset=utf-8\r\nContent-Length: 51\r\n\r\n\
+    <!doctype html><title>asynchat</title><p>It works.\n";
+const CONNECTIONS: usize = 64;
+/// Of pipelined requests, on each connection in a round.
+const BATCHES: usize = 2000;
+
+/// Requests per second with 64 connections.
+pub(crate) fn contests() -> Vec<Outcome> {
+    let (ours, hyper, by_hand) = (start(serve_ours), start(serve_hyper), start(serve_by_hand));
+    assert_eq!(sorted(&get(ours.address)), sorted(&get(hyper.address)), "the same answer");
+    assert_eq!(sorted(&get(ours.address)), sorted(&get(by_hand.address)), "the same answer");
     let mut outcomes = Vec::new();
     let mut cpu = Vec::new();
     for (depth, wanted) in [(1, 1.1), (16, 1.6)] {
@@ -84,61 +113,69 @@ pub(crate) fn contests() -> Option<Vec<Outcome>> {
             Contest::new(what.clone(), Unit::PerSecond)
                 .entry("http_server", || requests(&ours, depth))
                 .entry("hyper", || requests(&hyper, depth))
+                .entry("the two calls of the kernel", || requests(&by_hand, depth))
                 .run(7)
                 .wanting(wanted),
         );
-        let figures = [("http_server", &ours), ("hyper", &hyper)]
-            .map(|(name, server)| (name, median(&mut server.cpu.take())));
+        let servers = [&ours, &hyper, &by_hand];
+        let figures = outcomes.last().into_iter().flat_map(|o| &o.figures).zip(servers);
+        let figures = figures.map(|(&(name, _), server)| (name, median(&mut server.cpu.take())));
         let what = what + ", the server's own time for each";
         cpu.push(Outcome {
             what,
             unit: Unit::Nanos,
-            figures: figures.into(),
+            figures: figures.collect(),
             wanted: Some(wanted),
         });
     }
     outcomes.extend(cpu);
-    Some(outcomes)
+    outcomes
 }
 
+/// One answer.
 fn get(address: SocketAddr) -> Vec<u8> {
     use std::io::{Read, Write};
     let mut socket = std::net::TcpStream::connect(address).expect("it listens");
-    socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("it reads");
+    socket.write_all(REQUEST).expect("it reads");
     let mut answer = vec![0; 4096];
     let mut length = 0;
     while !answer[..length].ends_with(PAGE.as_bytes()) {
         length += socket.read(&mut answer[length..]).expect("it answers");
     }
-    let text = String::from_utf8_lossy(&answer[..length]).to_ascii_lowercase();
-    // The order of fields is each one's own.
-    let mut lines: Vec<_> = text.lines().collect();
-    lines.sort_unstable();
-    lines.join("\n").into_bytes()
+    answer.truncate(length);
+    answer
 }
 
+/// The order of fields is each one's own, and so is the case of their names.
+fn sorted(answer: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(answer).to_ascii_lowercase();
+    let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// Every byte that comes is looked at.
 fn requests(server: &Server, depth: usize) -> f64 {
-    let script = tempfile::Builder::new().suffix(".lua").tempfile().expect("a file");
-    let lua = format!(
-        "init = function() local r = {{}}; for i = 1, {depth} do r[i] = wrk.format('GET', '/') end; \
-         all = table.concat(r) end\nrequest = function() return all end\n"
-    );
-    std::fs::write(script.path(), lua).expect("a file");
+    let (requests, expected) = (REQUEST.repeat(depth), get(server.address).repeat(depth));
     let before = nanos_run(server);
-    let output = Command::new("wrk")
-        .args(["-t1", "-c64", "-d2s", "-s"])
-        .arg(script.path())
-        .arg(format!("http://{}/", server.address))
-        .output()
-        .expect("wrk is there");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let errors = said.contains("Socket errors") || said.contains("Non-2xx");
-    let rate = said.lines().find_map(|line| line.trim().strip_prefix("Requests/sec:"));
-    let rate = rate.and_then(|rate| rate.trim().parse().ok());
-    let count = said.lines().find_map(|line| line.trim().split_once(" requests in "));
-    let count: f64 = count.and_then(|(count, _)| count.parse().ok()).unwrap_or(f64::NAN);
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let nanos = time(|| {
+        runtime.block_on(async {
+            let talk = async || {
+                let mut socket = TcpStream::connect(server.address).await.expect("it listens");
+                let mut answers = vec![0; expected.len()];
+                for _ in 0..BATCHES {
+                    socket.write_all(&requests).await.expect("it reads");
+                    socket.read_exact(&mut answers).await.expect("it answers");
+                    assert!(answers == expected, "the same answers");
+                }
+            };
+            futures::future::join_all((0..CONNECTIONS).map(|_| talk())).await;
+        });
+    });
+    let count = (CONNECTIONS * BATCHES * depth) as f64;
     server.cpu.borrow_mut().push((nanos_run(server) - before) / count);
-    rate.filter(|_| !errors).unwrap_or_else(|| panic!("wrk says: {said}"))
+    count / nanos * 1e9
 }
 
 /// How long the server's thread has been on a processor, kernel included.

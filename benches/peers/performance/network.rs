@@ -223,8 +223,11 @@ fn drain(bytes: usize) -> impl FnOnce(std::net::TcpStream) + Send {
 /// What is in hand before it is waited for: as much as `write_all` is given.
 const IN_HAND: usize = 256 * 1024;
 
-async fn push_all(socket: TcpStream, chunk: &Bytes, times: usize) {
-    let mut channel = Channel::new(socket, None);
+/// What a channel has if nothing is said.
+const DEFAULT_BUFFER: usize = 64 * 1024;
+
+async fn push_all(socket: TcpStream, buffer: usize, chunk: &Bytes, times: usize) {
+    let mut channel = Channel::builder().out_buffer_size(buffer).build(socket);
     for _ in 0..times {
         channel.push(chunk.clone());
         if channel.queued_bytes() >= IN_HAND {
@@ -254,10 +257,12 @@ pub(crate) fn push_small() -> Vec<Outcome> {
             let (runtime, chunk) = (&runtime, &chunk);
             move || rate(connected(runtime, drain(total), |s| feed_all(s, boundary, chunk, times)))
         };
+        let push = |buffer: usize| {
+            let (runtime, chunk) = (&runtime, &chunk);
+            move || rate(connected(runtime, drain(total), |s| push_all(s, buffer, chunk, times)))
+        };
         Contest::new(format!("{length} bytes"), Unit::MegabytesPerSecond)
-            .entry("push", || {
-                rate(connected(&runtime, drain(total), |s| push_all(s, &chunk, times)))
-            })
+            .entry("push", push(IN_HAND))
             .entry("Framed<BytesCodec>, boundary 8 KiB", framed(8 * 1024))
             .entry("Framed<BytesCodec>, boundary 64 KiB", framed(64 * 1024))
             .entry("Framed<BytesCodec>, boundary 256 KiB", framed(256 * 1024))
@@ -270,6 +275,7 @@ pub(crate) fn push_small() -> Vec<Outcome> {
                     writer.shutdown().await.expect("it is read");
                 }))
             })
+            .entry("push, default buffer", push(DEFAULT_BUFFER))
             .run(ROUNDS)
     };
     // The smaller ones are what it is for.
@@ -284,10 +290,12 @@ pub(crate) fn push_large() -> Vec<Outcome> {
         let total = 256 << 20;
         let times = total / length;
         let rate = |nanos: f64| total as f64 / nanos * 1e3;
+        let push = |buffer: usize| {
+            let (runtime, chunk) = (&runtime, &chunk);
+            move || rate(connected(runtime, drain(total), |s| push_all(s, buffer, chunk, times)))
+        };
         Contest::new(format!("{} KiB", length / 1024), Unit::MegabytesPerSecond)
-            .entry("push", || {
-                rate(connected(&runtime, drain(total), |s| push_all(s, &chunk, times)))
-            })
+            .entry("push", push(IN_HAND))
             .entry("write_all of 256 KiB", || {
                 rate(connected(&runtime, drain(total), async |mut socket| {
                     for _ in 0..total / block.len() {
@@ -307,6 +315,7 @@ pub(crate) fn push_large() -> Vec<Outcome> {
                     socket.shutdown().await.expect("it is read");
                 }))
             })
+            .entry("push, default buffer", push(DEFAULT_BUFFER))
             .run(ROUNDS)
     };
     [16, 64, 1024].map(|kib| contest(kib * 1024)).into()
