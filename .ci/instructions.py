@@ -24,6 +24,7 @@ FILE = pathlib.Path("benches/instructions.txt")
 WORKS = [
     "owned-8",
     "owned-64",
+    "owned-8-moved",
     "borrowed-8-lf",
     "borrowed-64-crlf",
     "borrowed-8-line",

@@ -19,6 +19,7 @@ fn main() {
     match name.as_str() {
         "owned-8" => owned(8, times),
         "owned-64" => owned(64, times),
+        "owned-8-moved" => owned_moved(8, times),
         "borrowed-8-lf" => borrowed(&line(8, "\n"), "\n", times),
         "borrowed-64-crlf" => borrowed(&line(64, "\r\n"), "\r\n", times),
         "borrowed-8-line" => borrowed(&line(8, "\n"), Terminator::line(), times),
@@ -46,6 +47,16 @@ fn owned(length: usize, times: usize) {
         seen += 1;
     }
     assert_eq!(seen, times);
+}
+
+/// Through memory, as frames come out of a function that is not inlined.
+fn owned_moved(length: usize, times: usize) {
+    let mut codec = TerminatorCodec::new("\n");
+    let mut input = BytesMut::from(line(length, "\n").repeat(times).as_slice());
+    for _ in 0..times {
+        let frame = codec.decode(&mut input).expect("no line is too long");
+        assert!(black_box(frame).is_some());
+    }
 }
 
 fn borrowed(line: &[u8], terminator: impl Into<Terminator>, times: usize) {

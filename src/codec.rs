@@ -114,8 +114,9 @@ enum Cut {
 }
 
 /// Where the next frame lies: the first `consume` undelivered bytes go, and the
-/// first `len` of them are the frame, or a part of it.
-#[derive(Clone, Copy)]
+/// first `len` of them are the frame, or a part of it. It must be taken, once: the
+/// codec is behind it already.
+#[must_use]
 pub(crate) struct Span {
     consume: usize,
     len: usize,
@@ -123,8 +124,8 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    fn complete(found: Found) -> Self {
-        Span { consume: found.end, len: found.start, is_complete: true }
+    fn whole(len: usize) -> Self {
+        Span { consume: len, len, is_complete: true }
     }
 
     fn part(len: usize) -> Self {
@@ -139,7 +140,8 @@ impl Span {
     pub(crate) fn take(self, src: &mut BytesMut) -> Frame {
         let mut data = src.split_to(self.consume.min(src.len()));
         data.truncate(self.len);
-        let data = data.freeze();
+        // An empty frame holds no block.
+        let data = if self.len == 0 { Bytes::new() } else { data.freeze() };
         if self.is_complete { Frame::Complete(data) } else { Frame::Partial(data) }
     }
 
@@ -424,7 +426,7 @@ impl TerminatorCodec {
         let span = self.next_span_as(true, src, eof)?;
         if span.is_none() && is_last {
             self.ended_by = EndedBy::Nothing;
-            return Ok(Some(Span { consume: 0, len: 0, is_complete: true }));
+            return Ok(Some(Span::whole(0)));
         }
         Ok(span)
     }
@@ -468,7 +470,7 @@ impl TerminatorCodec {
         }
         Ok(eof.then(|| {
             self.ended_by = EndedBy::Nothing;
-            Span { is_complete: true, ..Span::part(src.len()) }
+            Span::whole(src.len())
         }))
     }
 
@@ -557,7 +559,8 @@ impl TerminatorCodec {
     /// The next frame, if it is there and nothing is unusual.
     #[inline(always)]
     pub(crate) fn plain_span(&mut self, src: &[u8]) -> Option<Span> {
-        self.cut_plain(src).map(Span::complete)
+        let found = self.cut_plain(src)?;
+        Some(Span { consume: found.end, len: found.start, is_complete: true })
     }
 
     /// The next frame. What is to be skipped before it is gone from `src`; with
@@ -653,7 +656,7 @@ impl TerminatorCodec {
             self.replace_terminator(Terminator::None);
             self.current = Current::default();
             self.ended_by = EndedBy::Nothing;
-            return Cut::Frame(Span { is_complete: true, ..Span::part(len) });
+            return Cut::Frame(Span::whole(len));
         }
         if !self.streaming {
             return Cut::Wait;
@@ -783,6 +786,7 @@ impl Decoder for TerminatorCodec {
     type Error = Error;
 
     /// Takes the next frame off `src`, without copying.
+    // Always: a call would cost as much as the frame.
     #[inline(always)]
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, Error> {
         Ok(self.next_span(src, false)?.map(|span| span.take(src)))

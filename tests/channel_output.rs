@@ -1070,6 +1070,33 @@ fn ready_waits_for_room_and_sends() {
     assert_eq!(show(poll!(channel.ready())), "closed");
 }
 
+/// What is full has room again once it has sunk to the low mark, also if nobody
+/// asked until there was more between the marks.
+#[test]
+fn room_that_was_there_meanwhile_is_remembered() {
+    for (corked, discards) in [(false, false), (true, false), (false, true)] {
+        let (io, peer) = mock();
+        let builder = Channel::builder().terminator("\n").corked(corked);
+        let mut channel = builder.high_water(1000).low_water(100).build(io);
+        peer.sends("a\nb\n");
+        peer.blocks_writes();
+        channel.push(vec![b'x'; 1000]);
+        assert!(poll!(channel.ready()).is_pending(), "full");
+        if discards {
+            channel.discard_buffers();
+        } else {
+            peer.wake_write();
+            for frame in ["complete(a)", "complete(b)"] {
+                assert_eq!(show(poll!(channel.next())), frame);
+            }
+            peer.blocks_writes();
+        }
+        assert_eq!(channel.queued_bytes(), 0);
+        channel.push(vec![b'x'; 500]);
+        assert_eq!(show(poll!(channel.ready())), "done", "corked: {corked}");
+    }
+}
+
 #[test]
 fn ready_waits_on_a_producer_only_above_the_mark_and_gives_its_error() {
     let (io, _peer) = mock();

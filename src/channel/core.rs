@@ -55,12 +55,16 @@ impl Core {
         }
     }
 
-    /// A frame that is there, if nothing else is to be done and nothing is
-    /// unusual.
+    /// The same, and a part of the turn for it, if nothing else is to be done and
+    /// nothing is unusual.
     #[inline(always)]
-    pub(super) fn plain_span(&mut self) -> Option<Span> {
-        let is_free = self.turn > 0 && self.inbox.is_none() && !self.output.has_work();
-        if !is_free || self.input.state != InputState::Open {
+    pub(super) fn plain_span(&mut self, take: Take) -> Option<Span> {
+        let is_idle = self.turn > 0 && self.inbox.is_none() && !self.output.has_work();
+        if !is_idle || self.input.state != InputState::Open {
+            return None;
+        }
+        // What is complete and not too long comes alike however it is taken.
+        if matches!(take, Take::Whole { max_length } if max_length != self.codec.max_length()) {
             return None;
         }
         let span = self.codec.plain_span(&self.input.buffer)?;

@@ -231,6 +231,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     pub(super) fn poll_send_in_time(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Core { output, deadlines, .. } = &mut self.core;
         let sent = output.poll_send(cx, &mut self.io);
+        output.note_sunk();
         match deadlines {
             Some(deadlines) => deadlines.watch_output(cx, output, sent),
             None => sent,

@@ -69,6 +69,15 @@ impl Output {
         self.room.has_room(queued)
     }
 
+    /// Something has left the queue. Somebody may ask for room only when it has
+    /// grown again.
+    #[inline]
+    pub(super) fn note_sunk(&mut self) {
+        if self.room.full {
+            self.has_room();
+        }
+    }
+
     #[inline]
     pub(crate) fn push(&mut self, data: Bytes) {
         if self.accepts() {
@@ -153,7 +162,9 @@ impl Output {
     /// Drops what is queued and buffered: bytes and producers.
     pub(crate) fn discard(&mut self) -> (usize, usize) {
         let (bytes, producers) = self.queue.clear();
-        (bytes + self.buffer.clear(), producers)
+        let bytes = bytes + self.buffer.clear();
+        self.note_sunk();
+        (bytes, producers)
     }
 
     /// Takes what is queued and buffered: bytes, and then producers.

@@ -77,8 +77,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         cx: &mut Context<'_>,
         take: Take,
     ) -> Poll<Option<Result<Frame, Error>>> {
-        let plain = if matches!(take, Take::AsSet) { self.core.plain_span() } else { None };
-        let span = match plain {
+        let span = match self.core.plain_span(take) {
             Some(span) => span,
             None => match ready!(self.poll_span(cx, take)) {
                 Some(Ok(span)) => span,
@@ -89,8 +88,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Poll::Ready(Some(Ok(span.take(&mut self.core.input.buffer))))
     }
 
-    /// Where the next frame lies: at the front of the buffer, and nothing else
-    /// is to be done before it is taken.
+    /// Where in the buffer the next frame lies. The caller must take it at once.
     #[inline(never)]
     fn poll_span(&mut self, cx: &mut Context<'_>, take: Take) -> Poll<Option<Result<Span, Error>>> {
         if self.core.turn <= 0 {

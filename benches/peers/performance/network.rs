@@ -220,7 +220,7 @@ fn drain(bytes: usize) -> impl FnOnce(std::net::TcpStream) + Send {
     }
 }
 
-/// What is in hand before it is waited for: as much as `write_all` is given.
+/// What is in hand before it is waited for, and everybody's buffer.
 const IN_HAND: usize = 256 * 1024;
 
 /// What a channel has if nothing is said.
@@ -266,9 +266,9 @@ pub(crate) fn push_small() -> Vec<Outcome> {
             .entry("Framed<BytesCodec>, boundary 8 KiB", framed(8 * 1024))
             .entry("Framed<BytesCodec>, boundary 64 KiB", framed(64 * 1024))
             .entry("Framed<BytesCodec>, boundary 256 KiB", framed(256 * 1024))
-            .entry("BufWriter, 64 KiB", || {
+            .entry("BufWriter, 256 KiB", || {
                 rate(connected(&runtime, drain(total), async |socket| {
-                    let mut writer = BufWriter::with_capacity(64 * 1024, socket);
+                    let mut writer = BufWriter::with_capacity(IN_HAND, socket);
                     for _ in 0..times {
                         writer.write_all(&chunk).await.expect("it is read");
                     }
@@ -304,8 +304,8 @@ pub(crate) fn push_large() -> Vec<Outcome> {
                     socket.shutdown().await.expect("it is read");
                 }))
             })
-            .entry("Framed<BytesCodec>", || {
-                rate(connected(&runtime, drain(total), |s| feed_all(s, 64 * 1024, &chunk, times)))
+            .entry("Framed<BytesCodec>, boundary 256 KiB", || {
+                rate(connected(&runtime, drain(total), |s| feed_all(s, IN_HAND, &chunk, times)))
             })
             .entry("write_all of the chunk", || {
                 rate(connected(&runtime, drain(total), async |mut socket| {
