@@ -140,8 +140,7 @@ impl Span {
     pub(crate) fn take(self, src: &mut BytesMut) -> Frame {
         let mut data = src.split_to(self.consume.min(src.len()));
         data.truncate(self.len);
-        // An empty frame holds no block.
-        let data = if self.len == 0 { Bytes::new() } else { data.freeze() };
+        let data = data.freeze();
         if self.is_complete { Frame::Complete(data) } else { Frame::Partial(data) }
     }
 

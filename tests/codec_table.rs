@@ -1109,17 +1109,3 @@ fn a_set_of_more_than_a_mebibyte() {
         common::play_all(&session, &input, &cuts, &expected).unwrap();
     }
 }
-
-/// A block of 64 KiB would be much for nothing at all.
-#[test]
-fn an_empty_frame_holds_no_block() {
-    for (terminator, whole) in [(Terminator::lf(), "\n"), (Terminator::count(0), "")] {
-        let mut codec = TerminatorCodec::new(terminator);
-        let mut src = BytesMut::from(format!("{whole}rest").as_str());
-        let frame = codec.decode(&mut src).expect("no limit").expect("it is there");
-        assert_eq!(frame.data(), b"");
-        assert_eq!(src, "rest");
-        drop(src);
-        assert!(!frame.into_data().is_unique(), "of an empty one that is nobody's");
-    }
-}
