@@ -324,7 +324,8 @@ fn at_a_failure_switching_and_pushing_still_do_not_panic_or_hang() {
     let (mut channel, peer) = channel("\n");
     peer.reads([data("abc"), Read::Err(ErrorKind::ConnectionReset)]);
     assert_eq!(show(poll!(channel.next())), "io(ConnectionReset)");
-    channel.set_terminator(1);
+    channel.set_terminator("b");
+    assert_eq!(show(poll!(channel.next())), "none", "what is buffered is no frame now");
     channel.push("bye");
     assert_eq!(show(poll!(channel.next())), "none");
     assert_eq!(show(poll!(channel.flush())), "done");
