@@ -4,13 +4,14 @@
 //! `linear NAME BYTES` lets so many bytes arrive, and does nothing besides. Apart
 //! from `count`, whose figures must not depend on what else is compiled there.
 
-use asynchat::{Channel, Terminator, TerminatorCodec, producer};
+use asynchat::{Channel, Control, Error, Handler, Terminator, TerminatorCodec, producer};
 use bytes::BytesMut;
 use futures::{FutureExt, Stream};
 use std::hint::black_box;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, Join, ReadBuf, Sink, join, sink};
 use tokio_util::codec::Decoder;
 
@@ -39,15 +40,22 @@ fn main() {
             let set = Terminator::any(["\r\n\r\n", "\n\r\n", "\n\n"]);
             drip(codec(set), b"\r\n\r", 7, bytes);
         }
+        "set-by-automaton" => drip(codec(Terminator::any(["abc", "xyz!"])), b"xyzab", 7, bytes),
         "set-without-automaton" => {
             let set = Terminator::any([vec![b'-'; (1 << 20) + 1], b"\n".to_vec()]);
             drip(codec(set), b"x\n", 4096, bytes);
         }
         "skip-1" => drip(codec("\r\n.\r\n").with_max_length(9), b"\r\n.\r", 1, bytes),
+        "skip-set-1" => {
+            let set = Terminator::any(["abc", "xyz!"]);
+            drip(codec(set).with_max_length(9), b"xyzab", 1, bytes);
+        }
         "skip-count-1" => drip(codec(1u64 << 63).with_max_length(9), b"x", 1, bytes),
         "count-1" => drip(codec(1u64 << 40), b"x", 1, bytes),
         "count-1-streaming" => drip(codec(1u64 << 40).with_streaming(true), b"x", 1, bytes),
         "flips" => flips(bytes),
+        "set-again-1" => sets_again("\r\n.\r\n".into(), b"\r\n.\r", bytes),
+        "set-again-any-1" => sets_again(Terminator::any(["abc", "xyz!"]), b"xyzab", bytes),
         "pushes" => pushes(bytes),
         "producers" => producers(bytes),
         "discards" => discards(bytes),
@@ -56,6 +64,16 @@ fn main() {
         "channel-full-reads" => channel(b"x", 1 << 20, usize::MAX, bytes),
         "channel-skip-64" => channel(b"x", 64, 9, bytes),
         "channel-empty-frames" => channel(b"\n", 1 << 20, 9, bytes),
+        "receive-1" => receive("\n".into(), b"x", 1, bytes),
+        "receive-half-5" => receive("\r\n.\r\n".into(), b"\r\n.\r", 1, bytes),
+        "receive-any-1" => receive(Terminator::any(["abc", "xyz!"]), b"xyzab", 1, bytes),
+        "receive-count-1" => receive((1u64 << 40).into(), b"x", 1, bytes),
+        "receive-none-1" => receive(Terminator::None, b"x", 1, bytes),
+        "receive-part-half-5" => receive_part(b"\r\n.\r", 7, bytes),
+        "receive-empty-frames" => receive("\n".into(), b"\n", 1 << 20, bytes),
+        "run-1" => run("\n", b"x", 1, bytes),
+        "run-half-5" => run("\r\n.\r\n", b"\r\n.\r", 7, bytes),
+        "run-empty-frames" => run("\n", b"\n", 1 << 20, bytes),
         _ => panic!("no such work"),
     }
 }
@@ -109,6 +127,17 @@ fn flips(bytes: usize) {
     assert!(turn * 20 >= bytes, "it went no further");
 }
 
+/// The terminator is set anew before each byte, and is the same.
+fn sets_again(terminator: Terminator, text: &[u8], bytes: usize) {
+    let mut codec = codec(terminator.clone());
+    let mut arrived = BytesMut::with_capacity(bytes);
+    for byte in text.iter().cycle().take(bytes) {
+        arrived.extend_from_slice(&[*byte]);
+        codec.set_terminator(terminator.clone());
+        decode_all(&mut codec, &mut arrived);
+    }
+}
+
 /// Byte by byte, all of them queued before any is sent.
 fn pushes(bytes: usize) {
     let mut channel = Channel::new(Peer::says(b"", 0, 0), "\n");
@@ -147,6 +176,55 @@ fn channel(text: &'static [u8], piece: usize, max_length: usize, bytes: usize) {
     let mut cx = Context::from_waker(futures::task::noop_waker_ref());
     while !matches!(pin!(&mut channel).poll_next(&mut cx), Poll::Ready(None)) {}
     assert_eq!(channel.get_ref().reader().left, 0);
+}
+
+/// A future of its own for every piece.
+fn receive(terminator: Terminator, text: &'static [u8], piece: usize, bytes: usize) {
+    let mut channel = endless("!", text, piece, bytes);
+    loop {
+        match channel.receive(terminator.clone()).now_or_never() {
+            // The end of input ends a frame without a terminator, too.
+            Some(Ok(all)) if all.len() == bytes => break,
+            Some(Err(_)) => break,
+            _ => {}
+        }
+    }
+    assert_eq!(channel.get_ref().reader().left, 0);
+}
+
+/// The same, in parts.
+fn receive_part(text: &'static [u8], piece: usize, bytes: usize) {
+    let mut channel = endless("\r\n.\r\n", text, piece, bytes);
+    while !matches!(channel.receive_part().now_or_never(), Some(Err(_))) {}
+    assert_eq!(channel.get_ref().reader().left, 0);
+}
+
+/// With a handler, and a call of `run` for every piece.
+fn run(terminator: &str, text: &'static [u8], piece: usize, bytes: usize) {
+    let mut channel = endless(terminator, text, piece, bytes);
+    while channel.run(&mut Nothing).now_or_never().is_none() {}
+    assert_eq!(channel.get_ref().reader().left, 0);
+}
+
+fn endless(
+    terminator: impl Into<Terminator>,
+    text: &'static [u8],
+    piece: usize,
+    bytes: usize,
+) -> Channel<Join<Peer, Sink>> {
+    let builder = Channel::builder().terminator(terminator).max_length(usize::MAX);
+    builder.linger(Duration::ZERO).build(Peer::says(text, piece, bytes))
+}
+
+struct Nothing;
+
+impl Handler for Nothing {
+    type Error = Error;
+
+    fn collect_incoming_data(&mut self, _: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+        black_box(data);
+        Ok(())
+    }
 }
 
 /// Gives `text` over and over.
