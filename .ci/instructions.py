@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Counts the instructions of what must stay fast, and compares.
 
-Usage: instructions.py [--write | --linear | --any-rustc]
+Usage: instructions.py [--write | --any-rustc | --linear [WORK…]]
 
 Each work of `benches/count.rs` is done N and 2N times under valgrind; the
 difference is what it costs, to the digit, however busy the machine is. More
@@ -12,6 +12,7 @@ failure, unless `--any-rustc` is given; then the counts are only shown.
 
 With `--linear` each work of `benches/linear.rs` is done for N and 2N bytes, and
 for none: twice the bytes may cost no more than LINEAR times the instructions.
+Of all of them, or of those that are named.
 """
 
 import pathlib
@@ -107,16 +108,17 @@ def build(bench):
     return re.search(r"Executable .*\((.*)\)", built)[1]
 
 
-def linear():
+def linear(works):
     program = build("linear")
     failed = 0
-    for work, size in LINEAR_WORKS.items():
+    for work in works:
+        size = LINEAR_WORKS[work]
         none, once, twice = (instructions(program, work, n * size) for n in (0, 1, 2))
         ratio = (twice - none) / (once - none)
         failed += ratio > LINEAR
         note = "NOT LINEAR" if ratio > LINEAR else "ok"
         print(f"{work:24} {(once - none) / size:10.1f} per byte {ratio:6.3f} {note}", flush=True)
-    print(f"{len(LINEAR_WORKS) - failed} passed, {failed} failed")
+    print(f"{len(works) - failed} passed, {failed} failed")
     return failed > 0
 
 
@@ -153,6 +155,6 @@ def main(write, any_rustc):
 
 
 if __name__ == "__main__":
-    if "--linear" in sys.argv:
-        sys.exit(linear())
+    if sys.argv[1:2] == ["--linear"]:
+        sys.exit(linear(sys.argv[2:] or list(LINEAR_WORKS)))
     sys.exit(main("--write" in sys.argv, "--any-rustc" in sys.argv))
