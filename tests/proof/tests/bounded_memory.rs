@@ -522,12 +522,18 @@ fn sets(report: &mut Report) {
 
 /// Those are the program's own, but large ones cost more than their length.
 fn preparing_terminators(report: &mut Report) {
-    for len in [17, 1000, HUGE] {
+    // A vector doubles at the last byte of these, and is then half empty.
+    for len in [17, 1025, HUGE, HUGE + 1] {
         let bytes = vec![b'x'; len];
+        let prepare = || Terminator::from(bytes.as_slice());
         let name = format!("a byte string of {len} bytes prepared");
-        // The copy, and a number of 8 bytes for each byte, in a vector.
-        report.attack(&name, 17 * len + SMALL_CHANGE, 1, |n| {
-            (0..n).for_each(|_| drop(Terminator::from(bytes.as_slice())));
+        // The copy, and 8 bytes for each byte in a vector, which grows one by one.
+        let bound = len + 8 * len.next_power_of_two() + SMALL_CHANGE;
+        report.attack(&name, bound, 1, |n| (0..n).for_each(|_| drop(prepare())));
+        // It is then cut to its length.
+        report.afterwards(&format!("{name}: kept"), 9 * len + SMALL_CHANGE, 1, |n| {
+            (1..n).for_each(|_| drop(prepare()));
+            prepare()
         });
     }
 }
