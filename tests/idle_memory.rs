@@ -1,16 +1,18 @@
-//! Idle costs nothing: an idle channel keeps no buffer on the heap.
+//! Idle costs no buffer: an idle channel keeps none on the heap, only its
+//! deadlines, if any are set, and the inbox of its pushers.
 //!
 //! Every byte on the heap is counted, so this binary has one test: others
 //! would allocate beside it.
 
 use asynchat::{Channel, Control, Error, Handler};
+use futures::task::noop_waker_ref;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, Join, ReadBuf, Sink, join, sink};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Join, ReadBuf, join};
 use tokio_test::task::spawn;
 
 #[global_allocator]
@@ -52,11 +54,46 @@ impl AsyncRead for Quiet {
     }
 }
 
-/// That, and what takes everything.
-type Transport = Join<Quiet, Sink>;
+/// Takes everything, but for so many calls nothing.
+struct Taking {
+    blocked: usize,
+}
+
+impl Taking {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.blocked == 0 {
+            return Poll::Ready(());
+        }
+        self.blocked -= 1;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Taking {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll(cx));
+        Poll::Ready(Ok(data.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Both.
+type Transport = Join<Quiet, Taking>;
 
 fn quiet(size: usize, reads: usize, ends: bool) -> Transport {
-    join(Quiet { size, reads, given: 0, ends }, sink())
+    join(Quiet { size, reads, given: 0, ends }, Taking { blocked: 0 })
 }
 
 /// Answers each line with as many bytes in two pieces; stays open at the end.
@@ -101,6 +138,38 @@ fn serve_with_next(channel: &mut Channel<Transport>) {
     }
 }
 
+fn serve_with_receive(channel: &mut Channel<Transport>) {
+    let mut polls = (0..20).map(|_| spawn(channel.receive("\n")).poll());
+    let Some(Poll::Ready(Ok(line))) = polls.find(Poll::is_ready) else {
+        panic!("no line");
+    };
+    channel.push_slice(&line);
+    channel.push_slice(b"\n");
+    drop(line);
+    for _ in 0..20 {
+        assert!(spawn(channel.receive("\n")).poll().is_pending());
+    }
+}
+
+/// What is not taken has to be kept for a while.
+fn serve_and_wait_for_the_peer(
+    channel: &mut Channel<Transport>,
+    serve: fn(&mut Channel<Transport>),
+) {
+    channel.get_mut().writer_mut().blocked = 5;
+    serve(channel);
+    assert_eq!(channel.get_ref().writer().blocked, 0, "nothing was blocked");
+    assert_eq!(channel.queued_bytes(), 0, "it did not go through");
+}
+
+fn serve_with_next_blocked(channel: &mut Channel<Transport>) {
+    serve_and_wait_for_the_peer(channel, serve_with_next);
+}
+
+fn serve_with_run_blocked(channel: &mut Channel<Transport>) {
+    serve_and_wait_for_the_peer(channel, serve_with_run);
+}
+
 fn serve_with_run(channel: &mut Channel<Transport>) {
     let mut handler = Answer { served: 0 };
     for _ in 0..20 {
@@ -114,7 +183,7 @@ fn an_idle_channel_that_has_served_a_request_keeps_no_buffer() {
     type Serve = fn(&mut Channel<Transport>);
     // Name, size and number of reads of the one request, whether input then
     // ends, how it is served.
-    let rows: [(&str, usize, usize, bool, Serve); 10] = [
+    let rows: [(&str, usize, usize, bool, Serve); 17] = [
         ("next: one read", 3000, 1, false, serve_with_next),
         ("run: one read", 3000, 1, false, serve_with_run),
         ("next: several reads", 1000, 4, false, serve_with_next),
@@ -123,6 +192,13 @@ fn an_idle_channel_that_has_served_a_request_keeps_no_buffer() {
         ("run: reads have grown", 60_000, 1, false, serve_with_run),
         ("next: one huge frame", 600_000, 1, false, serve_with_next),
         ("run: one huge frame", 600_000, 1, false, serve_with_run),
+        ("receive: one read", 3000, 1, false, serve_with_receive),
+        ("receive: several reads", 1000, 4, false, serve_with_receive),
+        ("receive: reads have grown", 60_000, 1, false, serve_with_receive),
+        ("receive: one huge frame", 600_000, 1, false, serve_with_receive),
+        ("next: a blocked write went through", 3000, 1, false, serve_with_next_blocked),
+        ("next: a large blocked write", 60_000, 1, false, serve_with_next_blocked),
+        ("run: a blocked write went through", 3000, 1, false, serve_with_run_blocked),
         ("run: half closed, left open", 3000, 1, true, serve_with_run),
         ("run: half closed, left open, reads have grown", 60_000, 1, true, serve_with_run),
     ];
@@ -142,6 +218,7 @@ fn an_idle_channel_that_has_served_a_request_keeps_no_buffer() {
         assert!(kept.contains(&0), "{name}: bytes kept by 100 channels: {kept:?}");
     }
     a_channel_with_deadlines_keeps_them_and_one_timer();
+    a_channel_with_a_pusher_keeps_its_inbox();
     a_frame_that_is_kept_keeps_its_block_and_a_detached_one_does_not();
     what_one_huge_frame_took_is_given_back_while_the_next_one_comes();
 }
@@ -150,7 +227,7 @@ fn what_one_huge_frame_took_is_given_back_while_the_next_one_comes() {
     let mut input = vec![b'x'; 1_000_000];
     input[999_990] = b'\n';
     let then_quiet = Quiet { size: 1, reads: 0, given: 0, ends: false };
-    let io = join(io::Cursor::new(input).chain(then_quiet), sink());
+    let io = join(io::Cursor::new(input).chain(then_quiet), Taking { blocked: 0 });
     let mut channel = Channel::builder().terminator("\n").max_length(usize::MAX).build(io);
     let region = Region::new(HEAP);
     let mut polls = (0..100).map(|_| spawn(channel.next()).poll());
@@ -186,6 +263,28 @@ fn a_channel_with_deadlines_keeps_them_and_one_timer() {
         let kept = change.bytes_allocated - change.bytes_deallocated;
         assert!((1..=100 * 512).contains(&kept), "bytes kept by 100 channels: {kept}");
     }
+}
+
+fn a_channel_with_a_pusher_keeps_its_inbox() {
+    let mut channels: Vec<_> = (0..100)
+        .map(|_| Channel::builder().terminator("\n").build(quiet(3000, 1, false)))
+        .collect();
+    // What wakes a task is the program's own, and here nothing on the heap.
+    let mut cx = Context::from_waker(noop_waker_ref());
+    let region = Region::new(HEAP);
+    for channel in &mut channels {
+        let pusher = channel.pusher();
+        for _ in 0..10 {
+            pusher.try_push(&b"news\n"[..]).unwrap();
+            // The line is dropped.
+            let _ = pin!(channel.next()).poll(&mut cx);
+        }
+        assert!(pin!(channel.next()).poll(&mut cx).is_pending());
+        assert_eq!(channel.queued_bytes(), 0);
+    }
+    let change = region.change();
+    let kept = change.bytes_allocated - change.bytes_deallocated;
+    assert!((1..=100 * 256).contains(&kept), "bytes kept by 100 channels: {kept}");
 }
 
 fn a_frame_that_is_kept_keeps_its_block_and_a_detached_one_does_not() {
