@@ -4,7 +4,7 @@
 //! Every byte on the heap is counted, so this binary has one test: others
 //! would allocate beside it.
 
-use asynchat::{Channel, Control, Error, Handler};
+use asynchat::{Channel, Control, Error, Handler, Terminator};
 use futures::task::noop_waker_ref;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
@@ -221,6 +221,111 @@ fn an_idle_channel_that_has_served_a_request_keeps_no_buffer() {
     a_channel_with_a_pusher_keeps_its_inbox();
     a_frame_that_is_kept_keeps_its_block_and_a_detached_one_does_not();
     what_one_huge_frame_took_is_given_back_while_the_next_one_comes();
+    a_prepared_terminator_is_cloned_and_set_without_an_allocation();
+    run_hands_out_a_block_of_lines_without_an_allocation();
+}
+
+/// How often `f` allocates: the least of three times, for the thread that runs
+/// the tests allocates once as well.
+fn allocations(mut f: impl FnMut()) -> usize {
+    let counts = [(); 3].map(|()| {
+        let region = Region::new(HEAP);
+        f();
+        let change = region.change();
+        change.allocations + change.reallocations
+    });
+    counts.into_iter().min().unwrap_or_default()
+}
+
+fn a_prepared_terminator_is_cloned_and_set_without_an_allocation() {
+    let many: Vec<String> = (0..100).map(|i| format!("{i:0>20}!")).collect();
+    let rows = [
+        ("a byte", Terminator::lf()),
+        ("8 bytes", "12345678".into()),
+        ("9 bytes", "123456789".into()),
+        ("a long byte string", vec![b'x'; 5000].into()),
+        ("a line's end", Terminator::line()),
+        ("a set of 2", Terminator::any(["<end of text>", "\0"])),
+        ("a set that ends alike", Terminator::any(["\r\n\r\n", "\n\r\n", "\n\n"])),
+        ("a set of 100", Terminator::any(&many)),
+        ("a set too large for an automaton", Terminator::any([&vec![b'x'; 1 << 20][..], b"y"])),
+        ("a count", Terminator::count(5)),
+        ("none", Terminator::None),
+    ];
+    let mut cx = Context::from_waker(noop_waker_ref());
+    for (name, terminator) in &rows {
+        assert_eq!(allocations(|| drop(terminator.clone())), 0, "{name}: cloned");
+        let mut channel = Channel::builder().build(quiet(1, 0, false));
+        let set = allocations(|| {
+            channel.set_terminator(terminator.clone());
+            channel.set_encode_terminator(terminator.clone());
+            assert!(pin!(channel.receive(terminator.clone())).poll(&mut cx).is_pending());
+        });
+        assert_eq!(set, 0, "{name}: set");
+    }
+    // Half a frame was searched for another one already. (A count and none would
+    // take it.)
+    let then_quiet = Quiet { size: 1, reads: 0, given: 0, ends: false };
+    let begun = io::Cursor::new(b"half a frame").chain(then_quiet);
+    let mut channel = Channel::new(join(begun, Taking { blocked: 0 }), "\n");
+    assert!(pin!(channel.next()).poll(&mut cx).is_pending());
+    assert_eq!(channel.unread(), b"half a frame");
+    let set = allocations(|| {
+        for (_, terminator) in &rows[..rows.len() - 2] {
+            channel.set_terminator(terminator.clone());
+            assert!(pin!(channel.next()).poll(&mut cx).is_pending());
+        }
+    });
+    assert_eq!(set, 0, "set midway");
+}
+
+fn run_hands_out_a_block_of_lines_without_an_allocation() {
+    /// Counts what asynchat's two callbacks get.
+    struct Callbacks {
+        data: usize,
+        lines: usize,
+    }
+
+    impl Handler for Callbacks {
+        type Error = Error;
+
+        fn collect_incoming_data(&mut self, _: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+            self.data += data.len();
+            Ok(())
+        }
+
+        fn found_terminator(&mut self, _: &mut Control<'_>) -> Result<(), Error> {
+            self.lines += 1;
+            Ok(())
+        }
+    }
+
+    let mut cx = Context::from_waker(noop_waker_ref());
+    // Name, terminator, a line, how much of that is content.
+    let rows = [
+        ("a byte", Terminator::lf(), "xx\n", 2),
+        ("a long byte string", "0123456789".into(), "x0123456789", 1),
+        ("a set", Terminator::any(["\r\n\r\n", "\n"]), "xx\n", 2),
+    ];
+    for (name, terminator, line, content) in &rows {
+        for streaming in [false, true] {
+            // What is read at once.
+            let count = 4096 / line.len();
+            let input = line.repeat(count);
+            let builder = Channel::builder().terminator(terminator.clone()).streaming(streaming);
+            let made = allocations(|| {
+                let then_quiet = Quiet { size: 1, reads: 0, given: 0, ends: false };
+                let io = io::Cursor::new(input.as_bytes()).chain(then_quiet);
+                let mut channel = builder.clone().build(join(io, Taking { blocked: 0 }));
+                let mut handler = Callbacks { data: 0, lines: 0 };
+                for _ in 0..10 {
+                    assert!(pin!(channel.run(&mut handler)).poll(&mut cx).is_pending());
+                }
+                assert_eq!((handler.data, handler.lines), (content * count, count), "{name}");
+            });
+            assert_eq!(made, 1, "{name}, streaming {streaming}: more than the block");
+        }
+    }
 }
 
 fn what_one_huge_frame_took_is_given_back_while_the_next_one_comes() {
