@@ -207,6 +207,40 @@ fn read_with_next(channel: &mut Channel<Peer<'_>>, mut keep: impl FnMut(Frame)) 
     assert_eq!(channel.get_ref().left, 0, "not read to the end");
 }
 
+/// How frames are asked for one by one.
+#[derive(Clone, Copy)]
+enum Ask {
+    /// `receive`.
+    Whole,
+    /// `receive_within` so many bytes.
+    Within(usize),
+    /// `receive_part`.
+    Part,
+}
+
+/// Reads to the end with one of these.
+fn read_with(channel: &mut Channel<Peer<'_>>, ask: Ask, terminator: &Terminator) {
+    let most = channel.get_ref().left + 10;
+    for _ in 0..most {
+        let terminator = terminator.clone();
+        let done = match ask {
+            Ask::Whole => poll_up_to(most, channel.receive(terminator)).map(|it| it.map(drop)),
+            Ask::Within(limit) => {
+                poll_up_to(most, channel.receive_within(limit, terminator)).map(|it| it.map(drop))
+            }
+            Ask::Part => poll_up_to(most, channel.receive_part()).map(|it| it.map(drop)),
+        };
+        match done.expect("it does not end") {
+            Err(Error::UnexpectedEof { .. }) => break,
+            // Without a terminator the end of input is no error.
+            Ok(()) if channel.get_ref().left == 0 && channel.unread().is_empty() => break,
+            Ok(()) | Err(Error::FrameTooLong { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(channel.get_ref().left, 0, "not read to the end");
+}
+
 /// Reads to the end with `run`.
 fn read_with_run(channel: &mut Channel<Peer<'_>>, answer: &'static [u8]) {
     let most = channel.get_ref().left + 10;
@@ -309,7 +343,8 @@ impl Report {
         self.closest = 0.0;
     }
 
-    /// Input through `next`, through `run`, and through `next` in streaming mode.
+    /// Input through `next`, through `run`, through `next` in streaming mode, and
+    /// as it is asked for.
     fn input(&mut self, name: &str, config: &Config, input: &Input<'_>) {
         let Input { terminator, longest, text, piece, n } = *input;
         let name = format!("{name}, {}", config.name);
@@ -322,6 +357,25 @@ impl Report {
             channel.set_streaming(true);
             read_with_next(&mut channel, drop);
         });
+        let open_as_asked = |n, ask| {
+            // What is set must not count where something else is asked for.
+            let config = match ask {
+                Ask::Whole => config,
+                Ask::Within(_) | Ask::Part => &Config { max_length: usize::MAX, ..*config },
+            };
+            let mut channel = channel(config, terminator, Peer::says(text, piece, n));
+            channel.set_streaming(!matches!(ask, Ask::Part));
+            channel
+        };
+        for (what, bound, ask) in [
+            ("receive", whole, Ask::Whole),
+            ("receive_within", whole, Ask::Within(config.max_length)),
+            ("receive_part", config.streaming(longest), Ask::Part),
+        ] {
+            self.attack(&format!("{name}: {what}"), bound, n, |n| {
+                read_with(&mut open_as_asked(n, ask), ask, terminator);
+            });
+        }
     }
 }
 
@@ -402,12 +456,24 @@ fn flood_without_terminator(report: &mut Report) {
         let (text, n) = ([b'x'; 1 << 12], 10 * config.max_length);
         let input = Input { terminator, longest: 1, text: &text, piece: WHOLE_READS, n };
         report.input("flood without terminator", config, &input);
-        // No terminator at all: nothing is held.
-        let bound = config.streaming(0);
-        let name = format!("flood, no terminator set, {}: next", config.name);
-        report.attack(&name, bound, n, |n| {
-            let peer = Peer::says(&text, WHOLE_READS, n);
-            read_with_next(&mut channel(config, &Terminator::None, peer), drop);
+        // No terminator at all: nothing is held, but by who asks for a whole frame.
+        let none = &Terminator::None;
+        let name = format!("flood, no terminator set, {}", config.name);
+        let open = |n| channel(config, none, Peer::says(&text, WHOLE_READS, n));
+        let (whole, streaming) = (config.whole(0), config.streaming(0));
+        report.attack(&format!("{name}: next"), streaming, n, |n| {
+            read_with_next(&mut open(n), drop);
+        });
+        report.attack(&format!("{name}: receive"), whole, n, |n| {
+            read_with(&mut open(n), Ask::Whole, none);
+        });
+        report.attack(&format!("{name}: receive_within"), whole, n, |n| {
+            let mut channel = open(n);
+            channel.set_max_length(usize::MAX);
+            read_with(&mut channel, Ask::Within(config.max_length), none);
+        });
+        report.attack(&format!("{name}: receive_part"), streaming, n, |n| {
+            read_with(&mut open(n), Ask::Part, none);
         });
     }
 }
