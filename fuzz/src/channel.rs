@@ -51,7 +51,7 @@ struct Play<'d> {
     all_came: bool,
     /// The end of input, or the failure, was told by `next`.
     over: bool,
-    /// The largest limit under which something was received.
+    /// How much may be held: what was, or what must be there before one reads on.
     most: usize,
     sizes: Sizes,
 }
@@ -84,18 +84,27 @@ impl<'d> Play<'d> {
         let term = input.term();
         let encode = input.term();
         let sizes = Sizes {
-            in_buffer: 1 + usize::from(input.byte()),
+            // Large ones read all that can come at once.
+            in_buffer: match usize::from(input.byte()) {
+                byte if byte % 2 == 0 => 1 + byte / 2 % 16,
+                byte => 1 + byte,
+            },
             out_buffer: 1 + usize::from(input.byte()),
             high: 64 * (1 + usize::from(input.byte())),
         };
         let what = input.byte();
         let mut io = Io::new(peer);
         io.vectored = what & 1 == 0;
-        io.at_once = if what & 2 == 0 { usize::MAX } else { 1 + usize::from(what >> 4) };
+        let mut oracle = Oracle::new(peer, term.ending);
+        match usize::from(what >> 4) {
+            more if what & 2 != 0 => io.at_once = 1 + more,
+            0 => {}
+            limit => oracle.max_length = limit,
+        }
         let channel = Channel::builder()
             .terminator(term.built)
             .encode_terminator(encode.built.clone())
-            .max_length(usize::MAX)
+            .max_length(oracle.max_length)
             .in_buffer_size(sizes.in_buffer)
             .out_buffer_size(sizes.out_buffer)
             .high_water(sizes.high)
@@ -107,7 +116,7 @@ impl<'d> Play<'d> {
             channel,
             waker: Waker::from(Arc::clone(&count)),
             count,
-            oracle: Oracle::new(peer, term.ending),
+            oracle,
             encode,
             pusher: None,
             probes: vec![],
@@ -229,6 +238,9 @@ impl<'d> Play<'d> {
 
     /// Holds after everything.
     fn check(&mut self) {
+        let held = self.channel.unread().len();
+        assert!(held <= self.most, "input is held without limit");
+        self.most = held;
         let io = self.channel.get_ref();
         let (written, expected) = (&io.written[self.checked..], &self.expected[self.checked..]);
         assert!(expected.starts_with(written), "lost, doubled, or out of order");
@@ -239,8 +251,6 @@ impl<'d> Play<'d> {
             let left = self.oracle.left(io.arrived());
             // What is to be skipped goes when the channel is next polled.
             assert!(self.channel.unread().ends_with(left));
-            let most = self.most.saturating_add(32 + self.sizes.in_buffer);
-            assert!(self.channel.unread().len() <= most, "input is held without limit");
             self.oracle.ending.check(self.channel.terminator());
             assert_eq!(self.channel.ended_by(), self.oracle.ended_by);
         }
@@ -249,14 +259,14 @@ impl<'d> Play<'d> {
     // Input.
 
     fn next(&mut self) {
-        self.most = self.most.max(self.oracle.max_length);
+        self.reads(Take::AsSet);
         let polled = self.poll(|channel, cx| pin!(channel.next()).poll(cx));
         let came = polled.map(|next| next.map_or(Came::End, Came::new));
         self.came(Take::AsSet, came);
     }
 
     fn receive(&mut self, limit: usize, term: Terminator, within: bool) {
-        self.most = self.most.max(limit);
+        self.reads(Take::Whole(limit));
         let polled = self.poll(|channel, cx| match within {
             true => pin!(channel.receive_within(limit, term)).poll(cx),
             false => pin!(channel.receive(term)).poll(cx),
@@ -265,8 +275,30 @@ impl<'d> Play<'d> {
     }
 
     fn receive_part(&mut self) {
+        self.reads(Take::Parts);
         let polled = self.poll(|channel, cx| pin!(channel.receive_part()).poll(cx));
         self.came(Take::Parts, polled.map(Came::new));
+    }
+
+    /// One read more than what gives nothing to hand out, or to drop.
+    fn reads(&mut self, take: Take) {
+        let Oracle { ending, skip, .. } = &self.oracle;
+        let held = |ending: &Ending<'_>| {
+            ending.members().iter().map(|member| member.len() - 1).max().unwrap_or(0)
+        };
+        let whole = match take {
+            Take::Whole(limit) => limit,
+            Take::AsSet if !self.oracle.streaming && *ending != Ending::Never => {
+                self.oracle.max_length
+            }
+            _ => 0,
+        };
+        let whole = match ending {
+            Ending::Count(n) => whole.min(*n as usize),
+            _ => whole.saturating_add(held(ending)),
+        };
+        let before = whole.max(skip.as_ref().map_or(0, held));
+        self.most = self.most.max(before.saturating_add(self.sizes.in_buffer));
     }
 
     fn came(&mut self, take: Take, came: Poll<Came>) {
