@@ -339,11 +339,19 @@ impl<'d> Play<'d> {
             }
             (Came::End, None) => self.ends(ended),
             (Came::Early(data), None) => {
-                assert!(data.is_empty() || broken || self.told, "what is this?");
+                assert_eq!(data, self.rest(), "not what was left");
                 self.ends(ended);
             }
             (came, expected) => panic!("{came:?} for {expected:?}"),
         }
+    }
+
+    /// Takes what an input that broke, or was given up, has left of a frame.
+    fn rest(&mut self) -> &'d [u8] {
+        let arrived = self.channel.get_ref().arrived();
+        let left = self.oracle.left(arrived);
+        self.oracle.pos = arrived;
+        if self.oracle.skip.is_some() { b"" } else { left }
     }
 
     fn ends(&mut self, ended: bool) {
@@ -467,15 +475,12 @@ impl<'d> Play<'d> {
 
     fn discard(&mut self) {
         let (from, arrived) = (self.oracle.pos, self.channel.get_ref().arrived());
-        if !self.over && !self.aborted {
-            self.oracle.discard(arrived);
-        }
+        self.oracle.discard(arrived);
+        let dropped = self.oracle.pos - from;
         let written = self.channel.get_ref().written.len();
         self.hear();
         let discarded = self.channel.discard_buffers();
-        if !self.over && !self.aborted {
-            assert_eq!(discarded.input_bytes, self.oracle.pos - from);
-        }
+        assert_eq!(discarded.input_bytes, dropped);
         let unsent = self.expected.len() - written;
         assert!(discarded.output_bytes <= unsent || self.doomed, "more than there was");
         self.expected.truncate(written);
@@ -521,6 +526,9 @@ impl<'d> Play<'d> {
         let inbox = std::mem::take(&mut self.inbox);
         self.queue(&inbox);
         let Requests { close, abort } = std::mem::take(&mut self.requests);
+        if abort && !self.over && !self.aborted {
+            self.oracle.discard(self.channel.get_ref().arrived());
+        }
         self.closing |= close || abort;
         self.aborted |= abort;
     }
