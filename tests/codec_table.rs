@@ -855,8 +855,8 @@ fn names_tell_the_rows_apart() {
 #[test]
 fn a_drip_of_mode_flips_does_not_recurse() {
     let change = |i: usize| Change {
-        term: Some(if i.is_multiple_of(2) { Term::from(0) } else { Term::from("\n") }),
-        streaming: Some(i.is_multiple_of(3)),
+        term: Some(if i % 2 == 0 { Term::from(0) } else { Term::from("\n") }),
+        streaming: Some(i % 3 == 0),
         ..Change::default()
     };
     let session = Session {

@@ -754,11 +754,11 @@ async fn keys_and_values_may_be_any_bytes() {
         (b"a", b"\0"),
         (b"b", b"+OK\r\n\r"),
     ] {
-        let reply = within(client.call(&[b"SET", key, value])).await;
+        let reply = within(client.call(&[&b"SET"[..], key, value])).await;
         assert_eq!(reply.unwrap(), simple("OK"));
-        let reply = within(client.call(&[b"GET", key])).await.unwrap();
+        let reply = within(client.call(&[&b"GET"[..], key])).await.unwrap();
         assert!(reply == Value::Bulk(Bytes::copy_from_slice(value)), "{}", key.escape_ascii());
-        client.send(&[b"GET", key]);
+        client.send(&[&b"GET"[..], key]);
         let reply = within(collect(&mut client)).await.unwrap();
         assert!(reply == Value::Bulk(Bytes::copy_from_slice(value)), "{}", key.escape_ascii());
     }
@@ -774,7 +774,7 @@ async fn a_pipeline_may_be_as_long_as_you_like() {
     let Some(server) = redis(&[]) else { return };
     let mut client = connect(&server, false).await;
     let value: Bytes = "0123456789abcdef".repeat(64).into();
-    within(client.call(&[b"SET", &b"k"[..], &value])).await.unwrap();
+    within(client.call(&[&b"SET"[..], &b"k"[..], &value])).await.unwrap();
     let commands = 100_000;
     for _ in 0..commands / 2 {
         client.send(&["GET", "k"]);
@@ -1122,7 +1122,7 @@ async fn a_string_is_saved_and_anything_else_printed() {
     let mut client = connect(&server, false).await;
     let all: Vec<u8> = (0..=255).cycle().take(5 << 20).collect();
     for data in [&b"a\r\n\0"[..], b"", &all] {
-        within(client.call(&[b"SET", &b"k"[..], data])).await.unwrap();
+        within(client.call(&[&b"SET"[..], &b"k"[..], data])).await.unwrap();
         let (ran, printed) = run(&server, None, &format!("--output {file} ADDRESS GET k")).await;
         assert_eq!((ran, printed), (Ok(true), format!("{} bytes in {file}\n", data.len())));
         assert!(std::fs::read(&path).unwrap() == data);
