@@ -127,7 +127,7 @@ fn the_corpus_is_whole() {
     assert_eq!(folders, FOLDERS.map(|(name, _)| name));
     let cases: Vec<Case> =
         FOLDERS.iter().flat_map(|(folder, _)| case::read_folder(folder)).collect();
-    assert!(cases.len() >= 200, "{} files", cases.len());
+    assert!(cases.len() >= 430, "{} files", cases.len());
     let (mut names, mut contents) = (HashMap::new(), HashMap::new());
     for case in &cases {
         if let Some(other) = names.insert(&case.name, &case.file) {
