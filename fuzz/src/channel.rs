@@ -10,6 +10,7 @@ use fuzz_oracle::input::Input;
 use fuzz_oracle::io::{Count, End, Io};
 use fuzz_oracle::oracle::{Ending, Item, Oracle, Take, Term, reads_back};
 use fuzz_oracle::producer::{Probe, Producer};
+use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -329,9 +330,11 @@ impl<'d> Play<'d> {
                 assert_eq!((&data[..], &self.oracle.ending), (&b""[..], &Ending::Never));
                 self.ends(ended);
             }
-            (Came::Failed(Error::Io(_)), None) if broken && !self.over => {
-                // If writing failed too, one is enough.
-                (self.over, self.told) = (true, self.told || self.has_failed());
+            (Came::Failed(Error::Io(e)), None) if e.kind() == ErrorKind::ConnectionReset => {
+                assert!(broken && !self.over, "told twice");
+                // If writing failed too, that is told instead.
+                assert!(self.told || !self.has_failed(), "and how writing failed?");
+                self.over = true;
             }
             (Came::Failed(error), None) => {
                 self.fails(&error);
@@ -356,6 +359,7 @@ impl<'d> Play<'d> {
 
     fn ends(&mut self, ended: bool) {
         assert!(self.over || ended || self.told, "an end that nobody made");
+        assert!(self.over || self.told || !self.has_failed(), "an end without its error");
         if !self.over && self.closing && !self.has_failed() {
             assert_eq!(self.channel.get_ref().shutdowns, 1, "our side was not closed");
             self.all_sent();
@@ -576,7 +580,10 @@ impl<'d> Play<'d> {
     fn fails(&mut self, error: &Error) {
         assert!(!self.told, "told twice: {error:?}");
         match error {
-            Error::Io(_) => assert!(self.channel.get_ref().broke),
+            Error::Io(e) => {
+                assert_eq!(e.kind(), ErrorKind::BrokenPipe);
+                assert!(self.channel.get_ref().broke);
+            }
             Error::Producer(_) => assert!(self.probes.iter().any(|probe| probe.has_failed())),
             Error::Aborted => assert!(self.aborted),
             error => panic!("{error:?}"),
@@ -597,7 +604,8 @@ impl<'d> Play<'d> {
         self.runs(Self::flush);
         self.check();
         assert!(self.expected.starts_with(&self.channel.get_ref().written));
-        if !self.has_failed() {
+        assert_eq!(self.told, self.has_failed(), "an error was not told");
+        if !self.told {
             self.all_sent();
         }
         drop(self.channel);

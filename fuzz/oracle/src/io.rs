@@ -26,7 +26,7 @@ pub struct Io {
     pub at_once: usize,
     writes: usize,
     pub write_error: bool,
-    /// A write has failed.
+    /// A write, a flush or the shutdown has failed.
     pub broke: bool,
     /// Whether flush and shutdown wait.
     pub stuck: bool,
@@ -116,6 +116,13 @@ impl Io {
         assert!(self.calls < 1_000_000, "one poll goes on for ever");
     }
 
+    /// Fails if writing is to: once, for nobody may go on behind that.
+    fn breaks(&mut self) -> io::Result<()> {
+        assert!(!self.broke, "used after it failed");
+        self.broke = self.write_error;
+        if self.broke { Err(ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+
     fn wait<R>(&mut self, cx: &mut Context<'_>) -> Poll<R> {
         self.writer = Some(cx.waker().clone());
         Poll::Pending
@@ -128,10 +135,7 @@ impl Io {
     ) -> Poll<io::Result<usize>> {
         self.call();
         assert_eq!(self.shutdowns, 0, "written after the shutdown");
-        if self.write_error {
-            self.broke = true;
-            return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
-        }
+        self.breaks()?;
         if self.room == 0 {
             return self.wait(cx);
         }
@@ -204,6 +208,7 @@ impl AsyncWrite for Io {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.call();
+        self.breaks()?;
         if self.stuck {
             return self.wait(cx);
         }
@@ -213,6 +218,7 @@ impl AsyncWrite for Io {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.call();
+        self.breaks()?;
         if self.stuck {
             return self.wait(cx);
         }
