@@ -480,9 +480,14 @@ impl Machine {
         data
     }
 
-    /// Whether writing may have failed, so that not everything need be sent.
-    fn may_be_broken(&self) -> bool {
-        self.may_tell.iter().any(|what| *what != "read")
+    /// Whether writing has failed or was given up, so that not everything need be
+    /// sent, and that is to be told.
+    fn has_failed(&self) -> bool {
+        self.peer.broke() || self.is_aborted() || self.probes.iter().any(Probe::has_failed)
+    }
+
+    fn is_aborted(&self) -> bool {
+        self.may_tell.contains(&"aborted")
     }
 
     /// Notes an error that was told: it can have happened, and is news.
@@ -557,7 +562,8 @@ impl Machine {
         match done {
             Poll::Pending if self.is_blocked || self.waits => Ok(()),
             Poll::Pending => Err("sending waits, and nothing is in its way".into()),
-            Poll::Ready(()) if self.is_sent() || self.may_be_broken() => {
+            Poll::Ready(()) if self.has_failed() => Err("done, and sending has failed".into()),
+            Poll::Ready(()) if self.is_sent() => {
                 (self.waits, self.has_producers) = (false, false);
                 Ok(())
             }
@@ -657,12 +663,7 @@ impl Machine {
     /// What lies in the channel is what was read and not handed out.
     fn check_input(&self) -> Checked {
         let input = &self.input;
-        if self.failed
-            || input.done
-            || input.over
-            || input.skip.is_some()
-            || self.may_tell.contains(&"aborted")
-        {
+        if self.failed || input.done || input.over || input.skip.is_some() || self.is_aborted() {
             return Ok(());
         }
         let unread = &input.bytes[..self.read - input.before];
@@ -703,7 +704,7 @@ impl Machine {
                 self.owned.queued.push(b'\n');
                 Ok(())
             }
-            Err(Error::Closed) if self.closing || self.may_be_broken() => Ok(()),
+            Err(Error::Closed) if self.closing || self.has_failed() => Ok(()),
             Err(Error::TerminatorInContent) if has_terminator => Ok(()),
             other => Err(format!("push_frame: {other:?}")),
         }
@@ -720,7 +721,7 @@ impl Machine {
 
     fn next(&mut self) -> Checked {
         let item = self.poll(async |c| c.next().await)?;
-        let aborted = self.may_tell.contains(&"aborted");
+        let aborted = self.is_aborted();
         match item {
             Poll::Ready(None) if self.failed || self.input.over => Ok(()),
             item if self.failed || self.input.over => Err(format!("behind the end: {item:?}")),
@@ -733,8 +734,11 @@ impl Machine {
                 }
                 Ok(())
             }
+            Poll::Ready(None) if self.has_failed() && !self.has_told_of_output() => {
+                Err("the end, and how sending failed is not told".into())
+            }
             // An error was told by `flush`, say, and this is where reading ends.
-            Poll::Ready(None) if self.may_be_broken() && (aborted || self.is_last()) => {
+            Poll::Ready(None) if self.has_told_of_output() && (aborted || self.is_last()) => {
                 self.failed = true;
                 Ok(())
             }
@@ -742,7 +746,7 @@ impl Machine {
             Poll::Pending if self.input.broken || self.has_told_of_output() => {
                 Err("waits, and something broke".into())
             }
-            Poll::Ready(None) if self.closing && !self.is_sent() && !self.may_be_broken() => {
+            Poll::Ready(None) if self.closing && !self.is_sent() && !self.has_failed() => {
                 Err("the end, and not everything is sent".into())
             }
             Poll::Ready(None) if self.input.done => {
@@ -755,7 +759,7 @@ impl Machine {
 
     /// "The end" includes the end of our side.
     fn check_end_waits(&mut self) -> Checked {
-        let closes = self.closing || self.may_be_broken();
+        let closes = self.closing || self.has_failed();
         if closes && (self.is_blocked || self.waits) && self.input.is_done() {
             return Ok(());
         }
@@ -770,7 +774,7 @@ impl Machine {
         self.input.term = ending;
         let is_end = self.failed || self.input.over;
         let to_the_end = self.input.term == Ending::Never;
-        let aborted = self.may_tell.contains(&"aborted");
+        let aborted = self.is_aborted();
         match got {
             Poll::Ready(Err(Error::UnexpectedEof { .. })) if is_end => Ok(()),
             Poll::Ready(Ok(data)) if is_end && to_the_end && data.is_empty() => Ok(()),
@@ -785,7 +789,7 @@ impl Machine {
                 Ok(())
             }
             Poll::Ready(Err(Error::UnexpectedEof { .. }))
-                if aborted || !self.input.ended && self.may_be_broken() =>
+                if self.has_told_of_output() && (aborted || !self.input.ended) =>
             {
                 self.failed = true;
                 Ok(())
@@ -824,6 +828,7 @@ impl Machine {
             Poll::Ready(Ok(())) if self.closing || self.channel.queued_bytes() >= HIGH_WATER => {
                 Err("there is no room".into())
             }
+            Poll::Ready(Ok(())) if self.peer.broke() => Err("room, and sending has failed".into()),
             Poll::Ready(Ok(())) => Ok(()),
             Poll::Ready(Err(Error::Closed)) if self.closing || self.has_told_of_output() => Ok(()),
             Poll::Ready(Err(error)) => self.tell(&error),
@@ -847,7 +852,7 @@ impl Machine {
         }
         let left = |source: &Source| source.queued.len() - source.sent;
         let expected = left(&self.owned) + left(&self.pushed);
-        let is_known = !self.has_producers && !self.may_be_broken();
+        let is_known = !self.has_producers && !self.has_failed();
         if is_known && discarded.output_bytes != expected {
             return Err(format!("{discarded:?}, and there were {expected} bytes"));
         }
@@ -864,7 +869,7 @@ impl Machine {
             Ok(()) if !self.closing => self.pushed.queued.extend_from_slice(&data),
             Err(TryPushError::Full(back)) if !self.closing && back == data => {}
             Err(TryPushError::Closed(back)) if back == data => {
-                if !self.closing && !self.may_be_broken() {
+                if !self.closing && !self.has_failed() {
                     return Err("given back, and it is open".into());
                 }
             }
@@ -909,10 +914,13 @@ impl Machine {
             self.probes.iter().for_each(Probe::wake);
             self.close()?;
         }
-        if !self.may_be_broken() && !self.is_sent() {
+        if !self.has_failed() && !self.is_sent() {
             return Err("closed, and not everything is sent".into());
         }
-        if self.told.is_empty() && (self.input.broken || self.may_tell.contains(&"aborted")) {
+        if self.has_failed() != self.has_told_of_output() {
+            return Err("how sending failed was not told".into());
+        }
+        if self.input.broken && self.told.is_empty() {
             return Err("an error was not told".into());
         }
         if self.probes.iter().any(|probe| probe.drops() != 1) || !self.pusher.is_closed() {

@@ -76,6 +76,8 @@ struct State {
     /// At most this many bytes are taken by one write.
     write_limit: Option<usize>,
     written: Vec<u8>,
+    /// Whether a write has failed.
+    broke: bool,
     calls: Vec<Call>,
     /// How many bytes each read asked for.
     asked: Vec<usize>,
@@ -228,6 +230,11 @@ impl Peer {
         self.lock().dropped
     }
 
+    /// Whether a write has failed.
+    pub(crate) fn broke(&self) -> bool {
+        self.lock().broke
+    }
+
     pub(crate) fn forget_wakers(&self) {
         let mut state = self.lock();
         (state.reader, state.writer) = (None, None);
@@ -267,6 +274,7 @@ impl Mock {
             Some(Write::Zero) => 0,
             Some(Write::Err(kind)) => {
                 state.writes.pop_front();
+                state.broke = true;
                 return Poll::Ready(Err(kind.into()));
             }
             Some(Write::Accept(n)) => {
@@ -433,6 +441,7 @@ struct ProducerState {
     polls: usize,
     drops: usize,
     ended: bool,
+    failed: bool,
     waker: Option<Waker>,
 }
 
@@ -459,6 +468,10 @@ impl Probe {
 
     pub(crate) fn drops(&self) -> usize {
         self.0.lock().unwrap().drops
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.0.lock().unwrap().failed
     }
 
     /// Goes on behind a `Give::Pending`.
@@ -504,7 +517,7 @@ impl Stream for Scripted {
                 Poll::Pending
             }
             Some(Give::Err(kind)) => {
-                state.ended = true;
+                (state.ended, state.failed) = (true, true);
                 Poll::Ready(Some(Err(kind.into())))
             }
             None => {
