@@ -3,12 +3,15 @@
 //! order: what the codec driven by hand would give.
 //!
 //! Nothing is called back behind a close or above the high-water mark, `stop`
-//! loses nothing, and a `Pending` has somebody who wakes.
+//! and a callback that fails lose nothing, and a `Pending` has somebody who
+//! wakes. A failure of the transport comes behind the frames that were received,
+//! and `closed` once, with what `run` gives.
 
 use asynchat::{Channel, Control, Error, Handler, Run};
 use fuzz_oracle::input::{Input, Steps};
 use fuzz_oracle::io::{Count, End, Io};
 use fuzz_oracle::oracle::{Item, Oracle, Take, Term};
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +25,13 @@ pub fn run(data: &[u8]) {
     let whole = play(input.0, Steps::whole(), Input(b""), script);
     let cut = play(input.0, steps, fates, script);
     // What is discarded depends on what has arrived.
-    if !whole.discarded && !cut.discarded {
+    if whole.discarded || cut.discarded {
+        return;
+    }
+    if cut.broke {
+        assert!(whole.frames.starts_with(&cut.frames));
+        assert!(whole.written.starts_with(&cut.written));
+    } else {
         assert_eq!(whole, cut);
     }
 }
@@ -34,6 +43,8 @@ struct Outcome {
     frames: Vec<Option<Vec<u8>>>,
     written: Vec<u8>,
     discarded: bool,
+    /// The transport has failed.
+    broke: bool,
 }
 
 /// Plays the oracle beside what it is called with.
@@ -48,15 +59,20 @@ struct Checking<'d> {
     pushed: Vec<u8>,
     closing: bool,
     stopped: bool,
+    /// A callback has failed.
+    failed: bool,
     discarded: bool,
     told: bool,
+    /// `closed` was called, with an error of this kind.
+    closed: Option<Option<ErrorKind>>,
 }
 
 impl<'d> Checking<'d> {
     /// The item comes; nothing came before it.
     fn expect(&mut self, control: &Control<'_>, item: Item<'_>) {
         assert!(!self.closing, "called back after the close");
-        assert!(!self.told, "called back after the end");
+        assert!(!self.told && self.closed.is_none(), "called back after the end");
+        assert!(!self.stopped && !self.failed, "called back, and run is to return");
         assert!(control.queued_bytes() < HIGH, "called back without room");
         let arrived = self.arrived.load(Ordering::Relaxed);
         // The end is told only once there is nothing else.
@@ -70,7 +86,7 @@ impl<'d> Checking<'d> {
     }
 
     /// Does what the script says after a frame or an error.
-    fn act(&mut self, control: &mut Control<'_>, frame: Option<Vec<u8>>) {
+    fn act(&mut self, control: &mut Control<'_>, frame: Option<Vec<u8>>) -> Result<(), Error> {
         self.frames.push(frame);
         let what = self.script.byte();
         match what & 15 {
@@ -111,8 +127,28 @@ impl<'d> Checking<'d> {
                 control.discard_buffers();
                 self.oracle.discard(self.arrived.load(Ordering::Relaxed));
             }
+            15 if what > 127 => return self.fail(),
             _ => self.push(control, self.frames.len()),
         }
+        Ok(())
+    }
+
+    /// By an error that `run` has not of its own.
+    fn fail(&mut self) -> Result<(), Error> {
+        self.failed = true;
+        Err(Error::TerminatorInContent)
+    }
+
+    /// What has arrived was handed out, unless it was closed.
+    fn has_received_all(&mut self) {
+        let arrived = self.arrived.load(Ordering::Relaxed);
+        let next = if self.closing { None } else { self.oracle.next(Take::AsSet, arrived, false) };
+        assert_eq!(next, None, "frames are missing");
+    }
+
+    fn outcome(self, io: &Io, broke: bool) -> Outcome {
+        let (frames, written) = (self.frames, io.written.clone());
+        Outcome { frames, written, discarded: self.discarded, broke }
     }
 
     fn push(&mut self, control: &mut Control<'_>, len: usize) {
@@ -121,10 +157,10 @@ impl<'d> Checking<'d> {
         control.push_slice(&data);
     }
 
-    fn complete(&mut self, control: &mut Control<'_>, data: &[u8]) {
+    fn complete(&mut self, control: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
         let mut frame = std::mem::take(&mut self.open);
         frame.extend_from_slice(data);
-        self.act(control, Some(frame));
+        self.act(control, Some(frame))
     }
 }
 
@@ -133,8 +169,7 @@ impl Handler for Checking<'_> {
 
     fn frame(&mut self, control: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
         self.expect(control, Item::Complete(data));
-        self.complete(control, data);
-        Ok(())
+        self.complete(control, data)
     }
 
     /// In streaming mode the end of a frame comes in two calls: the first is
@@ -164,14 +199,12 @@ impl Handler for Checking<'_> {
         };
         assert!(self.open.ends_with(rest), "the rest was not collected");
         self.expect(control, Item::Complete(rest));
-        self.complete(control, b"");
-        Ok(())
+        self.complete(control, b"")
     }
 
     fn frame_too_long(&mut self, control: &mut Control<'_>, limit: usize) -> Result<(), Error> {
         self.expect(control, Item::TooLong(limit));
-        self.act(control, None);
-        Ok(())
+        self.act(control, None)
     }
 
     fn input_ended(&mut self, control: &mut Control<'_>) -> Result<(), Error> {
@@ -181,7 +214,15 @@ impl Handler for Checking<'_> {
         assert!(!std::mem::replace(&mut self.told, true), "the end was told twice");
         self.closing = true;
         control.close_when_done();
-        Ok(())
+        if self.script.byte() > 250 { self.fail() } else { Ok(()) }
+    }
+
+    fn closed(&mut self, error: Option<&Error>) {
+        let kind = error.map(|error| match error {
+            Error::Io(e) => e.kind(),
+            error => panic!("{error:?}"),
+        });
+        assert_eq!(self.closed.replace(kind), None, "closed twice");
     }
 }
 
@@ -194,10 +235,17 @@ fn play<'d>(
     let Term { ending, built } = script.term();
     let mut io = Io::new(input);
     io.end = Some(End::Eof);
+    let mut write_fails = usize::MAX;
     if steps.is_whole() {
         io.send(input.len());
     } else {
-        (io.room, io.at_once, io.vectored) = (0, steps.size(), fates.byte() & 1 == 0);
+        let what = fates.byte();
+        (io.room, io.at_once, io.vectored) = (0, steps.size(), what & 1 == 0);
+        match what >> 4 {
+            7 => io.end = Some(End::Error),
+            11 => write_fails = usize::from(what >> 1 & 7),
+            _ => {}
+        }
     }
     let mut checking = Checking {
         script,
@@ -209,8 +257,10 @@ fn play<'d>(
         pushed: vec![],
         closing: false,
         stopped: false,
+        failed: false,
         discarded: false,
         told: false,
+        closed: None,
     };
     let mut channel = Channel::builder()
         .terminator(built)
@@ -222,27 +272,48 @@ fn play<'d>(
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
     // Each turn a byte goes in or out, a callback stops, or the end comes.
-    for _ in 0..TURNS {
+    for turn in 0..TURNS {
         let io = channel.get_mut();
+        io.write_error = turn >= write_fails;
         (io.reader, io.writer, io.calls) = (None, None, 0);
         let polled = pin!(channel.run(&mut checking)).poll(&mut Context::from_waker(&waker));
         match polled {
             Poll::Ready(Ok(Run::Closed)) => {
                 let io = channel.get_ref();
                 assert!(checking.closing, "closed by nobody");
+                assert!(!(io.broke || io.ended && io.end == Some(End::Error)), "it has failed");
+                assert_eq!(checking.closed, Some(None));
                 assert_eq!((io.shutdowns, io.flushed), (1, io.written.len()));
                 if !checking.discarded {
                     assert_eq!(io.written, checking.pushed);
                 }
-                let (frames, written) = (checking.frames, channel.get_mut().written.split_off(0));
-                return Outcome { frames, written, discarded: checking.discarded };
+                return checking.outcome(channel.get_ref(), false);
+            }
+            Poll::Ready(Err(Error::TerminatorInContent)) => {
+                assert!(std::mem::take(&mut checking.failed), "failed by nobody");
+            }
+            Poll::Ready(Err(Error::Io(e))) => {
+                let io = channel.get_ref();
+                match e.kind() {
+                    ErrorKind::ConnectionReset => {
+                        assert!(io.ended && io.end == Some(End::Error));
+                    }
+                    kind => assert!(kind == ErrorKind::BrokenPipe && io.broke),
+                }
+                assert_eq!(checking.closed, Some(Some(e.kind())));
+                checking.has_received_all();
+                // `closed` sees to it that it is not called again.
+                let again = pin!(channel.run(&mut checking)).poll(&mut Context::from_waker(&waker));
+                assert!(matches!(again, Poll::Ready(Err(Error::Closed))), "{again:?}");
+                return checking.outcome(channel.get_ref(), true);
             }
             Poll::Ready(Ok(Run::Stopped)) => {
                 assert!(std::mem::take(&mut checking.stopped), "stopped by nobody");
             }
             Poll::Ready(Err(error)) => panic!("{error:?}"),
             Poll::Pending => {
-                assert!(!checking.stopped, "not stopped");
+                assert!(!checking.stopped && !checking.failed, "not stopped");
+                assert!(!channel.get_ref().broke, "it waits, and writing has failed");
                 // Only the peer can wake it, or it has woken itself.
                 let (reads, writes) = channel.get_ref().will_wake(&waker);
                 assert!(count.take() || reads || writes, "nobody wakes it");
