@@ -8,6 +8,7 @@ use futures::StreamExt;
 use futures::stream::FusedStream;
 use mock::{Call, Mock, Peer, Read, Step, Write, anew, assert_waits, mock, poll, show};
 use std::io::ErrorKind;
+use std::task::Poll;
 
 fn channel(terminator: impl Into<Terminator>) -> (Channel<Mock>, Peer) {
     let (io, peer) = mock();
@@ -1128,6 +1129,35 @@ fn next_gives_the_runtime_its_turn_over_frames_that_are_buffered() {
     };
     assert!(task.is_woken(), "Pending with a wake of its own");
     assert_eq!(show(task.poll()), "complete()", "and it goes on");
+}
+
+#[test]
+fn counts_of_zero_give_the_runtime_its_turn() {
+    for way in ["next", "receive", "receive_part"] {
+        let (mut channel, _peer) = channel("\n");
+        for _ in 0..3 {
+            let mut frames = 0;
+            let take = async {
+                loop {
+                    channel.set_terminator(0);
+                    let frame = match way {
+                        "next" => show(channel.next().await),
+                        "receive" => show(channel.receive(0).await),
+                        _ => show(channel.receive_part().await),
+                    };
+                    assert!(["complete()", ""].contains(&frame.as_str()), "{way}: {frame}");
+                    frames += 1;
+                    assert!(frames < 4000, "{way}: all of them in one turn");
+                }
+            };
+            let mut task = tokio_test::task::spawn(take);
+            let pending: Poll<()> = task.poll();
+            assert!(pending.is_pending());
+            assert!(task.is_woken(), "{way}: Pending with a wake of its own");
+            drop(task);
+            assert_eq!(frames, 64 * 1024 / 64, "{way}");
+        }
+    }
 }
 
 #[test]

@@ -997,6 +997,30 @@ fn run_yields_after_a_bounded_number_of_frames_over_an_io_that_is_always_ready()
 }
 
 #[test]
+fn run_yields_over_counts_of_zero_that_take_no_input() {
+    for streaming in [false, true] {
+        let (mut channel, _peer) = channel();
+        channel.set_streaming(streaming);
+        channel.set_terminator(0);
+        let mut frames = 0;
+        let mut handler = recorder(|event, channel| {
+            if event == "found" {
+                frames += 1;
+                assert!(frames < 4000, "all of them in one turn");
+                channel.set_terminator(0);
+            }
+        });
+        for _ in 0..3 {
+            let mut task = spawn(channel.run(&mut handler));
+            assert_pending!(task.poll());
+            assert!(task.is_woken(), "Pending with a wake of its own");
+        }
+        drop(handler);
+        assert_eq!(frames, 3 * (64 * 1024 / 64 + 1));
+    }
+}
+
+#[test]
 fn run_yields_over_frames_that_are_buffered_and_echoed() {
     let (mut channel, peer) = channel();
     peer.reads([Read::Endless(Bytes::from("a\n".repeat(2048)))]);
