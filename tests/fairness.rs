@@ -290,7 +290,7 @@ impl Api {
             };
             match len {
                 Ok(len) => meter.frame(len),
-                Err(Error::FrameTooLong { .. }) => {}
+                Err(Error::FrameTooLong { .. }) => meter.frame(0),
                 Err(error) => panic!("{error}"),
             }
         }
@@ -331,9 +331,7 @@ impl Handler for Counting {
     }
 
     fn frame_too_long(&mut self, channel: &mut Control<'_>, _: usize) -> Result<(), Error> {
-        if self.enough.is_reached(&self.meter, 0) {
-            channel.stop();
-        }
+        self.count(channel, 0);
         Ok(())
     }
 }
@@ -368,11 +366,17 @@ const FLOODS: &[Flood] = &[
     Flood { name: "empty lines", pattern: b"\n", settings: lines, longest: 0 },
     Flood { name: "short lines", pattern: b"1234567\n", settings: lines, longest: 7 },
     Flood { name: "lines of 100", pattern: LINE_OF_100, settings: lines, longest: 100 },
+    Flood { name: "over-long lines", pattern: b"1234567\n", settings: lines_of_3, longest: 0 },
     Flood { name: "parts", pattern: b"x", settings: parts, longest: 64 * 1024 },
 ];
 
 fn lines() -> Builder {
     Channel::builder().terminator(Terminator::line())
+}
+
+/// In which longer ones are errors.
+fn lines_of_3() -> Builder {
+    lines().max_length(3)
 }
 
 /// A frame without end, as it arrives.
@@ -401,6 +405,8 @@ async fn a_flood_of_frames() {
             .await;
             let (name, most) = (flood.name, meter.frames.most());
             let bound = match api {
+                // A part is a read, and of that the bytes count.
+                _ if flood.longest > 1000 => TURN + flood.longest + 64,
                 Api::Run => TURN + flood.longest + 64,
                 _ => FRAMES * (64 + flood.longest),
             };
