@@ -67,6 +67,16 @@ impl Config {
         4 * terminator + 3 * self.in_buffer_size + SMALL_CHANGE
     }
 
+    /// What may stay of the block of a large frame while other input comes: it is
+    /// given back when there is room in it for this beside what is held.
+    fn behind_a_frame(&self, terminator: usize) -> usize {
+        4 * terminator + self.blown_up() + self.in_buffer_size + SMALL_CHANGE
+    }
+
+    fn blown_up(&self) -> usize {
+        (4 * self.in_buffer_size).max(64 * 1024)
+    }
+
     /// What output takes, if the program pushes up to `piece` bytes at a time.
     /// Blocks grow by doubling, and the largest, as large as all others, may be
     /// sent but for its end; of the write buffer as much again may be sent
@@ -482,24 +492,29 @@ fn flood_without_terminator(report: &mut Report) {
 fn one_huge_frame(report: &mut Report) {
     for config in CONFIGS {
         let config = &Config { max_length: usize::MAX, ..*config };
-        let mut text = vec![b'x'; 100 * config.in_buffer_size];
-        let huge = text.len();
-        // Behind it so many lines, that always leave half a line in the buffer.
-        for _ in 0..7 * config.in_buffer_size {
-            text.extend(b"\nabcde");
-        }
-        let name = format!("held after one huge frame, {}", config.name);
-        report.afterwards(&name, config.streaming(1), 4 * config.in_buffer_size, |n| {
-            let peer = Peer::says(&text, 4096, huge + n);
-            let mut channel = channel(config, &Terminator::lf(), peer);
-            let mut frames = 0;
-            while frames < n / 7 {
-                let frame = poll_up_to(huge, channel.next()).expect("it does not end");
-                assert!(frame.is_some_and(|frame| frame.is_ok()), "it has ended");
-                frames += 1;
+        // The block of the second is just not given back.
+        let large = (5 * config.in_buffer_size / 2).max(3 * config.blown_up() / 8);
+        let rows = [("huge", 100 * config.in_buffer_size, 4096), ("large", large, WHOLE_READS)];
+        for (what, length, piece) in rows {
+            let mut text = vec![b'x'; length];
+            // Behind it so many lines, that always leave half a line in the buffer.
+            for _ in 0..7 * config.in_buffer_size {
+                text.extend(b"\nabcde");
             }
-            channel
-        });
+            let name = format!("held after one {what} frame, {}", config.name);
+            let bound = config.behind_a_frame(1);
+            report.afterwards(&name, bound, 4 * config.in_buffer_size, |n| {
+                let peer = Peer::says(&text, piece, length + n);
+                let mut channel = channel(config, &Terminator::lf(), peer);
+                let mut frames = 0;
+                while frames < n / 7 {
+                    let frame = poll_up_to(length, channel.next()).expect("it does not end");
+                    assert!(frame.is_some_and(|frame| frame.is_ok()), "it has ended");
+                    frames += 1;
+                }
+                channel
+            });
+        }
     }
 }
 
