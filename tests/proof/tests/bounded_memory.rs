@@ -9,7 +9,9 @@
 //! which would allocate beside it: `-- NAME` is for one group. What the peer says
 //! is made outside of what is counted.
 
-use asynchat::{Channel, Control, Error, Frame, Handler, Pusher, Terminator, TryPushError};
+use asynchat::{
+    Builder, Channel, Control, Error, Frame, Handler, Pusher, Terminator, TryPushError,
+};
 use bytes::Bytes;
 use futures::task::noop_waker_ref;
 use futures::{Sink, Stream, stream};
@@ -83,6 +85,12 @@ impl Config {
     /// already, and what is being copied into it is there twice.
     fn output(&self, piece: usize) -> usize {
         3 * (self.high_water + piece) + 3 * self.out_buffer_size + SMALL_CHANGE
+    }
+
+    /// The same while output waits for input to be used up, and is taken when it
+    /// is sent: no more than a write gathers.
+    fn corked(&self, piece: usize) -> usize {
+        Config { high_water: self.out_buffer_size.min(self.high_water), ..*self }.output(piece)
     }
 
     /// What a producer of such chunks takes besides what is pushed: the write
@@ -180,6 +188,10 @@ impl AsyncWrite for Peer<'_> {
 }
 
 fn channel<'a>(config: &Config, terminator: &Terminator, peer: Peer<'a>) -> Channel<Peer<'a>> {
+    builder(config, terminator).build(peer)
+}
+
+fn builder(config: &Config, terminator: &Terminator) -> Builder {
     Channel::builder()
         .terminator(terminator.clone())
         .max_length(config.max_length)
@@ -188,7 +200,6 @@ fn channel<'a>(config: &Config, terminator: &Terminator, peer: Peer<'a>) -> Chan
         .high_water(config.high_water)
         .low_water(config.low_water)
         .linger(Duration::ZERO)
-        .build(peer)
 }
 
 /// Polls up to so many times: nobody but we wake anything.
@@ -416,7 +427,7 @@ fn main() {
 
 type Attacks = fn(&mut Report);
 
-const GROUPS: [(&str, Attacks); 13] = [
+const GROUPS: [(&str, Attacks); 15] = [
     ("drip_of_a_long_frame", drip_of_a_long_frame),
     ("flood_without_terminator", flood_without_terminator),
     ("one_huge_frame", one_huge_frame),
@@ -428,6 +439,8 @@ const GROUPS: [(&str, Attacks); 13] = [
     ("preparing_terminators", preparing_terminators),
     ("kept_frames", kept_frames),
     ("peer_that_does_not_read", peer_that_does_not_read),
+    ("corked", corked),
+    ("lingering", lingering),
     ("endless_producers", endless_producers),
     ("tiny_pieces", tiny_pieces),
 ];
@@ -743,6 +756,95 @@ impl Pushing {
             assert!(matches!(error, TryPushError::Full(_)), "{error}");
             self.refused = Some(error.into_data());
         }
+    }
+}
+
+/// Requests that never stop, each answered by more than it is long.
+fn corked(report: &mut Report) {
+    for config in CONFIGS {
+        for piece in [1, 100, 1000] {
+            let answer = &[b'a'; 1000][..piece];
+            let open = |peer| {
+                let mut channel = channel(config, &Terminator::lf(), peer);
+                channel.set_corked(true);
+                channel
+            };
+            let name = format!("corked, {}, {piece} bytes", config.name);
+            let bound = config.streaming(1) + config.corked(piece);
+            let n = 20 * config.in_buffer_size;
+            report.attack(&format!("{name}: all is taken"), bound, n, |n| {
+                let mut channel = open(Peer::says(b"a request\n", WHOLE_READS, n));
+                let most = n + 10;
+                while let Some(frame) = poll_up_to(most, channel.next()).expect("it does not end") {
+                    frame.unwrap();
+                    channel.push_slice(answer);
+                }
+                assert_eq!(channel.get_ref().left, 0, "not read to the end");
+            });
+            let bound = config.streaming(1) + config.output(piece);
+            report.attack(&format!("{name}: no reader"), bound, n, |n| {
+                let mut channel = open(Peer::never_reads(b"\n", true));
+                let mut waits = false;
+                for _ in 0..n {
+                    waits = poll_up_to(1, channel.ready()).is_none();
+                    if !waits && poll_up_to(10, channel.next()).is_some() {
+                        channel.push_slice(answer);
+                    }
+                }
+                assert!(waits, "never full");
+            });
+        }
+    }
+}
+
+/// A peer that goes on when we close.
+fn lingering(report: &mut Report) {
+    // Nobody moves its clock, so that lingering ends with the input.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let _guard = runtime.enter();
+    let mut huge = vec![b'x'; HUGE];
+    huge[HUGE - 1] = b'y';
+    let linger = Duration::from_secs(1);
+    let rows: [(&str, Terminator, usize); 4] = [
+        ("no terminator set", Terminator::None, 0),
+        ("a byte", Terminator::from("\n"), 1),
+        ("half of 64 KiB", Terminator::from(huge), HUGE),
+        ("a count", Terminator::Count(1 << 63), 0),
+    ];
+    for config in CONFIGS {
+        for (what, terminator, longest) in &rows {
+            for (how, piece) in [("flooded", WHOLE_READS), ("dripped", 64)] {
+                let n = 3 * HUGE;
+                let bound = config.streaming(*longest);
+                let close = |n, takes| {
+                    let peer = Peer { takes, ..Peer::says(b"xxxxxxxx", piece, n) };
+                    let mut channel = builder(config, terminator).linger(linger).build(peer);
+                    channel.push_slice(b"bye");
+                    let closed = poll_up_to(n, channel.close_and_linger());
+                    assert_eq!(channel.get_ref().left, 0, "not read to the end");
+                    assert_eq!(closed.is_some(), takes == Takes::Everything);
+                };
+                let name = format!("close_and_linger, {}, {what} {how}", config.name);
+                report.attack(&name, bound, n, |n| close(n, Takes::Everything));
+                let name = format!("{name}: not taken");
+                report.attack(&name, bound, n, |n| close(n, Takes::Nothing));
+            }
+        }
+        // What was held of a frame goes, if not its block.
+        let name = format!("close_and_linger, {}: in a frame", config.name);
+        report.afterwards(&name, config.behind_a_frame(1), 3 * config.max_length, |n| {
+            let peer = Peer::says(b"x", 64, config.max_length / 2 + n);
+            let mut channel = builder(config, &Terminator::lf()).linger(linger).build(peer);
+            while channel.unread().len() < config.max_length / 2 {
+                assert!(poll_up_to(1, channel.next()).is_none());
+            }
+            assert!(poll_up_to(n, channel.close_and_linger()).is_some());
+            channel
+        });
     }
 }
 
