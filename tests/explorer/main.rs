@@ -3,11 +3,12 @@
 //! strings up to a length are tried. A future is polled once and dropped.
 //!
 //! `EXPLORER_DEPTH=11 cargo test --release --test explorer` is the long run, and
-//! says how many schedules there were.
+//! says how many schedules there were, and of how many scenarios.
 
 #[path = "../common/mod.rs"]
 mod common;
 
+mod deadlines;
 mod methods;
 mod reading;
 mod sim;
@@ -26,18 +27,26 @@ fn scenarios() -> Vec<Scenario> {
     all
 }
 
+/// The first of its variants, with limits.
+fn with_limits(scenario: &Scenario) -> Variant {
+    Variant { limits: true, ..scenario.variants[0] }
+}
+
 /// Explores everything, in as many threads as there are processors. Gives what
 /// came of each scenario, and what failed.
 fn explore_all(depth: usize) -> (BTreeMap<String, Explored>, Vec<String>) {
-    let scenarios = scenarios();
-    let jobs: Vec<(&Scenario, Variant)> = scenarios
-        .iter()
-        .flat_map(|scenario| scenario.variants.iter().map(move |variant| (scenario, *variant)))
-        .collect();
+    let (timeless, timed) = (scenarios(), deadlines::scenarios());
+    let mut jobs: Vec<(&Scenario, Variant, usize)> = vec![];
+    for scenario in timeless.iter().chain(&timed) {
+        jobs.extend(scenario.variants.iter().map(|variant| (scenario, *variant, depth)));
+    }
+    // Limits that are not reached change nothing.
+    let under_limits = |scenario| (scenario, with_limits(scenario), depth.saturating_sub(1));
+    jobs.extend(timeless.iter().map(under_limits));
     let jobs = Mutex::new(jobs);
     let results = Mutex::new((BTreeMap::<String, Explored>::new(), vec![]));
     let work = || loop {
-        let Some((scenario, variant)) = jobs.lock().unwrap().pop() else { return };
+        let Some((scenario, variant, depth)) = jobs.lock().unwrap().pop() else { return };
         let explored = explore(scenario, variant, depth);
         let mut results = results.lock().unwrap();
         match explored {
@@ -67,7 +76,8 @@ fn every_schedule() {
             writeln!(out, "{:>10}  {name}", one.schedules).unwrap();
         }
         let seconds = begun.elapsed().as_secs_f64();
-        writeln!(out, "{schedules:>10}  in {seconds:.1} s").unwrap();
+        let scenarios = explored.len();
+        writeln!(out, "{schedules:>10}  of {scenarios} scenarios in {seconds:.1} s").unwrap();
     }
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
     assert!(explored.values().all(|one| one.schedules > 1));

@@ -1,7 +1,7 @@
 //! Turns: each makes a new future, polls it once and drops it.
 
-use crate::world::{Chunks, Fate, Link, Mock, failed_at, world};
-use asynchat::{Builder, Channel, Error, Pusher, TryPushError};
+use crate::world::{Chunks, Fate, Link, Mock, World, failed_at, world};
+use asynchat::{Builder, Channel, Error, Pusher, Timeout, TryPushError};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -20,15 +20,17 @@ pub(crate) struct Variant {
     /// Payloads that are sent from where they lie, or a few bytes.
     pub(crate) large: bool,
     pub(crate) vectored: bool,
+    /// All limits of time are set, and none is ever reached.
+    pub(crate) limits: bool,
 }
 
 /// Small payloads never reach the default bound, so it is 1 as well, and there
 /// are payloads above it.
 pub(crate) const VARIANTS: [Variant; 4] = [
-    Variant { out_buffer: 1, large: false, vectored: true },
-    Variant { out_buffer: 65536, large: false, vectored: true },
-    Variant { out_buffer: 16, large: true, vectored: true },
-    Variant { out_buffer: 4096, large: true, vectored: false },
+    Variant { out_buffer: 1, large: false, vectored: true, limits: false },
+    Variant { out_buffer: 65536, large: false, vectored: true, limits: false },
+    Variant { out_buffer: 16, large: true, vectored: true, limits: false },
+    Variant { out_buffer: 4096, large: true, vectored: false, limits: false },
 ];
 
 /// A name in words, and what is done.
@@ -104,10 +106,16 @@ pub(crate) fn explore(
 ) -> Result<Explored, String> {
     let mut sim = Sim::new(variant);
     let mut schedules = 0;
+    let runtime = runtime();
+    let _guard = runtime.enter();
     world(|world| world.fate = Fate::new(depth));
     loop {
         sim.reset();
-        let builder = Channel::builder().out_buffer_size(variant.out_buffer).linger(Duration::ZERO);
+        let mut builder =
+            Channel::builder().out_buffer_size(variant.out_buffer).linger(Duration::ZERO);
+        if variant.limits {
+            builder = builder.frame_timeout(FAR).idle_timeout(FAR).write_timeout(FAR);
+        }
         let played = catch_unwind(AssertUnwindSafe(|| (scenario.play)(&mut sim, builder)));
         schedules += 1;
         if let Err(panic) = played {
@@ -227,6 +235,11 @@ impl Sim {
         };
         if polled.is_pending() {
             self.pends(method, waits, channel.queued_bytes());
+        } else {
+            world(|world| {
+                let World { clock, links, .. } = world;
+                clock.iter_mut().for_each(|clock| clock.note_output(&links[self.link]));
+            });
         }
         polled
     }
@@ -255,6 +268,7 @@ impl Sim {
         self.drops(method);
         let wakes = self.check_wait(waits, queued);
         self.act(wakes);
+        self.pass_time(waits == Waits::Input, queued, wakes);
         world(|world| {
             let link = &mut world.links[self.link];
             let reader = link.reader.take().filter(|_| !link.is_quiet);
@@ -320,6 +334,38 @@ impl Sim {
         }
     }
 
+    /// Lets half of a limit pass, or not; as often as it takes if nothing else
+    /// goes on. Whoever is late by that is woken.
+    fn pass_time(&self, reads: bool, queued: usize, others_wake: bool) {
+        let is_over = |advances: bool| {
+            world(|world| {
+                let World { clock, links, .. } = world;
+                let clock = clock.as_mut()?;
+                if advances {
+                    clock.advance();
+                } else {
+                    clock.note(&links[self.link], reads, queued);
+                }
+                Some(clock.is_over(reads))
+            })
+        };
+        match is_over(false) {
+            None => return,
+            Some(is_over) => assert!(!is_over, "pending, and its time is over"),
+        }
+        if others_wake && world(|world| world.letter(b".+", b'.')) == b'.' {
+            return;
+        }
+        for _ in 0..3 {
+            let is_over = is_over(true) == Some(true);
+            assert!(!is_over || self.is_woken(), "its time is over, and nobody wakes it");
+            if is_over || others_wake {
+                return;
+            }
+        }
+        panic!("nothing goes on, and no time is running");
+    }
+
     /// Does it. Gives whether it was taken.
     fn is_taken(&mut self, act: Act) -> bool {
         if let Act::Time = act {
@@ -376,6 +422,10 @@ impl Sim {
             Error::Io(e) => failed_at(e),
             Error::Producer(_) => "producer",
             Error::Aborted => "aborted",
+            Error::Timeout(timeout @ Timeout::Write(_)) => {
+                world(|world| world.timed_out(*timeout));
+                "write timeout"
+            }
             other => panic!("{other:?}"),
         };
         world(|world| assert!(world.injected.contains(&what), "{what}: there was no such error"));
@@ -492,6 +542,9 @@ pub(crate) fn runtime() -> Arc<Runtime> {
     }
     RUNTIME.with(Arc::clone)
 }
+
+/// Farther away than any run takes.
+const FAR: Duration = Duration::from_secs(3600);
 
 /// No run has more turns than this.
 const TURNS: usize = 100;

@@ -3,6 +3,8 @@
 //! It lies in the thread, so that transports and producers find it without
 //! being handed it, and costs no lock.
 
+use crate::deadlines::Clock;
+use asynchat::Timeout;
 use bytes::Bytes;
 use futures::Stream;
 use std::cell::RefCell;
@@ -13,8 +15,8 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What becomes of each call, one letter each: `P`ending, `1` byte, all `-` but
-/// one byte, `A`ll, `E`rror, the end (`Z`); of an act from outside: now (`+`) or
-/// not (`.`).
+/// one byte, `A`ll, `E`rror, the end (`Z`); of an act from outside, and of time that
+/// passes: now (`+`) or not (`.`).
 #[derive(Default)]
 pub(crate) struct Fate {
     /// Which of which letters.
@@ -87,6 +89,10 @@ impl Link {
         !self.has_ended && !self.read_failed
     }
 
+    pub(crate) fn received(&self) -> &[u8] {
+        &self.input[..self.delivered]
+    }
+
     fn reset(&mut self, vectored: bool) {
         let mut wire = std::mem::take(&mut self.wire);
         wire.clear();
@@ -104,6 +110,8 @@ pub(crate) struct World {
     pub(crate) given: usize,
     /// The errors there were.
     pub(crate) injected: Vec<&'static str>,
+    /// In scenarios in which time passes.
+    pub(crate) clock: Option<Clock>,
     calls: usize,
 }
 
@@ -122,7 +130,18 @@ impl World {
         self.producer = None;
         self.given = 0;
         self.injected.clear();
+        self.clock = None;
         self.calls = 0;
+    }
+
+    /// It was told that this time is over.
+    pub(crate) fn timed_out(&mut self, timeout: Timeout) {
+        let link = &mut self.links[0];
+        self.clock.as_mut().expect("time passes").tell(link, timeout);
+        if let Timeout::Write(_) = timeout {
+            link.write_failed = true;
+            self.injected.push("write timeout");
+        }
     }
 
     pub(crate) fn sends(&mut self, link: usize, input: Bytes) {
@@ -188,6 +207,7 @@ impl World {
             _ => self.letter(b"P1-AE", b'A'),
         };
         let link = &mut self.links[at];
+        link.writer = None;
         let mut n = match letter {
             b'P' => {
                 link.writer = Some(cx.waker().clone());
@@ -216,6 +236,7 @@ impl World {
         assert!(!link.write_failed && !link.is_shut, "{what} behind the end");
         let letter = self.letter(b"PAE", b'A');
         let link = &mut self.links[at];
+        link.writer = None;
         match letter {
             b'P' => link.writer = Some(cx.waker().clone()),
             b'E' => {

@@ -20,7 +20,7 @@ fn channel(sim: &mut Sim, builder: Builder, input: &'static str) -> Channel<Mock
     builder.terminator("\n").build(sim.mock(&Bytes::from_static(input.as_bytes())))
 }
 
-fn flush(sim: &mut Sim, channel: &mut Channel<Mock>) {
+pub(crate) fn flush(sim: &mut Sim, channel: &mut Channel<Mock>) {
     if let Err(error) = sim.turns(FLUSH, channel, async |c| c.flush().await) {
         sim.tell(&error);
         let again = sim.turns(FLUSH, channel, async |c| c.flush().await);

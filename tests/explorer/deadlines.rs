@@ -1,0 +1,320 @@
+//! Scenarios of time: at each `Pending` half of a limit may pass. What must be
+//! over then is known from the bytes that went in and out.
+
+use crate::sim::{
+    CLOSE, FLUSH, NEXT, RECEIVE, RECEIVE_PART, RUN, Scenario, Sim, VARIANTS, Variant, runtime,
+};
+use crate::world::{Link, Mock, world};
+use asynchat::{Builder, Channel, Control, Error, Frame, Handler, Run, Timeout};
+use bytes::Bytes;
+use std::task::Poll;
+use std::time::Duration;
+
+/// Apart, to tell which of them it was; two ticks are longer than each.
+const FRAME: Duration = Duration::from_millis(1000);
+const IDLE: Duration = Duration::from_millis(1050);
+const WRITE: Duration = Duration::from_millis(1100);
+const TICK: Duration = Duration::from_millis(600);
+const TICKS: u32 = 2;
+
+/// The deadlines that are running, as the docs have them.
+#[derive(Default)]
+pub(crate) struct Clock {
+    now: u32,
+    input: Option<Running>,
+    /// Since when the rest of a frame is not read, because output goes first.
+    paused: Option<u32>,
+    write: Option<Running>,
+}
+
+#[derive(Clone, Copy)]
+struct Running {
+    of: Of,
+    since: u32,
+}
+
+/// What has a deadline. With another one the time begins anew.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Of {
+    /// The frame behind so many.
+    Frame(usize),
+    /// So much was received and sent.
+    Idle(usize, usize),
+    /// So much was sent.
+    Write(usize),
+}
+
+/// What is waited for of the peer.
+fn of(link: &Link) -> Of {
+    let received = link.received();
+    match received.last() {
+        Some(last) if *last != b'\n' => {
+            Of::Frame(received.iter().filter(|byte| **byte == b'\n').count())
+        }
+        _ => Of::Idle(link.delivered, link.wire.len()),
+    }
+}
+
+impl Clock {
+    fn running(&self, before: Option<Running>, of: Of) -> Running {
+        before.filter(|before| before.of == of).unwrap_or(Running { of, since: self.now })
+    }
+
+    /// The transport was asked to take something: whether it would not.
+    pub(crate) fn note_output(&mut self, link: &Link) {
+        let is_blocked = link.writer.is_some();
+        self.write = is_blocked.then(|| self.running(self.write, Of::Write(link.wire.len())));
+    }
+
+    /// A call is pending; `reads` is whether it waits for input.
+    pub(crate) fn note(&mut self, link: &Link, reads: bool, queued: usize) {
+        self.note_output(link);
+        if !reads {
+            self.paused = self.paused.or(self.input.map(|_| self.now));
+            return;
+        }
+        let paused = self.paused.take().map_or(0, |paused| self.now - paused);
+        let has_output = queued > 0 || link.wire.len() > link.flushed || link.writer.is_some();
+        let of = Some(of(link)).filter(|of| match of {
+            Of::Idle(..) => link.is_readable() && !has_output,
+            _ => link.is_readable(),
+        });
+        self.input = of.map(|of| match self.input.filter(|before| before.of == of) {
+            Some(Running { of: Of::Frame(n), since }) => {
+                Running { of: Of::Frame(n), since: since + paused }
+            }
+            before => self.running(before, of),
+        });
+    }
+
+    /// Whether a time is over that the call waits for.
+    pub(crate) fn is_over(&self, reads: bool) -> bool {
+        let is_over = |one: Running| self.now - one.since >= TICKS;
+        self.write.is_some_and(is_over) || reads && self.input.is_some_and(is_over)
+    }
+
+    pub(crate) fn advance(&mut self) {
+        self.now += 1;
+        runtime().block_on(tokio::time::advance(TICK));
+    }
+
+    /// It was told that this time is over.
+    pub(crate) fn tell(&mut self, link: &Link, timeout: Timeout) {
+        let (told, now) = match timeout {
+            Timeout::Write(WRITE) => (self.write.take(), Of::Write(link.wire.len())),
+            Timeout::Frame(FRAME) | Timeout::Idle(IDLE) => (self.input.take(), of(link)),
+            other => panic!("{other:?}: there is no such limit"),
+        };
+        let told = told.expect("a time that has not begun is over");
+        assert_eq!(told.of, now, "{timeout:?}, and it went on");
+        let is_frame = matches!(told.of, Of::Frame(_));
+        assert_eq!(is_frame, matches!(timeout, Timeout::Frame(_)), "{timeout:?} of {:?}", told.of);
+        let until = self.paused.take().filter(|_| is_frame).unwrap_or(self.now);
+        assert!(until - told.since >= TICKS, "{timeout:?} before its time");
+    }
+}
+
+/// All limits are set, and time may pass.
+fn channel(sim: &mut Sim, builder: Builder, input: &'static [u8]) -> Channel<Mock> {
+    world(|world| world.clock = Some(Clock::default()));
+    let builder = builder.frame_timeout(FRAME).idle_timeout(IDLE).write_timeout(WRITE);
+    builder.terminator("\n").build(sim.mock(&Bytes::from_static(input)))
+}
+
+/// What was handed out and what is buffered is what was received.
+fn check_held(sim: &Sim, got: &[u8], channel: &Channel<Mock>) {
+    sim.link(|link| assert_eq!([got, channel.unread()].concat(), link.received()));
+}
+
+#[derive(Clone, Copy)]
+enum Way {
+    Next,
+    Receive,
+    Parts,
+}
+
+impl Way {
+    fn take(self, sim: &mut Sim, channel: &mut Channel<Mock>) -> Option<Result<Frame, Error>> {
+        match self {
+            Way::Next => sim.turns(NEXT, channel, async |c| c.next().await),
+            Way::Receive => {
+                let data = sim.turns(RECEIVE, channel, async |c| c.receive("\n").await);
+                Some(data.map(Frame::Complete))
+            }
+            Way::Parts => Some(sim.turns(RECEIVE_PART, channel, async |c| c.receive_part().await)),
+        }
+    }
+}
+
+/// Each line may be answered. A time that is over is told once, and then input
+/// goes on where it was.
+fn lines(sim: &mut Sim, builder: Builder, way: Way, input: &'static [u8], answers: usize) {
+    let mut channel = channel(sim, builder, input);
+    let (mut got, mut answers, mut timeouts) = (vec![], 0..answers, 0);
+    // Who neither sends nor ends is waited for only so often.
+    while timeouts < 3 {
+        match way.take(sim, &mut channel) {
+            Some(Ok(frame)) => {
+                got.extend_from_slice(frame.data());
+                if frame.is_complete() {
+                    got.push(b'\n');
+                    answers.next().into_iter().for_each(|n| sim.push(&mut channel, n));
+                }
+            }
+            Some(Err(Error::Timeout(timeout @ (Timeout::Frame(_) | Timeout::Idle(_))))) => {
+                timeouts += 1;
+                world(|world| world.timed_out(timeout));
+                check_held(sim, &got, &channel);
+                match way.take(sim, &mut channel) {
+                    None => assert!(matches!(way, Way::Next)),
+                    Some(Err(Error::Timeout(again))) if again == timeout => {
+                        assert!(!matches!(way, Way::Next), "told again");
+                    }
+                    Some(Err(error)) => {
+                        sim.tell(&error);
+                        break;
+                    }
+                    Some(Ok(frame)) => panic!("{frame:?} behind {timeout:?}"),
+                }
+                channel.set_frame_timeout(FRAME);
+            }
+            Some(Err(Error::UnexpectedEof { partial })) => {
+                assert_eq!(partial, "");
+                break;
+            }
+            Some(Err(error)) => {
+                sim.tell(&error);
+                break;
+            }
+            None => break,
+        }
+    }
+    check_held(sim, &got, &channel);
+    sim.link(|link| assert!(timeouts == 3 || sim.has_told() || got == input && link.has_ended));
+    sim.finish(&mut channel);
+}
+
+/// One that sends this and is silent then: time alone goes on.
+fn silent(sim: &mut Sim, builder: Builder, way: Way, input: &'static [u8]) {
+    world(|world| world.links[0].is_quiet = true);
+    lines(sim, builder, way, input, 1);
+}
+
+/// Between any two turns for a frame everything is sent, and its time stands
+/// still.
+fn next_and_flush(sim: &mut Sim, builder: Builder) {
+    let mut channel = channel(sim, builder, b"ab\n");
+    let mut more = 0..2;
+    loop {
+        let item = sim.turn(NEXT, &mut channel, async |c| c.next().await);
+        let error = match item {
+            Poll::Pending => {
+                let Some(n) = more.next() else { continue };
+                sim.push(&mut channel, n);
+                let flushed = sim.turns(FLUSH, &mut channel, async |c| c.flush().await);
+                let Err(error) = flushed else { continue };
+                error
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                assert_eq!(frame.data(), b"ab");
+                continue;
+            }
+            Poll::Ready(Some(Err(error))) => error,
+            Poll::Ready(None) => break,
+        };
+        match error {
+            Error::Timeout(timeout @ (Timeout::Frame(_) | Timeout::Idle(_))) => {
+                world(|world| world.timed_out(timeout));
+                channel.set_idle_timeout(IDLE);
+            }
+            error => {
+                sim.tell(&error);
+                break;
+            }
+        }
+    }
+    sim.finish(&mut channel);
+}
+
+/// A peer that does not read: it is told once, and nothing is sent any more.
+fn stalled(sim: &mut Sim, builder: Builder) {
+    let mut channel = channel(sim, builder, b"");
+    sim.push(&mut channel, 0);
+    sim.push(&mut channel, 1);
+    crate::writing::flush(sim, &mut channel);
+    sim.push(&mut channel, 2);
+    let closed = sim.turns(CLOSE, &mut channel, async |c| c.close().await);
+    sim.check_closed(closed);
+    sim.finish(&mut channel);
+}
+
+/// Answers each line, and is asked when a time is over.
+struct Answers {
+    payloads: Vec<Bytes>,
+    queued: Vec<u8>,
+    got: Vec<u8>,
+    gives_up: bool,
+}
+
+impl Handler for Answers {
+    type Error = Error;
+
+    fn frame(&mut self, channel: &mut Control<'_>, line: &[u8]) -> Result<(), Error> {
+        self.got.extend_from_slice(line);
+        self.got.push(b'\n');
+        if let Some(data) = self.payloads.pop() {
+            self.queued.extend_from_slice(&data);
+            channel.push(data);
+        }
+        Ok(())
+    }
+
+    fn timed_out(&mut self, _: &mut Control<'_>, timeout: Timeout) -> Result<(), Error> {
+        world(|world| world.timed_out(timeout));
+        if self.gives_up { Err(timeout.into()) } else { Ok(()) }
+    }
+}
+
+fn run(sim: &mut Sim, builder: Builder, answers: usize, gives_up: bool) {
+    const INPUT: &[u8] = b"ab\nc\n";
+    let mut channel = channel(sim, builder, INPUT);
+    let payloads = (0..answers).map(|n| sim.payload(n)).collect();
+    let mut handler = Answers { payloads, queued: vec![], got: vec![], gives_up };
+    let run = sim.turns(RUN, &mut channel, async |c| c.run(&mut handler).await);
+    sim.queued.extend_from_slice(&handler.queued);
+    check_held(sim, &handler.got, &channel);
+    match run {
+        Ok(run) => {
+            assert_eq!(run, Run::Closed);
+            assert_eq!(handler.got, INPUT);
+        }
+        Err(Error::Timeout(Timeout::Frame(_) | Timeout::Idle(_))) => assert!(gives_up),
+        Err(error) => sim.tell(&error),
+    }
+    sim.finish(&mut channel);
+}
+
+pub(crate) fn scenarios() -> Vec<Scenario> {
+    let scenario = |name: &str, variants, play: fn(&mut Sim, Builder)| Scenario {
+        name: format!("time: {name}"),
+        variants,
+        play: Box::new(play),
+    };
+    let few: &'static [Variant] = &VARIANTS[1..3];
+    let one: &'static [Variant] = &VARIANTS[..1];
+    vec![
+        scenario("next", one, |sim, b| lines(sim, b, Way::Next, b"ab\nc\n", 0)),
+        scenario("receive", one, |sim, b| lines(sim, b, Way::Receive, b"ab\nc\n", 0)),
+        scenario("receive_part", one, |sim, b| lines(sim, b, Way::Parts, b"ab\nc\n", 0)),
+        scenario("next, answered", few, |sim, b| lines(sim, b, Way::Next, b"a\nbc\n", 2)),
+        scenario("receive, answered", few, |sim, b| lines(sim, b, Way::Receive, b"a\nbc\n", 2)),
+        scenario("a silent peer", one, |sim, b| silent(sim, b, Way::Next, b"")),
+        scenario("a silent peer in a frame", one, |sim, b| silent(sim, b, Way::Next, b"a\nb")),
+        scenario("a silent peer, parts", one, |sim, b| silent(sim, b, Way::Parts, b"a\nbc")),
+        scenario("next and flush", few, next_and_flush),
+        scenario("a peer that does not read", &VARIANTS, stalled),
+        scenario("run", one, |sim, b| run(sim, b, 0, false)),
+        scenario("run, answered", few, |sim, b| run(sim, b, 2, false)),
+        scenario("run that gives up", few, |sim, b| run(sim, b, 1, true)),
+    ]
+}
