@@ -60,7 +60,9 @@ impl Clock {
         before.filter(|before| before.of == of).unwrap_or(Running { of, since: self.now })
     }
 
-    /// The transport was asked to take something: whether it would not.
+    /// The transport was asked to take something: whether it would not. Called
+    /// behind a turn, and where all was sent and then something is read: what is
+    /// written or shut down behind that has its own time.
     pub(crate) fn note_output(&mut self, link: &Link) {
         let is_blocked = link.writer.is_some();
         self.write = is_blocked.then(|| self.running(self.write, Of::Write(link.wire.len())));

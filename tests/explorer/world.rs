@@ -77,6 +77,8 @@ pub(crate) struct Link {
     pub(crate) reader: Option<Waker>,
     pub(crate) wire: Vec<u8>,
     pub(crate) flushed: usize,
+    /// The last call of the writing side was a flush that went through.
+    has_flushed: bool,
     pub(crate) is_shut: bool,
     pub(crate) write_failed: bool,
     pub(crate) writer: Option<Waker>,
@@ -162,6 +164,9 @@ impl World {
     fn read(&mut self, at: usize, cx: &Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let link = &self.links[at];
         assert!(link.is_readable(), "read on behind the end");
+        if let Some(clock) = self.clock.as_mut().filter(|_| link.has_flushed) {
+            clock.note_output(link);
+        }
         let left = link.input.len() - link.delivered;
         let letter = match left.min(buf.remaining()) {
             0 if link.is_quiet => b'P',
@@ -207,7 +212,7 @@ impl World {
             _ => self.letter(b"P1-AE", b'A'),
         };
         let link = &mut self.links[at];
-        link.writer = None;
+        (link.writer, link.has_flushed) = (None, false);
         let mut n = match letter {
             b'P' => {
                 link.writer = Some(cx.waker().clone());
@@ -236,14 +241,16 @@ impl World {
         assert!(!link.write_failed && !link.is_shut, "{what} behind the end");
         let letter = self.letter(b"PAE", b'A');
         let link = &mut self.links[at];
-        link.writer = None;
+        (link.writer, link.has_flushed) = (None, false);
         match letter {
             b'P' => link.writer = Some(cx.waker().clone()),
             b'E' => {
                 link.write_failed = true;
                 return self.fails(what);
             }
-            _ if what == "flush" => link.flushed = link.wire.len(),
+            _ if what == "flush" => {
+                (link.flushed, link.has_flushed) = (link.wire.len(), true);
+            }
             _ => link.is_shut = true,
         }
         if letter == b'P' { Poll::Pending } else { Poll::Ready(Ok(())) }
