@@ -877,7 +877,10 @@ async fn a_deadline_is_told_once_and_then_input_is_over() {
     peer.sends("on");
     assert_eq!(at!(FRAME, channel.next()), "timeout(frame(5s))");
     assert!(channel.is_terminated());
-    assert_eq!(show(poll!(channel.next())), "none");
+    // More often than frames come in a turn: the end costs none of it.
+    for _ in 0..2000 {
+        assert_eq!(show(poll!(channel.next())), "none");
+    }
     peer.sends("e\n");
     assert_eq!(show(poll!(channel.next())), "none");
     assert_eq!(show(poll!(channel.run(&mut Plain(None)))), "closed");
