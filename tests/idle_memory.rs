@@ -9,6 +9,7 @@ use futures::task::noop_waker_ref;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use std::io;
+use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -217,6 +218,7 @@ fn an_idle_channel_that_has_served_a_request_keeps_no_buffer() {
         let kept = [kept(), kept(), kept()];
         assert!(kept.contains(&0), "{name}: bytes kept by 100 channels: {kept:?}");
     }
+    what_a_half_came_in_is_kept();
     a_channel_with_deadlines_keeps_them_and_one_timer();
     a_channel_with_a_pusher_keeps_its_inbox();
     a_frame_that_is_kept_keeps_its_block_and_a_detached_one_does_not();
@@ -346,6 +348,43 @@ fn what_one_huge_frame_took_is_given_back_while_the_next_one_comes() {
     let change = region.change();
     let kept = change.bytes_allocated as isize - change.bytes_deallocated as isize;
     assert!(kept < 100_000, "bytes kept for 9 of the next frame: {kept}");
+}
+
+/// A peer that stops within a frame, or in streaming mode within a terminator,
+/// is not idle: what has come is kept, and room for the next read.
+fn what_a_half_came_in_is_kept() {
+    let mut cx = Context::from_waker(noop_waker_ref());
+    // Name, whether streaming, what comes, how much of it is held, and how many
+    // bytes a channel keeps for it.
+    type Row = (&'static str, bool, Vec<u8>, usize, RangeInclusive<usize>);
+    let behind_a_part = [&[b'x'; 2999][..], b"\r"].concat();
+    let rows: [Row; 5] = [
+        ("parts handed out", true, vec![b'x'; 3000], 0, 0..=0),
+        ("half a terminator", true, b"\r".to_vec(), 1, 1..=8 * 1024),
+        ("half a terminator behind a part", true, behind_a_part, 1, 1..=8 * 1024),
+        ("half a frame", false, b"x".to_vec(), 1, 1..=8 * 1024),
+        ("half a frame of a whole read", false, vec![b'x'; 60_000], 60_000, 60_000..=256 * 1024),
+    ];
+    for (name, streaming, input, held, keeps) in rows {
+        let builder = Channel::builder().terminator("\r\n").streaming(streaming);
+        let mut channels: Vec<_> = (0..100)
+            .map(|_| {
+                let then_quiet = Quiet { size: 1, reads: 0, given: 0, ends: false };
+                let io = io::Cursor::new(&input).chain(then_quiet);
+                builder.clone().build(join(io, Taking { blocked: 0 }))
+            })
+            .collect();
+        let region = Region::new(HEAP);
+        for channel in &mut channels {
+            let mut polls = (0..50).map(|_| pin!(channel.next()).poll(&mut cx));
+            let came = polls.by_ref().filter(Poll::is_ready).count();
+            assert_eq!(came > 0, streaming && input.len() > 1, "{name}");
+            assert_eq!(channel.unread().len(), held, "{name}");
+        }
+        let change = region.change();
+        let kept = (change.bytes_allocated - change.bytes_deallocated) / 100;
+        assert!(keeps.contains(&kept), "{name}: bytes kept by a channel: {kept}");
+    }
 }
 
 fn a_channel_with_deadlines_keeps_them_and_one_timer() {
