@@ -126,7 +126,10 @@ def a_terminator_set_in_collect_incoming_data():
     chat = Chat(5)
     chat.collect_incoming_data = lambda data: chat.set_terminator(10)
     chat.arrives(b"abc")
-    return repr(chat.get_terminator())
+    count = chat.get_terminator()
+    chat.collect_incoming_data = lambda data: chat.set_terminator(b"\n")
+    chat.arrives(b"abc")
+    return " ".join([repr(count), *chat.log])
 
 
 def an_empty_chunk_of_a_producer():

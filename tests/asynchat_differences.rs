@@ -181,14 +181,22 @@ fn a_terminator_set_while_data_is_held() {
 #[test]
 fn a_terminator_set_in_collect_incoming_data() {
     let (mut channel, peer) = channel(5);
-    let mut recorder = Recorder::new(|_, control| {
+    let mut seen = vec![];
+    let count: Act = |_, control| {
         control.set_terminator(10);
         Ok(())
-    });
-    peer.sends("abc");
-    run(&mut channel, &mut recorder);
-    let ours = format!("{:?}", channel.terminator());
-    differs("a_terminator_set_in_collect_incoming_data", "7", ours, "Count(10)");
+    };
+    let byte_string: Act = |_, control| {
+        control.set_terminator("\n");
+        Ok(())
+    };
+    for act in [count, byte_string] {
+        peer.sends("abc");
+        run(&mut channel, &mut Recorder::new(act));
+        seen.push(format!("{:?}", channel.terminator()));
+    }
+    let (ours, want) = (seen.join(" "), r#"Count(10) Pattern("\n")"#);
+    differs("a_terminator_set_in_collect_incoming_data", "7 close", ours, want);
 }
 
 #[test]
