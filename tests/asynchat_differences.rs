@@ -294,7 +294,7 @@ fn a_peer_that_ends_its_side_first() {
     peer.wake_write();
     let ended = run(&mut channel, &mut recorder);
     let ours = format!("{} send({}) {waits} {ended}", recorder.seen(), peer.written());
-    let want = "collect(question) found close send(answer) pending closed";
+    let want = "collect(question) found close send(answer) pending run(closed)";
     differs("a_peer_that_ends_its_side_first", "collect(question) close", ours, want);
 }
 

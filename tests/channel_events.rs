@@ -175,7 +175,7 @@ fn what_a_handler_does_not_collect_has_an_event_without_content() {
             Channel::builder().terminator("\n").linger(std::time::Duration::ZERO).build(io);
         peer.sends("SECRET\n\nSEC");
         peer.ends();
-        assert_eq!(show(poll!(channel.run(&mut whole))), "closed");
+        assert_eq!(show(poll!(channel.run(&mut whole))), "run(closed)");
     });
     assert_eq!(whole.0, [6, 0], "each whole frame, and no other");
     assert_has(&events, "unfinished frame dropped");

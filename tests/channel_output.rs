@@ -1251,6 +1251,22 @@ async fn close_and_linger_reads_while_it_sends_for_a_peer_that_writes_first() {
     assert_eq!(peer.await.unwrap(), 1000);
 }
 
+#[test]
+fn close_and_linger_tells_how_a_producer_failed_also_if_reading_fails_behind_it() {
+    let (mut channel, peer) = channel();
+    let (failing, _probe) = producer([Give::Err(ErrorKind::InvalidData)]);
+    channel.push("x");
+    channel.push_with_producer(failing);
+    peer.blocks_writes();
+    assert!(poll!(channel.close_and_linger()).is_pending());
+    peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+    assert!(poll!(channel.close_and_linger()).is_pending());
+    peer.wake_write();
+    assert_eq!(show(anew!(channel.close_and_linger())), "producer(InvalidData)");
+    assert_eq!(show(anew!(channel.close_and_linger())), "closed");
+    assert_eq!(peer.written(), "x");
+}
+
 #[tokio::test(start_paused = true)]
 async fn close_and_linger_lets_go_of_the_timer_and_lingers_once() {
     let (io, peer) = mock();

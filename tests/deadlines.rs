@@ -344,6 +344,14 @@ async fn without_a_terminator_there_is_no_frame_to_be_late() {
     }
     assert_eq!(at!(IDLE - SECOND, channel.next()), "timeout(idle(60s))");
 
+    // Nor is there one any more, although a part of it has come.
+    let (mut channel, peer) = over(limited());
+    channel.set_streaming(true);
+    peer.sends("x");
+    assert_eq!(show(poll!(channel.next())), "partial(x)");
+    channel.set_terminator(None);
+    assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))");
+
     // All there is was one frame, as long as somebody waited for it.
     let (mut channel, peer) = over(limited());
     peer.sends("x");
@@ -468,6 +476,21 @@ async fn whose_answer_is_being_made_is_not_idle() {
     assert!(task.poll().is_pending());
     drop(task);
     assert_eq!(at!(IDLE, channel.run(&mut Plain(None))), "timeout(idle(60s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_answered_by_nothing_was_not_idle_meanwhile() {
+    let (mut channel, _peer) = over(limited());
+    assert!(poll!(channel.next()).is_pending());
+    let (answer, probe) = mock::producer([Give::Pending]);
+    channel.push_with_producer(answer);
+    let mut flush = spawn(channel.flush());
+    assert!(flush.poll().is_pending());
+    advance(10 * IDLE).await;
+    probe.wake();
+    assert_eq!(show(flush.poll()), "done");
+    drop(flush);
+    assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))");
 }
 
 #[tokio::test(start_paused = true)]
@@ -697,6 +720,55 @@ async fn run_is_not_asked_about_a_stall_and_tells_it_once() {
     assert_eq!(handler.seen(), "collect(one) found closed by Timeout(Write(30s))");
     assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
     assert_eq!(handler.seen(), "");
+}
+
+/// A read for each line, without end as far as one can see.
+fn floods(peer: &Peer, line: &str) {
+    peer.reads(vec![Read::Data(line.to_owned().into()); 10_000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_stalls_is_let_go_also_if_it_floods() {
+    for (line, frames) in [("one\n", 32), ("x", 0), ("one\ntwo\n", 64)] {
+        let (mut channel, peer) = over(limited());
+        channel.push("x");
+        peer.blocks_writes();
+        assert!(poll!(channel.next()).is_pending());
+        floods(&peer, line);
+        advance(WRITE + TICK).await;
+        let mut seen = 0;
+        let end = loop {
+            match poll!(channel.next()) {
+                Poll::Pending => {}
+                Poll::Ready(Some(Ok(_))) => seen += 1,
+                end => break show(end),
+            }
+        };
+        assert_eq!((seen, end.as_str()), (frames, "timeout(write(30s))"), "{line:?}");
+        assert_eq!(show(poll!(channel.next())), "none");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn run_lets_a_peer_go_that_stalls_and_floods() {
+    for high_water in [10, 1 << 20] {
+        let (mut channel, peer) = over(limited().high_water(high_water).low_water(1));
+        channel.push([b'x'; 100].as_slice());
+        peer.blocks_writes();
+        let mut handler = recorder(|_, _| unreachable!());
+        assert!(poll!(channel.run(&mut handler)).is_pending());
+        floods(&peer, "one\n");
+        advance(WRITE + TICK).await;
+        let end = loop {
+            match poll!(channel.run(&mut handler)) {
+                Poll::Pending => {}
+                end => break show(end),
+            }
+        };
+        assert_eq!(end, "timeout(write(30s))");
+        let expected = "collect(one) found ".repeat(32) + "closed by Timeout(Write(30s))";
+        assert_eq!(handler.seen(), expected);
+    }
 }
 
 // One clock for all.
@@ -1000,7 +1072,7 @@ async fn a_handler_can_answer_before_the_close() {
     peer.sends("\nmore\n");
     peer.ends();
     assert!(task.is_woken());
-    assert_eq!(show(task.poll()), "closed");
+    assert_eq!(show(task.poll()), "run(closed)");
     drop(task);
     assert_eq!(handler.seen(), "Frame(5s) closed", "no frame any more");
 }
@@ -1064,7 +1136,7 @@ async fn a_handler_can_stop_at_a_deadline_with_the_channel_intact() {
         Ok(())
     });
     peer.sends("on");
-    assert_eq!(at!(FRAME, channel.run(&mut handler)), "stopped");
+    assert_eq!(at!(FRAME, channel.run(&mut handler)), "run(stopped)");
     peer.sends("e\n");
     assert_eq!(show(poll!(channel.next())), "complete(one)");
 }
@@ -1082,7 +1154,7 @@ async fn a_channel_that_closes_has_no_other_deadline_than_that_of_writing() {
     advance(WRITE - SECOND).await;
     assert!(task.poll().is_pending());
     peer.wake_write();
-    assert_eq!(show(task.poll()), "closed");
+    assert_eq!(show(task.poll()), "run(closed)");
 }
 
 #[tokio::test(start_paused = true)]
@@ -1119,7 +1191,7 @@ async fn that_the_peer_did_not_close_in_time_is_told_and_no_error() {
     let (mut channel, _peer) = over(builder().linger(SECOND));
     channel.close_when_done();
     let mut handler = Plain(None);
-    assert_eq!(at!(SECOND, channel.run(&mut handler)), "closed");
+    assert_eq!(at!(SECOND, channel.run(&mut handler)), "run(closed)");
     assert_eq!(handler.0.as_deref(), Some("None"));
     assert_eq!(channel.lingered_out(), Some(Timeout::Linger(SECOND)));
 

@@ -455,7 +455,7 @@ impl State {
         let rest = if is_reset { self.handed_out } else { self.rest };
         expected.extend((!rest.is_empty()).then(|| format!("partial({rest})")));
         let last: &[&str] = match (api, is_reset) {
-            (Api::Run, false) => &["closed by us", "closed"],
+            (Api::Run, false) => &["closed by us", "run(closed)"],
             (Api::Run, true) => &["closed by an error", "io(ConnectionReset)"],
             (_, false) => &["none"],
             (_, true) => &["io(ConnectionReset)", "none"],
@@ -626,7 +626,7 @@ async fn a_half_closed_peer_that_reads_late() {
         let (said, peer) = within(async { tokio::join!(sends, reads) }).await;
         let good = match sender {
             Sender::Next | Sender::Receive => "",
-            Sender::Run => "closed",
+            Sender::Run => "run(closed)",
             _ => "done",
         };
         assert_eq!(said, good, "{sender:?}");
@@ -678,7 +678,7 @@ async fn a_reset_between_write_and_shutdown() {
         channel.close_when_done();
         let said = within(sender.act(&mut channel)).await;
         let good = match sender {
-            Sender::Run => "closed",
+            Sender::Run => "run(closed)",
             Sender::Close | Sender::CloseAndLinger => "done",
             // They read, and the reset is how input ends.
             _ => "io(ConnectionReset)",
@@ -716,7 +716,7 @@ async fn the_peer_goes_while_a_producer_is_pending() {
             // by a reset only after the write.
             (End::Reset, Api::Run) => assert_eq!(gone(said.last().unwrap().clone()), "io(gone)"),
             (End::Reset, _) => assert_eq!(said[1], "io(ConnectionReset)", "{which}"),
-            (_, Api::Run) => assert_eq!(said.last().unwrap(), "closed", "{which}"),
+            (_, Api::Run) => assert_eq!(said.last().unwrap(), "run(closed)", "{which}"),
             (_, Api::Receive) => assert_eq!(said, ["one", "eof()"], "{which}"),
             (_, Api::Next) => assert_eq!(said, ["complete(one)", "none"], "{which}"),
         }
@@ -758,7 +758,7 @@ async fn the_peer_goes_while_we_linger() {
                 end.act(peer).await
             };
             let (said, _) = within(async { tokio::join!(linger, goes) }).await;
-            assert_eq!(said, if is_run { "closed" } else { "done" }, "{end:?}");
+            assert_eq!(said, if is_run { "run(closed)" } else { "done" }, "{end:?}");
         }
     }
 }
@@ -843,7 +843,7 @@ async fn flushing_and_shutting_down_fail() {
             let said = within(sender.act(&mut channel)).await;
             let well = match sender {
                 Sender::Next => "",
-                Sender::Run => "closed",
+                Sender::Run => "run(closed)",
                 _ => "done",
             };
             assert_eq!(said, if good.is_empty() { well } else { good }, "{which}");
@@ -920,7 +920,7 @@ async fn interrupted() {
             let good = match sender {
                 Sender::Next => "complete(one)",
                 Sender::Receive => "one",
-                Sender::Run => "closed",
+                Sender::Run => "run(closed)",
                 _ => "done",
             };
             assert_eq!(said, good, "{which}");

@@ -197,7 +197,7 @@ fn a_partial_at_the_end_of_input_calls_collect_only() {
         });
         peer.sends("one\r\n\r");
         peer.ends();
-        assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+        assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
         assert_eq!(handler.seen(), "connected collect(one) found collect(\r) ended closed");
     }
 }
@@ -238,7 +238,7 @@ fn a_handler_may_override_frame_for_whole_frames() {
     let mut handler = Lines(vec![]);
     peer.sends("one\n\ntwo");
     peer.ends();
-    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
     assert_eq!(handler.0, ["frame one", "frame ", "collect two"]);
 }
 
@@ -285,7 +285,7 @@ fn a_handler_may_do_with_collecting_alone() {
     let mut handler = Log(vec![]);
     peer.sends("one\n\ntwo\nthr");
     peer.ends();
-    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
     assert_eq!(handler.0, ["one", "two", "thr"]);
 }
 
@@ -494,9 +494,9 @@ fn closed_comes_exactly_once_without_an_error_after_a_close() {
         }
     });
     peer.sends("QUIT\n");
-    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
     for _ in 0..5 {
-        assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+        assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
     }
     assert_eq!(handler.seen(), "connected collect(QUIT) found closed");
     assert_eq!(peer.written(), "221 bye\n");
@@ -611,7 +611,7 @@ fn by_default_a_half_closed_peer_is_answered_before_the_close() {
         peer.ends();
         peer.writes(std::iter::repeat_n([Write::Again, Write::Accept(3)], 10).flatten());
         let mut handler = Echo::default();
-        assert_eq!(show(anew!(channel.run(&mut handler))), "closed");
+        assert_eq!(show(anew!(channel.run(&mut handler))), "run(closed)");
         assert_eq!(peer.written(), "one\ntwo\n");
         let calls = peer.output_calls();
         assert_eq!(calls[calls.len() - 2..], [Call::Flush, Call::Shutdown]);
@@ -629,7 +629,7 @@ fn a_half_closed_peer_is_answered_by_a_producer_too() {
     assert_pending!(task.poll());
     probe.wake();
     assert!(task.is_woken());
-    assert_eq!(show(task.poll()), "closed");
+    assert_eq!(show(task.poll()), "run(closed)");
     assert_eq!(peer.written(), "answer");
 }
 
@@ -647,7 +647,7 @@ fn input_ended_may_leave_the_channel_open_for_pushers() {
     assert_eq!(peer.written(), "news");
     pusher.close_when_done();
     assert!(task.is_woken());
-    assert_eq!(show(task.poll()), "closed");
+    assert_eq!(show(task.poll()), "run(closed)");
     drop(task);
     assert_eq!(handler.seen(), "connected ended closed", "ended comes once");
 }
@@ -672,7 +672,11 @@ fn input_that_ended_before_run_is_told_to_the_handler() {
     peer.ends();
     assert_eq!(show(poll!(channel.next())), "none");
     let mut handler = Echo::default();
-    assert_eq!(show(poll!(channel.run(&mut handler))), "closed", "by default it is closed then");
+    assert_eq!(
+        show(poll!(channel.run(&mut handler))),
+        "run(closed)",
+        "by default it is closed then"
+    );
 }
 
 // close_when_done: no further frame is handed out.
@@ -689,7 +693,7 @@ fn after_close_when_done_in_a_callback_no_further_frame_is_handed_out() {
                 }
             });
             peer.sends("QUIT\nDELETE\nall");
-            assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+            assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
             let seen = handler.seen();
             assert!(!seen.contains("DELETE") && !seen.contains("all"), "{seen}");
             assert!(seen.ends_with("closed"), "{seen}");
@@ -713,7 +717,7 @@ fn after_close_when_done_what_arrives_while_the_answer_is_sent_is_dropped() {
     assert_waits!(peer, channel.run(&mut handler));
     assert_eq!(channel.unread(), b"", "and not kept");
     peer.wake_write();
-    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
     assert_eq!(handler.seen(), "connected collect(QUIT) found closed");
     assert_eq!(peer.written(), "bye");
 }
@@ -730,7 +734,7 @@ fn after_close_when_done_by_a_pusher_no_further_frame_is_handed_out() {
         }
         pusher.close_when_done();
         let mut handler = recorder(|_, _| ());
-        assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+        assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
         assert_eq!(handler.seen(), "connected closed", "buffered: {buffered}");
     }
 }
@@ -751,7 +755,7 @@ fn after_a_close_by_a_pusher_frames_that_waited_for_their_turn_are_not_handed_ou
     assert_eq!(handler.seen(), "connected collect(one) found");
     pusher.close_when_done();
     peer.wake_write();
-    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
     assert_eq!(handler.seen(), "closed");
 }
 
@@ -762,7 +766,7 @@ fn close_when_done_before_run_hands_out_no_frame() {
     channel.push("bye");
     channel.close_when_done();
     let mut handler = recorder(|_, _| ());
-    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
     assert_eq!(handler.seen(), "connected closed");
     assert_eq!(peer.written(), "bye");
 }
@@ -780,7 +784,7 @@ fn a_pusher_is_closed_by_close_when_done_of_a_callback_and_its_data_is_sent() {
         }
     });
     peer.sends("QUIT\n");
-    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
     assert_eq!(peer.written(), "accepted");
     assert!(pusher.is_closed());
 }
@@ -799,10 +803,10 @@ fn stop_returns_with_the_channel_intact_and_nothing_sent_or_read() {
         });
         peer.sends("STARTTLS\nrest");
         if callback == "connected" {
-            assert_eq!(show(poll!(channel.run(&mut handler))), "stopped");
+            assert_eq!(show(poll!(channel.run(&mut handler))), "run(stopped)");
             assert_eq!(peer.asked(), []);
         } else {
-            assert_eq!(show(poll!(channel.run(&mut handler))), "stopped");
+            assert_eq!(show(poll!(channel.run(&mut handler))), "run(stopped)");
             assert_eq!(channel.unread(), b"rest");
             assert_eq!(peer.asked().len(), 1, "no read after the stop");
         }
@@ -825,7 +829,7 @@ fn after_stop_run_again_continues() {
     });
     peer.sends("one\ntwo\nthree\n");
     for expected in ["connected collect(one) found", "collect(two) found", "collect(three) found"] {
-        assert_eq!(show(poll!(channel.run(&mut handler))), "stopped");
+        assert_eq!(show(poll!(channel.run(&mut handler))), "run(stopped)");
         assert_eq!(handler.seen(), expected);
     }
     assert_waits!(peer, channel.run(&mut handler));
@@ -841,7 +845,7 @@ fn after_stop_the_stream_continues() {
         }
     });
     peer.sends("one\ntwo\n");
-    assert_eq!(show(poll!(channel.run(&mut handler))), "stopped");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "run(stopped)");
     assert_eq!(show(poll!(channel.next())), "complete(two)");
 }
 
@@ -855,12 +859,12 @@ fn after_stop_an_upgrade_is_possible() {
         }
     });
     peer.sends("STARTTLS\n");
-    assert_eq!(show(poll!(channel.run(&mut handler))), "stopped");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "run(stopped)");
     let (new, new_peer) = mock();
     let mut upgraded = anew_upgrade(channel, new);
     assert_eq!(peer.written(), "220 go\n");
     new_peer.sends("EHLO\n");
-    assert_eq!(show(poll!(upgraded.run(&mut handler))), "stopped");
+    assert_eq!(show(poll!(upgraded.run(&mut handler))), "run(stopped)");
     assert_eq!(handler.seen(), "connected collect(STARTTLS) found collect(EHLO) found");
     assert_eq!(show(poll!(upgraded.flush())), "done");
     assert_eq!(new_peer.written(), "220 go\n");
@@ -884,9 +888,9 @@ fn stop_together_with_close_when_done_is_finished_by_the_next_run() {
         }
     });
     peer.ends();
-    assert_eq!(show(poll!(channel.run(&mut handler))), "stopped");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "run(stopped)");
     assert_eq!(peer.written(), "");
-    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
     assert_eq!(peer.written(), "bye");
 }
 
@@ -1152,7 +1156,7 @@ fn run_is_cancel_safe_at_every_pending() {
             peer.flushes([Step::Again, Step::Again]);
             peer.shutdowns([Step::Again]);
             let mut handler = Echo::default();
-            assert_eq!(show(anew!(channel.run(&mut handler))), "closed");
+            assert_eq!(show(anew!(channel.run(&mut handler))), "run(closed)");
             assert_eq!(peer.written(), input);
         }
     }
@@ -1328,7 +1332,7 @@ async fn what_a_peer_that_keeps_sending_sends_is_dropped_until_the_time_is_over(
     }
     tokio::time::advance(Duration::from_millis(1100)).await;
     assert!(task.is_woken());
-    assert_eq!(show(task.poll()), "closed");
+    assert_eq!(show(task.poll()), "run(closed)");
     drop(task);
     assert_eq!(handler.seen(), "closed", "no frame, and closed once");
     assert_eq!(channel.unread(), b"");
@@ -1342,7 +1346,7 @@ async fn a_peer_that_closes_ends_the_linger_at_once() {
     peer.sends("rest");
     peer.ends();
     assert!(task.is_woken());
-    assert_eq!(show(task.poll()), "closed");
+    assert_eq!(show(task.poll()), "run(closed)");
     drop(task);
     assert_eq!(handler.seen(), "closed");
 }
@@ -1351,7 +1355,7 @@ async fn a_peer_that_closes_ends_the_linger_at_once() {
 async fn a_peer_that_is_gone_ends_the_linger_and_is_no_error() {
     let (mut channel, peer, mut handler) = lingering();
     peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
-    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
     assert_eq!(handler.seen(), "closed");
 }
 
@@ -1365,7 +1369,7 @@ async fn a_peer_that_floods_does_not_hold_the_task_and_the_time_ends_it() {
         assert!(task.is_woken());
     }
     tokio::time::advance(LINGER + Duration::from_millis(1)).await;
-    assert_eq!(show(task.poll()), "closed");
+    assert_eq!(show(task.poll()), "run(closed)");
 }
 
 #[tokio::test(start_paused = true)]
@@ -1376,7 +1380,7 @@ async fn the_linger_is_cancel_safe_and_its_time_does_not_begin_anew() {
         peer.sends("more\n");
         tokio::time::advance(Duration::from_millis(1001)).await;
     }
-    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
     assert_eq!(handler.seen(), "closed");
 }
 
@@ -1386,7 +1390,7 @@ async fn a_peer_that_has_closed_before_needs_no_linger() {
     let mut channel = Channel::builder().terminator("\n").linger(LINGER).build(io);
     peer.sends("one\n");
     peer.ends();
-    assert_eq!(show(poll!(channel.run(&mut Echo::default()))), "closed");
+    assert_eq!(show(poll!(channel.run(&mut Echo::default()))), "run(closed)");
     assert_eq!(peer.written(), "one\n");
 }
 
@@ -1395,7 +1399,7 @@ fn a_linger_of_zero_is_none_and_needs_no_timer() {
     let (mut channel, peer) = channel();
     channel.close_when_done();
     peer.sends("unread");
-    assert_eq!(show(poll!(channel.run(&mut Echo::default()))), "closed");
+    assert_eq!(show(poll!(channel.run(&mut Echo::default()))), "run(closed)");
 }
 
 #[tokio::test(start_paused = true)]
@@ -1475,6 +1479,41 @@ fn run_does_not_take_a_failure_that_next_has_told_for_the_end_of_input() {
 }
 
 #[test]
+fn run_does_not_say_that_all_was_sent_if_somebody_was_told_that_it_was_not() {
+    type Tell = fn(&mut Channel<Mock>) -> String;
+    let tells: [(&str, Tell); 3] = [
+        ("flush", |channel| show(anew!(channel.flush()))),
+        ("ready", |channel| show(anew!(channel.ready()))),
+        ("close_and_linger", |channel| show(anew!(channel.close_and_linger()))),
+    ];
+    for (name, tell) in tells {
+        for ends in [true, false] {
+            let (mut channel, peer) = channel();
+            channel.push([b'x'; 200_000].as_slice());
+            peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+            assert_eq!(tell(&mut channel), "io(BrokenPipe)", "{name}");
+            if ends {
+                // The end of input is answered by a close.
+                peer.ends();
+            } else {
+                channel.close_when_done();
+            }
+            let mut handler = recorder(|_, _| {});
+            assert_eq!(show(poll!(channel.run(&mut handler))), "closed", "{name}");
+            // Lingering was the end: nobody is called back any more.
+            let expected = match (name, ends) {
+                ("close_and_linger", _) => "",
+                (_, true) => "connected ended closed by channel closed for writing",
+                (_, false) => "connected closed by channel closed for writing",
+            };
+            assert_eq!(handler.seen(), expected, "{name}");
+            assert_eq!(show(poll!(channel.run(&mut handler))), "closed", "{name}");
+            assert_eq!(handler.seen(), "", "{name}");
+        }
+    }
+}
+
+#[test]
 fn a_panic_of_a_callback_loses_and_repeats_no_frame() {
     let (mut channel, peer) = channel();
     peer.sends("one\ntwo\nDELE");
@@ -1548,8 +1587,8 @@ fn a_frame_pushed_by_a_callback_is_checked() {
 async fn closed_is_called_once_also_if_somebody_lingers_again() {
     let (mut channel, peer, mut handler) = lingering();
     peer.ends();
-    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
     assert_eq!(show(poll!(channel.close_and_linger())), "done");
-    assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
+    assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
     assert_eq!(handler.seen(), "closed");
 }

@@ -1012,7 +1012,7 @@ fn abort_or_close_from_a_callback_counts_from_the_next_frame() {
             Ok(())
         }
     }
-    for (abort, end) in [(true, "aborted"), (false, "closed")] {
+    for (abort, end) in [(true, "aborted"), (false, "run(closed)")] {
         let (io, peer) = mock();
         let mut channel =
             Channel::builder().terminator("\n").linger(std::time::Duration::ZERO).build(io);

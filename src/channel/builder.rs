@@ -173,7 +173,8 @@ impl Builder {
     /// not ready takes none of it. When it is over, output is dropped, and
     /// [`Timeout::Write`](crate::Timeout::Write) is the error of the writing
     /// side, told as a failure of the transport would be: in `next` and `run`
-    /// after the frames that have arrived. Closing is no exception.
+    /// after the frames that have arrived, for which 32 more reads are made, and
+    /// no more if the peer sends on. Closing is no exception.
     ///
     /// A kernel takes no more until a good part of its send buffer is free again
     /// (on Linux a third, of up to 4 MiB), however steadily the peer reads: give

@@ -138,11 +138,10 @@ impl Core {
 
     /// Whether the connection broke, and nothing can come of it any more.
     pub(crate) fn is_lost(&self) -> bool {
-        let broken = self.output.has_failed() && self.output.is_shut();
         match self.input.state {
             InputState::Open | InputState::Ended => false,
             InputState::TimedOut(_) | InputState::Aborted | InputState::Failed => true,
-            InputState::Done | InputState::Over => broken,
+            InputState::Done | InputState::Over => self.output.is_broken(),
         }
     }
 

@@ -7,8 +7,9 @@
 //! clock: when the runtime makes a task yield, timer and transport are both not
 //! ready, and nobody is late.
 
+use super::input::LATE_READS;
 use super::{Core, InputState, Output};
-use crate::{Channel, Error, TerminatorCodec, Timeout};
+use crate::{Channel, Error, Terminator, TerminatorCodec, Timeout};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -83,8 +84,9 @@ impl Deadlines {
         Poll::Ready(())
     }
 
-    /// The time of a frame stands still while it is not read.
+    /// The time of a frame stands still while it is not read, and nobody is idle.
     fn pause(&mut self) {
+        self.idle = None;
         if self.frame.is_some() && self.paused.is_none() {
             self.paused = Some(Instant::now());
         }
@@ -199,7 +201,10 @@ impl Core {
     }
 
     fn is_in_frame(&self) -> bool {
-        !self.input.buffer.is_empty() || self.codec.is_mid_frame() || self.codec.is_skipping()
+        let has_end = *self.codec.terminator() != Terminator::None;
+        !self.input.buffer.is_empty()
+            || (self.codec.is_mid_frame() && has_end)
+            || self.codec.is_skipping()
     }
 
     /// What is waited for now. A frame that goes on beyond its time is an error.
@@ -264,7 +269,3 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Poll::Ready(Some(self.core.time_out(timeout)))
     }
 }
-
-/// What lies in the socket's buffer when a frame is late has arrived in time,
-/// perhaps; so many reads are taken for that.
-const LATE_READS: usize = 32;

@@ -16,6 +16,8 @@ pub(crate) struct Input {
     /// How much the next read asks for.
     read_size: usize,
     max_read_size: usize,
+    /// How often it was read on after the writing side had broken.
+    late_reads: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +45,15 @@ impl Input {
             state: InputState::Open,
             read_size: STACK_READ.min(max_read_size),
             max_read_size,
+            late_reads: 0,
         }
+    }
+
+    /// Before each read after the writing side has broken: whether it is one too
+    /// many. A peer must not keep the channel by sending on.
+    pub(super) fn is_late(&mut self) -> bool {
+        self.late_reads += 1;
+        self.late_reads > LATE_READS
     }
 
     /// Gives the memory of an empty buffer back.
@@ -128,6 +138,10 @@ impl Input {
         }
     }
 }
+
+/// What lies in the socket's buffer when a frame is late, or when writing has
+/// failed, has arrived in time, perhaps; so many reads are taken for that.
+pub(super) const LATE_READS: usize = 32;
 
 /// The smallest read; up to this size the stack is read into.
 const STACK_READ: usize = 4 * 1024;

@@ -230,8 +230,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// For what is pushed in answer to a peer: one that sends and never reads
     /// the answers then has to wait, too. There is room until
-    /// [`queued_bytes`](Self::queued_bytes) reaches the high-water mark, and then
-    /// again when it has sunk to the low one.
+    /// [`queued_bytes`](Self::queued_bytes) has reached the high-water mark when it
+    /// is called, and then again when it has sunk to the low one.
     ///
     /// # Errors
     ///

@@ -113,6 +113,12 @@ impl Output {
         self.state == State::Open
     }
 
+    /// Whether nothing can be sent any more because of a failure.
+    #[inline]
+    pub(crate) fn is_broken(&self) -> bool {
+        self.has_failed() && self.is_shut()
+    }
+
     /// Whether everything was sent and the writing side is shut down, or broken.
     pub(crate) fn is_shut(&self) -> bool {
         self.state == State::Shut

@@ -5,6 +5,7 @@ use crate::codec::Span;
 use crate::queue::poll_next_turn;
 use crate::{Error, Frame};
 use std::future::Future;
+use std::io;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -43,7 +44,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 core.lingered_out = true;
             }
         }
-        self.core.life = Life::Over { lost: false };
+        let lost = self.core.output.has_failed();
+        self.core.life = Life::Over { lost };
         Poll::Ready(())
     }
 
@@ -54,8 +56,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 return Poll::Ready(());
             }
             // What the peer is to get is sent or will be; how it goes is its
-            // own affair.
-            let _error = ready!(self.poll_more(cx));
+            // own affair. How sending goes is told by who sends.
+            let _error = ready!(self.poll_read(cx));
             self.core.drop_input();
         }
         poll_next_turn(cx)
@@ -181,9 +183,30 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         })
     }
 
-    /// Reads once. Ready when the buffer or the state of input has changed; an
-    /// error is the one that ends everything.
+    /// Reads once, for somebody who has taken all that is buffered. Ready when the
+    /// buffer or the state of input has changed; an error is the one that ends
+    /// everything.
     pub(crate) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Error>> {
+        let is_broken = self.core.output.is_broken();
+        let more =
+            if is_broken && self.core.input.is_late() { Poll::Pending } else { self.poll_read(cx) };
+        match more {
+            Poll::Ready(Ok(())) => Poll::Ready(None),
+            // If writing failed too, that came first; one is enough.
+            Poll::Ready(Err(e)) => {
+                Poll::Ready(Some(self.core.output.take_failure().unwrap_or(Error::Io(e))))
+            }
+            Poll::Pending if is_broken => {
+                // Everything received was handed out: now the failure's turn.
+                self.core.input.state = InputState::Failed;
+                Poll::Ready(self.core.output.take_failure())
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Reads once, and notes how input ends.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Core { input, output, .. } = &mut self.core;
         match input.poll_fill(cx, &mut self.io) {
             Poll::Ready(Ok(0)) => {
@@ -194,20 +217,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             Poll::Ready(Err(e)) => {
                 tracing::debug!(target: "asynchat", error = %e, "reading failed");
                 input.state = InputState::Failed;
-                // If writing failed too, that came first; one is enough.
-                return Poll::Ready(Some(output.take_failure().unwrap_or(Error::Io(e))));
-            }
-            Poll::Pending if output.has_failed() && output.is_shut() => {
-                // Everything received was handed out: now the failure's turn.
-                input.state = InputState::Failed;
-                return Poll::Ready(output.take_failure());
+                return Poll::Ready(Err(e));
             }
             Poll::Pending => {
                 output.release();
                 return Poll::Pending;
             }
         }
-        Poll::Ready(None)
+        Poll::Ready(Ok(()))
     }
 }
 

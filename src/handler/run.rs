@@ -155,6 +155,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     fn end<H: Handler + ?Sized>(&mut self, handler: &mut H) -> Result<Run, H::Error> {
         match self.core.output.take_failure() {
             Some(error) => self.end_with(handler, error),
+            // Somebody was told it before.
+            None if self.core.output.has_failed() => self.end_with(handler, Error::Closed),
             None => {
                 tracing::debug!(target: "asynchat", "closed");
                 self.core.life = Life::Over { lost: false };

@@ -608,9 +608,10 @@ impl Show for () {
     }
 }
 
+/// Not as the error `Closed`.
 impl Show for Run {
     fn show(self) -> String {
-        format!("{self:?}").to_lowercase()
+        format!("run({self:?})").to_lowercase()
     }
 }
 
