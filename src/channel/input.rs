@@ -16,8 +16,8 @@ pub(crate) struct Input {
     /// How much the next read asks for.
     read_size: usize,
     max_read_size: usize,
-    /// How often it was read on after the writing side had broken.
-    late_reads: usize,
+    /// How often it may be read on after the writing side has broken.
+    late_reads_left: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,15 +45,16 @@ impl Input {
             state: InputState::Open,
             read_size: STACK_READ.min(max_read_size),
             max_read_size,
-            late_reads: 0,
+            late_reads_left: LATE_READS,
         }
     }
 
-    /// Before each read after the writing side has broken: whether it is one too
-    /// many. A peer must not keep the channel by sending on.
-    pub(super) fn is_late(&mut self) -> bool {
-        self.late_reads += 1;
-        self.late_reads > LATE_READS
+    /// Whether there may be one more read after the writing side has broken. A peer
+    /// must not keep the channel by sending on.
+    pub(super) fn takes_late_read(&mut self) -> bool {
+        let left = self.late_reads_left.checked_sub(1);
+        self.late_reads_left = left.unwrap_or_default();
+        left.is_some()
     }
 
     /// Gives the memory of an empty buffer back.

@@ -188,8 +188,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// everything.
     pub(crate) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Error>> {
         let is_broken = self.core.output.is_broken();
-        let more =
-            if is_broken && self.core.input.is_late() { Poll::Pending } else { self.poll_read(cx) };
+        let is_over = is_broken && !self.core.input.takes_late_read();
+        let more = if is_over { Poll::Pending } else { self.poll_read(cx) };
         match more {
             Poll::Ready(Ok(())) => Poll::Ready(None),
             // If writing failed too, that came first; one is enough.
