@@ -7,7 +7,9 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FusedStream;
 use mock::{Call, Mock, Peer, Read, Step, Write, anew, assert_waits, mock, poll, show};
+use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
+use std::pin::pin;
 use std::task::Poll;
 
 fn channel(terminator: impl Into<Terminator>) -> (Channel<Mock>, Peer) {
@@ -787,6 +789,35 @@ fn a_huge_frame_comes_whole_and_the_next_one_too() {
     let frame = anew!(channel.next()).unwrap().unwrap();
     assert_eq!(frame.into_complete().unwrap(), huge);
     assert_eq!(show(anew!(channel.next())), "complete(small)");
+}
+
+#[tokio::test]
+async fn after_a_failure_of_writing_frames_are_not_lost_to_a_turn_of_the_runtime() {
+    use tokio::io::AsyncWriteExt;
+    use tokio::task::coop::{consume_budget, has_budget_remaining};
+    // How often the task has used up its turn when it comes to the channel, how
+    // often that is polled, what comes first.
+    for (yields, polls, first) in
+        [(0, 1, "complete(one)"), (1, 2, "complete(one)"), (1000, 33, "none")]
+    {
+        let (fails, script) = mock();
+        script.writes([Write::Err(ErrorKind::BrokenPipe)]);
+        let (io, mut peer) = tokio::io::duplex(100);
+        let mut channel = Channel::new(tokio::io::join(io, fails), "\n");
+        channel.push("x");
+        assert_eq!(show(channel.flush().await), "io(BrokenPipe)");
+        peer.write_all(b"one\n").await.unwrap();
+        let mut polled = 0;
+        let came = poll_fn(|cx| {
+            while polled < yields && has_budget_remaining() {
+                let _ = pin!(consume_budget()).poll(cx);
+            }
+            polled += 1;
+            pin!(channel.next()).poll(cx)
+        });
+        assert_eq!((show(came.await), polled), (first.into(), polls));
+        assert_eq!(show(channel.next().await), "none");
+    }
 }
 
 #[test]

@@ -349,7 +349,16 @@ async fn without_a_terminator_there_is_no_frame_to_be_late() {
     channel.set_streaming(true);
     peer.sends("x");
     assert_eq!(show(poll!(channel.next())), "partial(x)");
+    assert!(poll!(channel.next()).is_pending(), "its time has begun");
     channel.set_terminator(None);
+    assert!(poll!(channel.next()).is_pending());
+    advance(2 * FRAME).await;
+    assert!(poll!(channel.next()).is_pending());
+    channel.set_terminator("\n");
+    assert_eq!(at!(FRAME, channel.next()), "timeout(frame(5s))", "and now anew");
+
+    channel.set_terminator(None);
+    channel.set_frame_timeout(None);
     assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))");
 
     // All there is was one frame, as long as somebody waited for it.

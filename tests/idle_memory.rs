@@ -351,7 +351,7 @@ fn what_one_huge_frame_took_is_given_back_while_the_next_one_comes() {
 }
 
 /// A peer that stops within a frame, or in streaming mode within a terminator,
-/// is not idle: what has come is kept, and room for the next read.
+/// is not idle: what has come is kept, in a block with room for the next read.
 fn what_a_half_came_in_is_kept() {
     let mut cx = Context::from_waker(noop_waker_ref());
     // Name, whether streaming, what comes, how much of it is held, and how many

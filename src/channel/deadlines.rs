@@ -213,6 +213,10 @@ impl Core {
         let Core { codec, output, deadlines: Some(deadlines), .. } = self else {
             return Ok(Wait::Else);
         };
+        if !is_in_frame {
+            // It may have had a beginning and lost its terminator.
+            (deadlines.frame, deadlines.paused) = (None, None);
+        }
         match (is_in_frame, deadlines.timeouts.frame) {
             (true, Some(after)) => deadlines.wait_for_frame(codec, after),
             (false, _) if !output.has_work() => Ok(Wait::Next { sent: output.sent() }),

@@ -65,7 +65,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// After [`Error::FrameTooLong`] the stream goes on. Any other error ends it:
 /// first come the frames already received (not after [`Pusher::abort`]), then the
 /// error, then `None`, and that for ever; only after [`Error::Timeout`] you may
-/// give the peer more time.
+/// give the peer more time. After a failure of writing what has arrived is read, in
+/// at most 32 reads: no peer stays by sending on.
 ///
 /// # Output
 ///

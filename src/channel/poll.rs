@@ -6,8 +6,10 @@ use crate::queue::poll_next_turn;
 use crate::{Error, Frame};
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Sends what can be sent without waiting. Ready when nothing is left to
@@ -197,6 +199,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 Poll::Ready(Some(self.core.output.take_failure().unwrap_or(Error::Io(e))))
             }
             Poll::Pending if is_broken => {
+                if !is_over {
+                    ready!(poll_budget(cx));
+                }
                 // Everything received was handed out: now the failure's turn.
                 self.core.input.state = InputState::Failed;
                 Poll::Ready(self.core.output.take_failure())
@@ -226,6 +231,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Pending, and to be woken, if the runtime makes the task yield: then everything
+/// of tokio's is pending, also a transport that has something to read.
+fn poll_budget(cx: &mut Context<'_>) -> Poll<()> {
+    let (sender, receiver) = oneshot::channel();
+    let _ = sender.send(());
+    pin!(receiver).poll(cx).map(drop)
 }
 
 /// What one poll of `run` may do, and all polls for frames until one is pending:

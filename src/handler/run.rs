@@ -35,8 +35,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// producer, after the frames that were received before; that includes
     /// [`Error::Timeout`] when output has stalled. Of the other deadlines
     /// [`timed_out`](Handler::timed_out) decides. Or [`Error::Aborted`], at once.
-    /// Called again after any of these it gives [`Error::Closed`]; only after the
-    /// error of a callback other than `timed_out` it goes on behind that frame.
+    /// Called again after any of these, or if another method has told the failure
+    /// before, it gives [`Error::Closed`]; only after the error of a callback other
+    /// than `timed_out` it goes on behind that frame.
     ///
     /// # Panics
     ///
