@@ -2,7 +2,9 @@
 //!
 //! `count NAME TIMES` does one thing so many times, and nothing besides.
 
-use asynchat::{Channel, Control, Error, FrameRef, Handler, Terminator, TerminatorCodec};
+use asynchat::{
+    Channel, Control, Error, FrameRef, Handler, IntoTerminator, Terminator, TerminatorCodec,
+};
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use std::hint::black_box;
@@ -59,7 +61,7 @@ fn owned_moved(length: usize, times: usize) {
     }
 }
 
-fn borrowed(line: &[u8], terminator: impl Into<Terminator>, times: usize) {
+fn borrowed(line: &[u8], terminator: impl IntoTerminator, times: usize) {
     let mut codec = TerminatorCodec::new(terminator);
     let input = line.repeat(times);
     let mut src = input.as_slice();
@@ -156,6 +158,6 @@ fn push(length: usize, times: usize) {
             channel.flush().now_or_never().expect("a sink takes all").expect("it never fails");
         }
     }
-    let queued = channel.queued_bytes() as u64;
+    let queued = channel.queued_bytes();
     assert!(channel.sent_bytes() + queued >= (length * times) as u64);
 }

@@ -4,7 +4,9 @@
 //! `linear NAME BYTES` lets so many bytes arrive, and does nothing besides. Apart
 //! from `count`, whose figures must not depend on what else is compiled there.
 
-use asynchat::{Channel, Control, Error, Handler, Terminator, TerminatorCodec, producer};
+use asynchat::{
+    Channel, Control, Error, Handler, IntoTerminator, Terminator, TerminatorCodec, producer,
+};
 use bytes::BytesMut;
 use futures::{FutureExt, Stream};
 use std::hint::black_box;
@@ -68,7 +70,7 @@ fn main() {
         "receive-half-5" => receive("\r\n.\r\n".into(), b"\r\n.\r", 1, bytes),
         "receive-any-1" => receive(Terminator::any(["abc", "xyz!"]), b"xyzab", 1, bytes),
         "receive-count-1" => receive((1u64 << 40).into(), b"x", 1, bytes),
-        "receive-none-1" => receive(Terminator::None, b"x", 1, bytes),
+        "receive-none-1" => receive(Terminator::none(), b"x", 1, bytes),
         "receive-part-half-5" => receive_part(b"\r\n.\r", 7, bytes),
         "receive-empty-frames" => receive("\n".into(), b"\n", 1 << 20, bytes),
         "run-1" => run("\n", b"x", 1, bytes),
@@ -78,7 +80,7 @@ fn main() {
     }
 }
 
-fn codec(terminator: impl Into<Terminator>) -> TerminatorCodec {
+fn codec(terminator: impl IntoTerminator) -> TerminatorCodec {
     TerminatorCodec::new(terminator).with_max_length(usize::MAX)
 }
 
@@ -207,7 +209,7 @@ fn run(terminator: &str, text: &'static [u8], piece: usize, bytes: usize) {
 }
 
 fn endless(
-    terminator: impl Into<Terminator>,
+    terminator: impl IntoTerminator,
     text: &'static [u8],
     piece: usize,
     bytes: usize,

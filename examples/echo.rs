@@ -54,11 +54,11 @@ async fn echo(socket: TcpStream) -> Result<(), Error> {
     while let Some(frame) = channel.next().await {
         match frame {
             Ok(frame) => channel.feed(frame.into_data()).await?,
-            Err(Error::FrameTooLong { limit }) => {
+            Err(Error::FrameTooLong { limit, .. }) => {
                 channel.feed(format!("no more than {limit} bytes, please").into()).await?;
             }
             Err(e) => return Err(e),
         }
     }
-    channel.close().await
+    channel.shutdown().await
 }

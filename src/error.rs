@@ -18,6 +18,7 @@ pub enum Error {
     ///
     /// If it was to end by a count, that is spent: set what the bytes behind
     /// it end at.
+    #[non_exhaustive]
     FrameTooLong {
         /// The `max_length` in force, in bytes of content.
         limit: usize,
@@ -27,6 +28,7 @@ pub enum Error {
     TerminatorInContent,
     /// Input ended before the frame [`receive`](crate::Channel::receive)
     /// waited for was complete.
+    #[non_exhaustive]
     UnexpectedEof {
         /// What had arrived of it; empty if input ended between two frames.
         partial: Bytes,
@@ -41,8 +43,8 @@ pub enum Error {
     ///
     /// After [`Timeout::Frame`] and [`Timeout::Idle`] input is over, but nothing
     /// that was received is lost, and output goes on: push a last word, and
-    /// close. Or set one of the two anew
-    /// ([`set_idle_timeout`](crate::Channel::set_idle_timeout)): that gives the
+    /// close. Or set the timeouts anew
+    /// ([`set_timeouts`](crate::Channel::set_timeouts)): that gives the
     /// peer the whole time once more, and input goes on where it was. Until then
     /// `next` gives `None`, `receive` this error again, and what there is of a
     /// frame stays in [`unread`](crate::Channel::unread).

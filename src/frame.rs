@@ -1,28 +1,26 @@
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::fmt;
 
 /// One piece of input, owned.
 ///
-/// There is no `Deref` to the bytes on purpose: whether a piece was complete
-/// must be looked at, or a line that was cut off by the end of input runs as
-/// a command by accident.
+/// `Frame` deliberately does not implement `Deref`: callers must check completeness,
+/// or a line that was cut off by the end of input runs as a command by accident.
 ///
-/// The bytes are a view of the block they were read into. That is what makes
-/// them cheap, and it means that a frame of one byte which is *kept* can hold
-/// a whole block in memory: a read, and the longest frame that was read into
-/// the same block. [`detach`](Frame::detach) what you keep.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// The bytes are a view of the block they were read into. A frame that is kept holds
+/// its whole block in memory: one read, and the longest frame of the same block.
+/// [`detach`](Frame::detach) frames that you keep.
+#[derive(PartialEq, Eq, Hash)]
 pub enum Frame {
-    /// The terminator was found, or the count reached: this is the frame, or
-    /// in streaming mode the rest of it. May be empty.
-    Complete(Bytes),
-    /// A part of a frame whose end has not come: in streaming mode, without
-    /// a terminator, and at the end of input. Never empty.
-    Partial(Bytes),
+    /// A frame whose terminator was found or whose count was reached, or in streaming
+    /// mode the rest of it. May be empty.
+    Complete(BytesMut),
+    /// A part of a frame whose end has not arrived: in streaming mode, without a
+    /// terminator, and at the end of input. Never empty.
+    Partial(BytesMut),
 }
 
 impl Frame {
-    /// The bytes, complete or not.
+    /// Returns the bytes, complete or not.
     #[must_use]
     pub fn data(&self) -> &[u8] {
         match self {
@@ -30,36 +28,42 @@ impl Frame {
         }
     }
 
-    /// The bytes, complete or not, without copying.
+    /// Returns the bytes, complete or not, without copying.
     #[must_use]
     pub fn into_data(self) -> Bytes {
+        self.into_mut().freeze()
+    }
+
+    /// Returns the bytes, complete or not, to be changed in place, without copying.
+    #[must_use]
+    pub fn into_mut(self) -> BytesMut {
         match self {
             Frame::Complete(data) | Frame::Partial(data) => data,
         }
     }
 
-    /// The bytes if the frame is complete.
+    /// Returns the bytes if the frame is complete.
     #[must_use]
     pub fn into_complete(self) -> Option<Bytes> {
         match self {
-            Frame::Complete(data) => Some(data),
+            Frame::Complete(data) => Some(data.freeze()),
             Frame::Partial(_) => None,
         }
     }
 
-    /// Whether the end of the frame was seen.
+    /// Returns `true` if the end of the frame has arrived.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         matches!(self, Frame::Complete(_))
     }
 
-    /// Copies the bytes into memory of their own, so that keeping this frame
-    /// does not keep the block it was read into.
+    /// Copies the bytes into memory of their own, so that keeping this frame does not
+    /// keep the block it was read into.
     #[must_use]
     pub fn detach(self) -> Frame {
         match self {
-            Frame::Complete(data) => Frame::Complete(Bytes::copy_from_slice(&data)),
-            Frame::Partial(data) => Frame::Partial(Bytes::copy_from_slice(&data)),
+            Frame::Complete(data) => Frame::Complete(data.as_ref().into()),
+            Frame::Partial(data) => Frame::Partial(data.as_ref().into()),
         }
     }
 }
@@ -72,20 +76,20 @@ impl AsRef<[u8]> for Frame {
 
 /// One piece of input, borrowed from the caller's buffer.
 ///
-/// What [`TerminatorCodec::decode_slice`] gives; the variants mean the same as
-/// those of [`Frame`].
+/// [`TerminatorCodec::decode_slice`] returns it. The variants mean the same as those
+/// of [`Frame`].
 ///
 /// [`TerminatorCodec::decode_slice`]: crate::TerminatorCodec::decode_slice
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FrameRef<'b> {
     /// The frame, or in streaming mode the rest of it.
     Complete(&'b [u8]),
-    /// A part of a frame whose end has not come. Never empty.
+    /// A part of a frame whose end has not arrived. Never empty.
     Partial(&'b [u8]),
 }
 
 impl<'b> FrameRef<'b> {
-    /// The bytes, complete or not.
+    /// Returns the bytes, complete or not.
     #[must_use]
     pub fn data(self) -> &'b [u8] {
         match self {
@@ -93,7 +97,7 @@ impl<'b> FrameRef<'b> {
         }
     }
 
-    /// The bytes if the frame is complete.
+    /// Returns the bytes if the frame is complete.
     #[must_use]
     pub fn into_complete(self) -> Option<&'b [u8]> {
         match self {
@@ -102,7 +106,7 @@ impl<'b> FrameRef<'b> {
         }
     }
 
-    /// Whether the end of the frame was seen.
+    /// Returns `true` if the end of the frame has arrived.
     #[must_use]
     pub fn is_complete(self) -> bool {
         matches!(self, FrameRef::Complete(_))
@@ -112,8 +116,8 @@ impl<'b> FrameRef<'b> {
     #[must_use]
     pub fn into_owned(self) -> Frame {
         match self {
-            FrameRef::Complete(data) => Frame::Complete(Bytes::copy_from_slice(data)),
-            FrameRef::Partial(data) => Frame::Partial(Bytes::copy_from_slice(data)),
+            FrameRef::Complete(data) => Frame::Complete(data.into()),
+            FrameRef::Partial(data) => Frame::Partial(data.into()),
         }
     }
 }

@@ -17,7 +17,7 @@
 //! let length = content_length(&head);
 //! let body = channel.receive(length).await?; // that many bytes
 //! println!("{} bytes", body.len());
-//! channel.close().await
+//! channel.shutdown().await
 //! # }
 //! # fn content_length(_: &[u8]) -> u64 { 0 }
 //! ```
@@ -55,8 +55,7 @@
 //! also sends output, and a peer that does not read does not stop us reading.
 //! Every async method says what dropping its future means. No byte received is
 //! lost silently. How long a frame, idleness and a stalled write may take can be
-//! set ([`Builder::frame_timeout`] and the two behind it). There is no unsafe
-//! code, and no panic on any input.
+//! set ([`Timeouts`]). There is no unsafe code, and no panic on any input.
 //!
 //! # What it is not
 //!
@@ -72,6 +71,7 @@
 )]
 
 mod channel;
+#[allow(dead_code, unused_imports)]
 mod codec;
 mod error;
 mod frame;
@@ -88,9 +88,9 @@ pub use self::error::Error;
 pub use self::frame::{Frame, FrameRef};
 pub use self::handler::{Control, Handler, Run};
 pub use self::producer::BoxProducer;
-pub use self::pusher::{Closed, Pusher, TryPushError};
-pub use self::terminator::{AnyOf, Pattern, Terminator};
-pub use self::timeout::Timeout;
+pub use self::pusher::{PushError, Pusher, TryPushError};
+pub use self::terminator::{IntoTerminator, Terminator};
+pub use self::timeout::{Timeout, Timeouts};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -35,7 +35,7 @@ pub struct Pusher {
 
 /// The channel is closed; the data comes back.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Closed<T = Bytes>(pub T);
+pub struct PushError<T = Bytes>(pub T);
 
 /// Why [`Pusher::try_push`] did not take the data, which comes back.
 #[derive(Clone, PartialEq, Eq)]
@@ -97,15 +97,15 @@ impl Pusher {
     ///
     /// # Errors
     ///
-    /// [`Closed`], with the data, if the channel is closed or gone.
+    /// [`PushError`], with the data, if the channel is closed or gone.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped, the data was not queued.
-    pub async fn push(&self, data: impl Into<Bytes>) -> Result<(), Closed> {
+    pub async fn push(&self, data: impl Into<Bytes>) -> Result<(), PushError> {
         let data = data.into();
         let cost = chunk_cost(data.len());
-        self.put_in_turn(data, cost, Pushed::Chunk).await.map_err(Closed)
+        self.put_in_turn(data, cost, Pushed::Chunk).await.map_err(PushError)
     }
 
     /// Queues `data` if there is room.
@@ -126,19 +126,19 @@ impl Pusher {
     ///
     /// # Errors
     ///
-    /// [`Closed`], with the producer, if the channel is closed or gone.
+    /// [`PushError`], with the producer, if the channel is closed or gone.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped, the producer is dropped without being polled.
-    pub async fn push_with_producer<S, B, E>(&self, producer: S) -> Result<(), Closed<S>>
+    pub async fn push_with_producer<S, B, E>(&self, producer: S) -> Result<(), PushError<S>>
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,
         B: Into<Bytes>,
         E: Into<io::Error>,
     {
         let wrap = |producer| Pushed::Producer(boxed(producer));
-        self.put_in_turn(producer, PRODUCER_COST, wrap).await.map_err(Closed)
+        self.put_in_turn(producer, PRODUCER_COST, wrap).await.map_err(PushError)
     }
 
     /// Closes the channel's writing side once everything queued so far is
@@ -401,16 +401,16 @@ impl fmt::Display for TryPushError {
 
 impl std::error::Error for TryPushError {}
 
-impl<T> fmt::Debug for Closed<T> {
+impl<T> fmt::Debug for PushError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Closed(..)")
+        f.write_str("PushError(..)")
     }
 }
 
-impl<T> fmt::Display for Closed<T> {
+impl<T> fmt::Display for PushError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("channel closed for writing")
     }
 }
 
-impl<T> std::error::Error for Closed<T> {}
+impl<T> std::error::Error for PushError<T> {}

@@ -5,7 +5,7 @@
 mod mock;
 mod peers;
 
-use asynchat::{Channel, Control, Error, Handler, Terminator, producer};
+use asynchat::{Channel, Control, Error, Handler, IntoTerminator, producer};
 use bytes::Bytes;
 use futures::{SinkExt, stream};
 use mock::{Mock, Peer, anew, mock, poll, show};
@@ -91,7 +91,7 @@ impl Handler for Recorder {
 }
 
 /// In streaming mode, as asynchat always is.
-fn channel(terminator: impl Into<Terminator>) -> (Channel<Mock>, Peer) {
+fn channel(terminator: impl IntoTerminator) -> (Channel<Mock>, Peer) {
     let (io, peer) = mock();
     let builder = Channel::builder().terminator(terminator).streaming(true);
     (builder.linger(Duration::ZERO).build(io), peer)
@@ -135,7 +135,7 @@ fn what_is_held_at_the_end_of_input() {
 #[test]
 fn a_frame_without_an_end() {
     let (mut channel, peer) = channel("\n");
-    channel.set_streaming(false);
+    channel.codec_mut().set_streaming(false);
     let mut recorder = Recorder::quiet();
     (0..100).for_each(|_| peer.sends([b'x'; 10_000]));
     for _ in 0..100 {
@@ -248,7 +248,7 @@ fn a_buffer_that_changes_behind_its_push() {
 fn a_push_behind_a_close() {
     let (mut channel, peer) = channel(None);
     channel.push("a");
-    show(anew!(channel.close()));
+    show(anew!(channel.shutdown()));
     channel.push("b");
     let queued = channel.queued_bytes();
     let fed = show(anew!(channel.feed("b".into())));
@@ -330,7 +330,7 @@ fn discard_buffers_behind_a_close() {
     channel.push("a");
     channel.close_when_done();
     channel.discard_buffers();
-    show(anew!(channel.close()));
+    show(anew!(channel.shutdown()));
     let ours = format!("{:?}", peer.output_calls());
     differs("discard_buffers_behind_a_close", "to be written: False", ours, "[Shutdown]");
 }

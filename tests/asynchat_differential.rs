@@ -245,8 +245,8 @@ impl Set {
     fn terminator(&self) -> Option<Terminator> {
         match self {
             Set::Bytes(bytes) => Some(Terminator::from(bytes.as_slice())),
-            Set::Count(n) => Some(Terminator::Count(*n)),
-            Set::Never => Some(Terminator::None),
+            Set::Count(n) => Some(Terminator::from(*n)),
+            Set::Never => Some(Terminator::none()),
             Set::Stay => None,
         }
     }

@@ -3,7 +3,7 @@
 
 mod mock;
 
-use asynchat::{BoxProducer, Channel, Error, Terminator, TerminatorCodec};
+use asynchat::{BoxProducer, Channel, Error, IntoTerminator, Terminator, TerminatorCodec};
 use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, SinkExt, StreamExt};
 use mock::{
@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, BufStream};
 use tokio_util::codec::{Decoder, Framed, FramedParts};
 
-fn channel(terminator: impl Into<Terminator>) -> (Channel<Mock>, Peer) {
+fn channel(terminator: impl IntoTerminator) -> (Channel<Mock>, Peer) {
     let (io, peer) = mock();
     (Channel::new(io, terminator), peer)
 }
@@ -109,7 +109,7 @@ fn an_upgrade_is_refused_on_half_a_frame_too() {
 #[test]
 fn an_upgrade_is_refused_while_an_overlong_frame_is_being_skipped() {
     let (mut channel, peer) = channel("\n");
-    channel.set_max_length(3);
+    channel.codec_mut().set_max_length(3);
     peer.sends("too long");
     assert_eq!(show(poll!(channel.next())), "too long(3)");
     assert_eq!(channel.unread(), b"");
@@ -153,7 +153,7 @@ fn an_upgrade_is_refused_after_the_end_of_input() {
     let (error, mut channel) = refused(channel);
     assert_eq!(error, "io(UnexpectedEof)");
     channel.push("bye");
-    assert_eq!(show(poll!(Channel::close(&mut channel))), "done");
+    assert_eq!(show(poll!(Channel::shutdown(&mut channel))), "done");
     assert_eq!(peer.written(), "bye");
 }
 
@@ -270,7 +270,7 @@ fn drained(producer: BoxProducer) -> String {
 #[test]
 fn into_parts_gives_everything_the_channel_was_made_of() {
     let (mut channel, peer) = channel("\n");
-    channel.set_max_length(77);
+    channel.codec_mut().set_max_length(77);
     peer.sends("one\ntwo\nthr");
     assert_eq!(show(poll!(channel.next())), "complete(one)");
     channel.push("unsent");
@@ -493,7 +493,7 @@ fn a_channel_and_its_futures_can_go_to_another_thread() {
         drop(is_send(channel.next()));
         drop(is_send(channel.receive("\n")));
         drop(is_send(channel.flush()));
-        drop(is_send(Channel::close(&mut channel)));
+        drop(is_send(Channel::shutdown(&mut channel)));
         drop(is_send(channel.upgrade(|io| async { Ok(io) })));
     }
     let (channel, _peer) = channel("\n");
@@ -515,7 +515,7 @@ fn into_framed_gives_the_channel_back_while_an_error_was_not_told() {
 #[test]
 fn into_framed_takes_a_channel_whose_close_is_done() {
     let (mut channel, peer) = channel("\n");
-    assert_eq!(show(poll!(Channel::close(&mut channel))), "done");
+    assert_eq!(show(poll!(Channel::shutdown(&mut channel))), "done");
     peer.sends("one\n");
     let mut framed = channel.into_framed().expect("nothing is left to do");
     assert_eq!(show(poll!(StreamExt::next(&mut framed))), "complete(one)");

@@ -2,7 +2,7 @@
 
 mod mock;
 
-use asynchat::{Channel, Terminator};
+use asynchat::{Channel, IntoTerminator, Terminator};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FusedStream;
@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 use std::pin::pin;
 use std::task::Poll;
 
-fn channel(terminator: impl Into<Terminator>) -> (Channel<Mock>, Peer) {
+fn channel(terminator: impl IntoTerminator) -> (Channel<Mock>, Peer) {
     let (io, peer) = mock();
     (Channel::new(io, terminator), peer)
 }
@@ -44,17 +44,17 @@ fn switching_works_after_a_frame() {
     assert_eq!(show(poll!(channel.next())), "complete(5)");
     channel.set_terminator(5);
     assert_eq!(show(poll!(channel.next())), "complete(hello)");
-    assert_eq!(*channel.terminator(), Terminator::None, "a count is spent when reached");
+    assert_eq!(*channel.terminator(), Terminator::none(), "a count is spent when reached");
     channel.set_terminator("|");
     assert_eq!(show(poll!(channel.next())), "complete(GET)");
-    channel.set_terminator(Terminator::None);
+    channel.set_terminator(Terminator::none());
     assert_eq!(show(poll!(channel.next())), "partial(rest)");
 }
 
 #[test]
 fn switching_works_after_frame_too_long() {
     let (mut channel, peer) = channel("\n");
-    channel.set_max_length(3);
+    channel.codec_mut().set_max_length(3);
     peer.sends("overlong");
     assert_eq!(show(poll!(channel.next())), "too long(3)");
     channel.set_terminator(2);
@@ -71,7 +71,7 @@ fn switching_works_between_frames_after_the_end_of_input() {
     peer.ends();
     assert_eq!(show(poll!(channel.next())), "complete(one)");
     channel.set_terminator("!");
-    channel.set_max_length(100);
+    channel.codec_mut().set_max_length(100);
     // Reads the end of input.
     assert_eq!(show(poll!(channel.receive("|"))), "two");
     channel.set_terminator("|");
@@ -86,7 +86,7 @@ fn switching_works_between_frames_after_the_end_of_input() {
 #[test]
 fn switching_works_when_the_end_of_input_is_known_and_whole_frames_are_buffered() {
     let (mut channel, peer) = channel("!");
-    channel.set_max_length(4);
+    channel.codec_mut().set_max_length(4);
     peer.sends("a|b|");
     assert_waits!(peer, channel.next());
     peer.sends("c|!d|e|");
@@ -172,7 +172,7 @@ fn a_write_that_is_blocked_never_stops_reading_in_receive() {
 }
 
 #[test]
-fn flush_send_and_close_do_not_read() {
+fn flush_send_and_shutdown_do_not_read() {
     use futures::SinkExt;
     let (mut channel, peer) = channel("\n");
     peer.sends("line\n");
@@ -184,10 +184,10 @@ fn flush_send_and_close_do_not_read() {
     assert_waits!(peer, channel.flush());
     assert!(!peer.has_reader());
     assert_waits!(peer, channel.send(Bytes::from("d")));
-    assert_waits!(peer, Channel::close(&mut channel));
+    assert_waits!(peer, Channel::shutdown(&mut channel));
     assert!(!peer.has_reader());
     peer.wake_write();
-    assert_eq!(show(poll!(Channel::close(&mut channel))), "done");
+    assert_eq!(show(poll!(Channel::shutdown(&mut channel))), "done");
     assert_eq!(peer.asked(), [], "not one read");
     assert_eq!(show(poll!(channel.next())), "complete(line)", "and input goes on");
 }
@@ -344,7 +344,7 @@ fn an_interrupted_read_is_tried_again() {
 
 #[test]
 fn reads_double_while_they_come_back_full_and_halve_when_not_a_quarter_comes() {
-    let (mut channel, peer) = channel(Terminator::None);
+    let (mut channel, peer) = channel(Terminator::none());
     let kib = |n: usize| n * 1024;
     let comes = [kib(4), kib(8), kib(5), 100, kib(3), 100, 1, 1];
     let asked = [kib(4), kib(8), kib(16), kib(16), kib(8), kib(8), kib(4), kib(4)];
@@ -361,7 +361,7 @@ fn reads_double_while_they_come_back_full_and_halve_when_not_a_quarter_comes() {
 #[test]
 fn after_frame_too_long_the_stream_goes_on_in_the_bytes_already_buffered() {
     let (mut channel, peer) = channel("\n");
-    channel.set_max_length(5);
+    channel.codec_mut().set_max_length(5);
     peer.sends("good\nmuch too long\nfine\n");
     assert_eq!(show(poll!(channel.next())), "complete(good)");
     peer.asked();
@@ -373,7 +373,7 @@ fn after_frame_too_long_the_stream_goes_on_in_the_bytes_already_buffered() {
 #[test]
 fn an_overlong_frame_that_drips_in_is_exactly_one_error() {
     let (mut channel, peer) = channel("\r\n");
-    channel.set_max_length(5);
+    channel.codec_mut().set_max_length(5);
     peer.reads("much too long\r\nfine\r\n".chars().map(|c| data(&c.to_string())));
     assert_eq!(show(poll!(channel.next())), "too long(5)");
     assert_eq!(show(poll!(channel.next())), "complete(fine)");
@@ -383,7 +383,7 @@ fn an_overlong_frame_that_drips_in_is_exactly_one_error() {
 #[test]
 fn an_overlong_frame_that_the_end_of_input_cuts_ends_cleanly() {
     let (mut channel, peer) = channel("\n");
-    channel.set_max_length(5);
+    channel.codec_mut().set_max_length(5);
     peer.sends("much too long");
     peer.ends();
     assert_eq!(show(poll!(channel.next())), "too long(5)");
@@ -409,12 +409,12 @@ fn receive_sets_the_terminator_and_gives_the_next_complete_frame() {
         // At once, and byte by byte, in both modes.
         for streaming in [false, true] {
             let (mut whole, peer) = channel("x");
-            whole.set_streaming(streaming);
+            whole.codec_mut().set_streaming(streaming);
             peer.sends(input);
             assert_eq!(show(poll!(whole.receive(terminator.clone()))), expected, "{name}");
 
             let (mut drip, peer) = channel("x");
-            drip.set_streaming(streaming);
+            drip.codec_mut().set_streaming(streaming);
             peer.reads(input.chars().flat_map(|c| [Read::Again, data(&c.to_string())]));
             assert_eq!(show(anew!(drip.receive(terminator.clone()))), expected, "{name}, dripping");
         }
@@ -425,35 +425,35 @@ fn receive_sets_the_terminator_and_gives_the_next_complete_frame() {
 fn receive_none_reads_to_the_end_of_input() {
     for streaming in [false, true] {
         let (mut channel, peer) = channel("\n");
-        channel.set_streaming(streaming);
+        channel.codec_mut().set_streaming(streaming);
         peer.reads([data("one\n"), data("two"), Read::Again, data("three"), Read::Eof]);
-        assert_eq!(show(anew!(channel.receive(Terminator::None))), "one\ntwothree");
-        assert_eq!(show(poll!(channel.receive(Terminator::None))), "", "and the end is clean");
+        assert_eq!(show(anew!(channel.receive(Terminator::none()))), "one\ntwothree");
+        assert_eq!(show(poll!(channel.receive(Terminator::none()))), "", "and the end is clean");
     }
 }
 
 #[test]
 fn receive_none_stays_under_max_length() {
     let (mut channel, peer) = channel("\n");
-    channel.set_max_length(5);
+    channel.codec_mut().set_max_length(5);
     peer.sends("12345");
-    assert_waits!(peer, channel.receive(Terminator::None));
+    assert_waits!(peer, channel.receive(Terminator::none()));
     peer.sends("6");
-    assert_eq!(show(poll!(channel.receive(Terminator::None))), "too long(5)");
+    assert_eq!(show(poll!(channel.receive(Terminator::none()))), "too long(5)");
     assert_eq!(channel.unread(), b"", "nothing is held");
     peer.sends("789012345");
-    assert_waits!(peer, channel.receive(Terminator::None));
+    assert_waits!(peer, channel.receive(Terminator::none()));
     peer.ends();
-    assert_eq!(show(poll!(channel.receive(Terminator::None))), "");
+    assert_eq!(show(poll!(channel.receive(Terminator::none()))), "");
 }
 
 #[test]
 fn receive_none_of_exactly_max_length_is_legal() {
     let (mut channel, peer) = channel("\n");
-    channel.set_max_length(5);
+    channel.codec_mut().set_max_length(5);
     peer.sends("12345");
     peer.ends();
-    assert_eq!(show(poll!(channel.receive(Terminator::None))), "12345");
+    assert_eq!(show(poll!(channel.receive(Terminator::none()))), "12345");
 }
 
 #[test]
@@ -461,7 +461,7 @@ fn input_that_ends_first_is_unexpected_eof_with_the_partial_frame() {
     for terminator in [Terminator::from("\r\n"), Terminator::line(), 10.into()] {
         for streaming in [false, true] {
             let (mut channel, peer) = channel("x");
-            channel.set_streaming(streaming);
+            channel.codec_mut().set_streaming(streaming);
             peer.reads([data("ab"), Read::Again, data("c\r"), Read::Eof]);
             assert_eq!(show(anew!(channel.receive(terminator.clone()))), "eof(abc\r)");
             assert_eq!(show(anew!(channel.receive(terminator.clone()))), "eof()");
@@ -482,7 +482,7 @@ fn unexpected_eof_is_empty_when_input_ended_cleanly() {
 #[test]
 fn receive_is_always_whole_in_streaming_mode_and_the_mode_stays() {
     let (mut channel, peer) = channel("\n");
-    channel.set_streaming(true);
+    channel.codec_mut().set_streaming(true);
     peer.sends("he");
     assert_waits!(peer, channel.receive("\n"));
     peer.sends("llo\nwor");
@@ -500,7 +500,7 @@ fn receive_of_a_count_of_zero_does_not_wait() {
 #[test]
 fn a_count_over_the_limit_fails_before_any_byte_of_it_is_awaited() {
     let (mut one, peer) = channel("\n");
-    one.set_max_length(10);
+    one.codec_mut().set_max_length(10);
     assert_eq!(show(poll!(one.receive(11))), "too long(10)");
     assert_eq!(peer.asked(), [], "not one read");
     peer.sends("12345678901next\n");
@@ -514,7 +514,7 @@ fn a_count_over_the_limit_fails_before_any_byte_of_it_is_awaited() {
 #[test]
 fn after_frame_too_long_the_next_receive_first_finishes_the_skip() {
     let (mut channel, peer) = channel("x");
-    channel.set_max_length(5);
+    channel.codec_mut().set_max_length(5);
     peer.reads([data("too"), data("lo"), Read::Pending, data("ngtail\r"), data("\nok\n12")]);
     assert_waits!(peer, channel.receive("\r\n"));
     peer.wake_read();
@@ -526,7 +526,7 @@ fn after_frame_too_long_the_next_receive_first_finishes_the_skip() {
 #[test]
 fn a_skip_is_not_finished_by_the_terminator_of_the_next_receive() {
     let (mut channel, peer) = channel("x");
-    channel.set_max_length(5);
+    channel.codec_mut().set_max_length(5);
     peer.sends("too long;");
     assert_eq!(show(poll!(channel.receive("\n"))), "too long(5)");
     peer.sends("tail;\nok;");
@@ -601,7 +601,7 @@ fn a_dropped_receive_loses_nothing_in_either_direction() {
     for script in cuts(&input) {
         for streaming in [false, true] {
             let (mut channel, peer) = channel("x");
-            channel.set_streaming(streaming);
+            channel.codec_mut().set_streaming(streaming);
             peer.reads(script.clone());
             peer.ends();
             peer.writes(std::iter::repeat_n([Write::Again, Write::Accept(7)], 50).flatten());
@@ -609,7 +609,7 @@ fn a_dropped_receive_loses_nothing_in_either_direction() {
             assert_eq!(show(anew!(channel.receive("\n"))), "5");
             assert_eq!(show(anew!(channel.receive(5))), "hello");
             assert_eq!(show(anew!(channel.receive("\r\n"))), long);
-            assert_eq!(show(anew!(channel.receive(Terminator::None))), "rest");
+            assert_eq!(show(anew!(channel.receive(Terminator::none()))), "rest");
             anew!(channel.flush()).unwrap();
             assert_eq!(peer.written(), "question");
         }
@@ -621,7 +621,7 @@ fn a_dropped_receive_loses_nothing_while_an_overlong_frame_is_skipped() {
     let input = "x".repeat(50) + "\r\nok\r\n";
     for script in cuts(&input) {
         let (mut channel, peer) = channel("x");
-        channel.set_max_length(10);
+        channel.codec_mut().set_max_length(10);
         peer.reads(script);
         assert_eq!(show(anew!(channel.receive("\r\n"))), "too long(10)");
         assert_eq!(show(anew!(channel.receive("\r\n"))), "ok");
@@ -633,7 +633,7 @@ fn a_dropped_receive_loses_nothing_while_an_overlong_frame_is_skipped() {
 #[test]
 fn streaming_gives_what_has_arrived_and_holds_what_could_begin_a_terminator() {
     let (mut channel, peer) = channel("\r\n");
-    channel.set_streaming(true);
+    channel.codec_mut().set_streaming(true);
     peer.sends("ab\r");
     assert_eq!(show(poll!(channel.next())), "partial(ab)");
     assert_waits!(peer, channel.next());
@@ -661,10 +661,10 @@ fn keep_terminator_and_ended_by_work_at_run_time() {
     peer.sends("a;b\r\nc;");
     assert_eq!(show(poll!(channel.next())), "complete(a)");
     assert_eq!(channel.ended_by(), b";");
-    channel.set_keep_terminator(true);
+    channel.codec_mut().set_keep_terminator(true);
     assert_eq!(show(poll!(channel.next())), "complete(b\r\n)");
     assert_eq!(channel.ended_by(), b"\r\n");
-    channel.set_keep_terminator(false);
+    channel.codec_mut().set_keep_terminator(false);
     assert_eq!(show(poll!(channel.next())), "complete(c)");
 }
 
@@ -704,7 +704,7 @@ fn reads_ask_for_no_more_than_in_buffer_size() {
 
 #[test]
 fn read_sizes_shrink_again_when_little_comes() {
-    let (mut channel, peer) = channel(Terminator::None);
+    let (mut channel, peer) = channel(Terminator::none());
     peer.sends(vec![b'x'; 1_000_000]);
     let mut got = 0;
     while got < 1_000_000 {
@@ -747,7 +747,7 @@ fn discard_buffers_skips_an_unfinished_frame_through_its_terminator_cut_in_two()
 fn discard_buffers_skips_the_rest_of_a_count() {
     for streaming in [false, true] {
         let (mut channel, peer) = channel(10);
-        channel.set_streaming(streaming);
+        channel.codec_mut().set_streaming(streaming);
         peer.sends("1234");
         let _ = poll!(channel.next());
         channel.discard_buffers();
@@ -760,7 +760,7 @@ fn discard_buffers_skips_the_rest_of_a_count() {
 #[test]
 fn discard_buffers_keeps_what_is_being_skipped() {
     let (mut channel, peer) = channel("\n");
-    channel.set_max_length(3);
+    channel.codec_mut().set_max_length(3);
     peer.sends("too long");
     assert_eq!(show(poll!(channel.next())), "too long(3)");
     channel.discard_buffers();
@@ -781,7 +781,7 @@ fn discard_buffers_between_frames_skips_nothing() {
 #[test]
 fn a_huge_frame_comes_whole_and_the_next_one_too() {
     let (mut channel, peer) = channel("\n");
-    channel.set_max_length(usize::MAX);
+    channel.codec_mut().set_max_length(usize::MAX);
     let huge = "x".repeat(3_000_000);
     peer.sends(format!("{huge}\nsmall\n"));
     // It has to give the runtime its turn in between.
@@ -855,11 +855,11 @@ fn receive_to_the_end_does_not_take_a_failure_for_the_end() {
             peer.writes([Write::Err(ErrorKind::ConnectionReset)]);
             channel.push("x");
         }
-        let broken = show(anew!(channel.receive(Terminator::None)));
+        let broken = show(anew!(channel.receive(Terminator::none())));
         assert_eq!(broken, "io(ConnectionReset)", "{fails}");
         assert_eq!(channel.unread(), b"abc");
-        assert_eq!(show(poll!(channel.receive(Terminator::None))), "eof(abc)", "{fails}");
-        assert_eq!(show(poll!(channel.receive(Terminator::None))), "eof()", "{fails}");
+        assert_eq!(show(poll!(channel.receive(Terminator::none()))), "eof(abc)", "{fails}");
+        assert_eq!(show(poll!(channel.receive(Terminator::none()))), "eof()", "{fails}");
     }
 }
 
@@ -867,11 +867,11 @@ fn receive_to_the_end_does_not_take_a_failure_for_the_end() {
 fn discard_buffers_after_a_frame_that_grew_too_long_skips_only_that_frame() {
     for pieces in [vec!["defg\n"], vec!["d", "e", "f", "g", "\n"]] {
         let (mut channel, peer) = channel("\n");
-        channel.set_streaming(true);
+        channel.codec_mut().set_streaming(true);
         peer.sends("abc");
         assert_eq!(show(poll!(channel.next())), "partial(abc)");
-        channel.set_streaming(false);
-        channel.set_max_length(2);
+        channel.codec_mut().set_streaming(false);
+        channel.codec_mut().set_max_length(2);
         pieces.iter().for_each(|piece| peer.sends(piece));
         assert_eq!(show(anew!(channel.next())), "too long(2)");
         assert_waits!(peer, channel.next());
@@ -896,11 +896,11 @@ fn fused_none_stays_none_also_when_a_producer_fails_behind_it() {
 #[test]
 fn discard_buffers_twice_skips_an_unfinished_frame_once() {
     let (mut channel, peer) = channel(3);
-    channel.set_streaming(true);
+    channel.codec_mut().set_streaming(true);
     peer.sends("ab");
     assert_eq!(show(poll!(channel.next())), "partial(ab)");
     // There is nothing to skip to, and then nothing left to skip.
-    channel.set_terminator(Terminator::None);
+    channel.set_terminator(Terminator::none());
     channel.discard_buffers();
     channel.set_terminator("\n");
     channel.discard_buffers();
@@ -913,10 +913,10 @@ fn discard_buffers_drops_nothing_that_has_not_begun() {
     let (mut channel, peer) = channel(0);
     channel.discard_buffers();
     assert_eq!(show(poll!(channel.next())), "complete()", "a count of 0 is not spent");
-    channel.set_max_length(3);
+    channel.codec_mut().set_max_length(3);
     channel.set_terminator(5);
     channel.discard_buffers();
-    assert_eq!(*channel.terminator(), Terminator::Count(5));
+    assert_eq!(*channel.terminator(), Terminator::from(5));
     assert_eq!(show(poll!(channel.next())), "too long(3)");
     peer.sends("hello");
     assert_waits!(peer, channel.next());
@@ -927,7 +927,7 @@ fn discard_buffers_behind_what_is_skipped_drops_nothing_that_has_not_begun() {
     let (mut channel, peer) = channel("\n");
     peer.sends("\nabc");
     assert_eq!(show(poll!(channel.next())), "complete()");
-    channel.set_max_length(2);
+    channel.codec_mut().set_max_length(2);
     channel.set_terminator(3);
     assert_eq!(show(poll!(channel.next())), "too long(2)");
     assert_eq!(channel.unread(), b"abc", "to be skipped");
@@ -951,7 +951,7 @@ fn discard_buffers_does_not_change_what_ended_the_last_frame() {
 #[test]
 fn receive_after_a_failure_gives_nothing_of_what_was_being_skipped() {
     let (mut channel, peer) = channel("abc");
-    channel.set_max_length(3);
+    channel.codec_mut().set_max_length(3);
     peer.sends("xxxxxxxxab");
     peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
     assert_eq!(show(anew!(channel.next())), "too long(3)");
@@ -964,7 +964,7 @@ fn receive_after_a_failure_gives_nothing_of_what_was_being_skipped() {
 #[test]
 fn receive_within_has_a_limit_of_its_own_and_leaves_the_other() {
     let (mut channel, peer) = channel("\n");
-    channel.set_max_length(4);
+    channel.codec_mut().set_max_length(4);
     peer.sends("12345\n123456\n1234512345\n");
     assert_eq!(show(poll!(channel.receive_within(5, "\n"))), "12345", "more than max_length");
     assert_eq!(show(poll!(channel.receive_within(5, "\n"))), "too long(5)");
@@ -981,8 +981,8 @@ fn receive_within_has_a_limit_of_its_own_and_leaves_the_other() {
     assert_eq!(show(poll!(channel.receive_within(4, "\n"))), "abc");
     peer.sends("12345");
     peer.ends();
-    assert_eq!(show(poll!(channel.receive_within(4, Terminator::None))), "too long(4)");
-    assert_eq!(show(poll!(channel.receive_within(4, Terminator::None))), "");
+    assert_eq!(show(poll!(channel.receive_within(4, Terminator::none()))), "too long(4)");
+    assert_eq!(show(poll!(channel.receive_within(4, Terminator::none()))), "");
 }
 
 #[test]
@@ -1001,8 +1001,8 @@ fn a_dropped_receive_within_loses_nothing_and_may_go_on_under_another_limit() {
 fn receive_part_gives_a_frame_as_it_arrives_whatever_mode_is_set() {
     for streaming in [false, true] {
         let (mut channel, peer) = channel("\n");
-        channel.set_streaming(streaming);
-        channel.set_max_length(2);
+        channel.codec_mut().set_streaming(streaming);
+        channel.codec_mut().set_max_length(2);
         channel.set_terminator(10);
         assert_waits!(peer, channel.receive_part());
         peer.sends("hello");
@@ -1051,7 +1051,7 @@ fn receive_part_gives_everything_before_unexpected_eof() {
 
 #[test]
 fn receive_part_without_a_terminator_completes_at_the_end_of_input() {
-    let (mut channel, peer) = channel(Terminator::None);
+    let (mut channel, peer) = channel(Terminator::none());
     peer.reads([data("abc"), Read::Again, data("d"), Read::Eof]);
     assert_eq!(show(anew!(channel.receive_part())), "partial(abc)");
     assert_eq!(show(anew!(channel.receive_part())), "partial(d)");
@@ -1071,7 +1071,7 @@ fn a_dropped_receive_part_loses_nothing_and_sends_what_was_pushed() {
 #[test]
 fn receive_part_first_finishes_a_skip() {
     let (mut channel, peer) = channel("\n");
-    channel.set_max_length(3);
+    channel.codec_mut().set_max_length(3);
     peer.sends("overlong");
     assert_eq!(show(poll!(channel.next())), "too long(3)");
     channel.set_terminator(4);
@@ -1091,7 +1091,7 @@ fn receive_part_ends_with_the_error_of_the_transport() {
 #[test]
 fn receive_part_to_the_end_of_input_waits_for_no_output_and_tells_the_body_first() {
     // A write that is blocked, with a close behind it.
-    let (mut one, peer) = channel(Terminator::None);
+    let (mut one, peer) = channel(Terminator::none());
     peer.blocks_writes();
     peer.sends("abc");
     peer.ends();
@@ -1101,7 +1101,7 @@ fn receive_part_to_the_end_of_input_waits_for_no_output_and_tells_the_body_first
     assert_eq!(show(poll!(one.receive_part())), "complete()");
     assert_eq!(show(poll!(one.receive_part())), "complete()", "and the end is clean");
     // A write that failed.
-    let (mut two, peer) = channel(Terminator::None);
+    let (mut two, peer) = channel(Terminator::none());
     peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
     peer.sends("abc");
     peer.ends();
@@ -1118,7 +1118,7 @@ fn nothing_ended_what_the_end_of_input_completed() {
     peer.ends();
     assert_eq!(show(poll!(channel.next())), "complete(abc)");
     assert_eq!(channel.ended_by(), b"\n");
-    channel.set_terminator(Terminator::None);
+    channel.set_terminator(Terminator::none());
     assert_eq!(show(poll!(channel.receive_part())), "complete()");
     assert_eq!(channel.ended_by(), b"");
 }

@@ -250,7 +250,7 @@ fn output_equals_the_concatenation_for_random_chunks_and_random_writes() {
 #[test]
 fn all_share_one_queue_in_call_order() {
     for (mut channel, peer) in both() {
-        channel.set_encode_terminator("\n");
+        channel.codec_mut().set_encode_terminator("\n");
         channel.push("a");
         channel.push_slice(b"b");
         channel.push_with_producer(ready_made::from_iter(["c", "d"]));
@@ -271,7 +271,7 @@ fn an_interrupted_write_flush_or_shutdown_is_tried_again() {
     peer.flushes([Step::Err(ErrorKind::Interrupted)]);
     peer.shutdowns([Step::Err(ErrorKind::Interrupted)]);
     channel.push("a");
-    assert_eq!(show(poll!(Channel::close(&mut channel))), "done");
+    assert_eq!(show(poll!(Channel::shutdown(&mut channel))), "done");
     assert_eq!(peer.written(), "a");
     let made = [Call::Flush, Call::Shutdown];
     assert_eq!(peer.output_calls().split_off(1), made, "each once more, until it is done");
@@ -672,7 +672,7 @@ fn the_sink_has_room_with_marks_of_zero() {
 #[test]
 fn the_sink_appends_encode_terminator_and_refuses_it_in_the_content() {
     let (mut channel, peer) = channel();
-    channel.set_encode_terminator("\r\n");
+    channel.codec_mut().set_encode_terminator("\r\n");
     assert_eq!(show(poll!(channel.send(Bytes::from("one")))), "done");
     assert_eq!(show(poll!(channel.send(Bytes::from("two\r\nQUIT")))), "terminatorincontent");
     assert_eq!(show(poll!(channel.send(Bytes::new()))), "done");
@@ -685,7 +685,7 @@ fn the_sink_appends_encode_terminator_and_refuses_it_in_the_content() {
 #[test]
 fn a_refused_item_leaves_the_channel_open() {
     let (mut channel, peer) = channel();
-    channel.set_encode_terminator(Terminator::line());
+    channel.codec_mut().set_encode_terminator(Terminator::line());
     assert_eq!(show(poll!(channel.send(Bytes::from("a\nb")))), "terminatorincontent");
     assert_eq!(show(poll!(channel.send(Bytes::from("c")))), "done");
     assert_eq!(peer.written(), "c\r\n");
@@ -695,7 +695,7 @@ fn a_refused_item_leaves_the_channel_open() {
 fn a_dropped_send_has_queued_its_item_whole_or_not_at_all() {
     for full in [false, true] {
         for (mut channel, peer) in both() {
-            channel.set_encode_terminator("\n");
+            channel.codec_mut().set_encode_terminator("\n");
             peer.writes([Write::Accept(3), Write::Pending]);
             channel.push(vec![b'-'; if full { 200_000 } else { 1 }]);
             assert_waits!(peer, channel.send(Bytes::from("item")));
@@ -713,7 +713,7 @@ fn a_dropped_send_is_whole_or_nothing_at_every_pending() {
     // Each write is pending once: dropped there, and not sent again.
     for steps in 0..12 {
         for (mut channel, peer) in both() {
-            channel.set_encode_terminator("\n");
+            channel.codec_mut().set_encode_terminator("\n");
             peer.writes(std::iter::repeat_n([Write::Again, Write::Accept(1)], 20).flatten());
             {
                 let mut task = tokio_test::task::spawn(channel.send(Bytes::from("item")));
@@ -737,12 +737,12 @@ fn closing_is_the_rest_of_the_queue_flush_shutdown_in_this_order() {
         channel.push("a");
         channel.push_with_producer(ready_made::from_iter(["b", "c"]));
         channel.close_when_done();
-        assert_eq!(show(poll!(Channel::close(&mut channel))), "done");
+        assert_eq!(show(poll!(Channel::shutdown(&mut channel))), "done");
         assert_eq!(peer.written(), "abc");
         let calls = peer.calls();
         assert_eq!(calls[calls.len() - 2..], [Call::Flush, Call::Shutdown], "{calls:?}");
         assert!(calls[..calls.len() - 2].iter().all(|call| *call != Call::Shutdown));
-        assert_eq!(show(poll!(Channel::close(&mut channel))), "done", "closed is closed");
+        assert_eq!(show(poll!(Channel::shutdown(&mut channel))), "done", "closed is closed");
         assert_eq!(peer.calls(), [], "shut down once");
     }
 }
@@ -807,7 +807,7 @@ fn after_a_close_none_of_next_comes_only_after_the_shutdown() {
 }
 
 #[test]
-fn a_close_that_follows_none_is_sent_by_close_and_none_stays_none() {
+fn a_close_that_follows_none_is_sent_by_shutdown_and_none_stays_none() {
     let (mut channel, peer) = channel();
     peer.ends();
     assert_eq!(show(poll!(channel.next())), "none");
@@ -815,9 +815,9 @@ fn a_close_that_follows_none_is_sent_by_close_and_none_stays_none() {
     channel.push("answer");
     channel.close_when_done();
     assert_eq!(show(poll!(channel.next())), "none");
-    assert_waits!(peer, Channel::close(&mut channel));
+    assert_waits!(peer, Channel::shutdown(&mut channel));
     peer.wake_write();
-    assert_eq!(show(poll!(Channel::close(&mut channel))), "done");
+    assert_eq!(show(poll!(Channel::shutdown(&mut channel))), "done");
     assert_eq!(peer.calls().last(), Some(&Call::Shutdown));
 }
 
@@ -826,7 +826,7 @@ fn a_shutdown_that_finds_the_peer_gone_is_no_error() {
     let (mut channel, peer) = channel();
     peer.shutdowns([Step::Err(ErrorKind::NotConnected)]);
     channel.push("bye");
-    assert_eq!(show(poll!(Channel::close(&mut channel))), "done");
+    assert_eq!(show(poll!(Channel::shutdown(&mut channel))), "done");
     assert_eq!(peer.written(), "bye");
 }
 
@@ -834,8 +834,8 @@ fn a_shutdown_that_finds_the_peer_gone_is_no_error() {
 fn a_shutdown_that_fails_otherwise_is_an_error_once() {
     let (mut channel, peer) = channel();
     peer.shutdowns([Step::Err(ErrorKind::TimedOut)]);
-    assert_eq!(show(poll!(Channel::close(&mut channel))), "io(TimedOut)");
-    assert_eq!(show(poll!(Channel::close(&mut channel))), "closed");
+    assert_eq!(show(poll!(Channel::shutdown(&mut channel))), "io(TimedOut)");
+    assert_eq!(show(poll!(Channel::shutdown(&mut channel))), "closed");
 }
 
 #[test]
@@ -845,7 +845,7 @@ fn a_failed_flush_gives_its_error_once_and_then_closed() {
         channel.push("a");
         assert_eq!(show(poll!(channel.flush())), "io(BrokenPipe)");
         assert_eq!(show(poll!(channel.flush())), "closed");
-        assert_eq!(show(poll!(Channel::close(&mut channel))), "closed");
+        assert_eq!(show(poll!(Channel::shutdown(&mut channel))), "closed");
         assert_eq!(show(poll!(channel.send(Bytes::from("b")))), "closed");
         channel.push("dropped");
         assert_eq!(channel.queued_bytes(), 0);
@@ -886,14 +886,14 @@ fn a_dropped_flush_loses_nothing() {
 }
 
 #[test]
-fn a_dropped_close_stays_queued_and_loses_nothing() {
+fn a_dropped_shutdown_stays_queued_and_loses_nothing() {
     for (mut channel, peer) in both() {
         channel.push(vec![b'x'; 9000]);
         channel.push_with_producer(producer([chunk("p"), Give::Again, chunk("q")]).0);
         peer.writes(std::iter::repeat_n([Write::Again, Write::Accept(777)], 40).flatten());
         peer.flushes([Step::Again]);
         peer.shutdowns([Step::Again, Step::Again]);
-        assert_waits!(peer, Channel::close(&mut channel));
+        assert_waits!(peer, Channel::shutdown(&mut channel));
         channel.push("dropped: the close is asked for");
         assert_eq!(show(anew!(channel.flush())), "done", "any door ends the close");
         assert_eq!(peer.written(), "x".repeat(9000) + "pq");
@@ -1209,16 +1209,16 @@ fn a_corked_channel_with_frames_buffered_hears_its_pushers() {
     assert!(peer.written().starts_with("newsnews"));
 }
 
-// close_and_linger
+// close
 
 #[tokio::test(start_paused = true)]
-async fn close_and_linger_sends_shuts_down_and_drops_what_comes_until_the_peer_closes() {
+async fn close_sends_shuts_down_and_drops_what_comes_until_the_peer_closes() {
     let (io, peer) = mock();
     let mut channel = Channel::new(io, "\n");
     peer.sends("one\ntwo\nthr");
     assert_eq!(show(poll!(channel.next())), "complete(one)");
     channel.push("bye");
-    let mut task = tokio_test::task::spawn(channel.close_and_linger());
+    let mut task = tokio_test::task::spawn(channel.close());
     assert!(task.poll().is_pending());
     assert_eq!(peer.written(), "bye");
     assert_eq!(peer.output_calls().last(), Some(&Call::Shutdown));
@@ -1233,7 +1233,7 @@ async fn close_and_linger_sends_shuts_down_and_drops_what_comes_until_the_peer_c
 }
 
 #[tokio::test(start_paused = true)]
-async fn close_and_linger_reads_while_it_sends_for_a_peer_that_writes_first() {
+async fn close_reads_while_it_sends_for_a_peer_that_writes_first() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let (io, mut peer) = tokio::io::duplex(64);
     let peer = tokio::spawn(async move {
@@ -1246,88 +1246,88 @@ async fn close_and_linger_reads_while_it_sends_for_a_peer_that_writes_first() {
     let mut channel = Channel::new(io, "\n");
     assert_eq!(show(channel.receive("\n").await), "PUT");
     channel.push(vec![b'y'; 1000]);
-    assert_eq!(show(channel.close_and_linger().await), "done");
+    assert_eq!(show(channel.close().await), "done");
     drop(channel);
     assert_eq!(peer.await.unwrap(), 1000);
 }
 
 #[test]
-fn close_and_linger_tells_how_a_producer_failed_also_if_reading_fails_behind_it() {
+fn close_tells_how_a_producer_failed_also_if_reading_fails_behind_it() {
     let (mut channel, peer) = channel();
     let (failing, _probe) = producer([Give::Err(ErrorKind::InvalidData)]);
     channel.push("x");
     channel.push_with_producer(failing);
     peer.blocks_writes();
-    assert!(poll!(channel.close_and_linger()).is_pending());
+    assert!(poll!(channel.close()).is_pending());
     peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
-    assert!(poll!(channel.close_and_linger()).is_pending());
+    assert!(poll!(channel.close()).is_pending());
     peer.wake_write();
-    assert_eq!(show(anew!(channel.close_and_linger())), "producer(InvalidData)");
-    assert_eq!(show(anew!(channel.close_and_linger())), "closed");
+    assert_eq!(show(anew!(channel.close())), "producer(InvalidData)");
+    assert_eq!(show(anew!(channel.close())), "closed");
     assert_eq!(peer.written(), "x");
 }
 
 #[tokio::test(start_paused = true)]
-async fn close_and_linger_lets_go_of_the_timer_and_lingers_once() {
+async fn close_lets_go_of_the_timer_and_lingers_once() {
     let (io, peer) = mock();
     let mut channel = Channel::new(io, "\n");
-    let mut task = tokio_test::task::spawn(channel.close_and_linger());
+    let mut task = tokio_test::task::spawn(channel.close());
     assert!(task.poll().is_pending());
     peer.ends();
     assert_eq!(show(task.poll()), "done");
     drop(task);
-    assert_eq!(show(poll!(channel.close_and_linger())), "done", "over is over");
+    assert_eq!(show(poll!(channel.close())), "done", "over is over");
 
     let (io, peer) = mock();
     let mut channel = Channel::builder().linger(Duration::from_secs(5)).build(io);
-    assert!(poll!(channel.close_and_linger()).is_pending());
+    assert!(poll!(channel.close()).is_pending());
     tokio::time::advance(Duration::from_secs(6)).await;
-    assert_eq!(show(poll!(channel.close_and_linger())), "done");
+    assert_eq!(show(poll!(channel.close())), "done");
     peer.sends("late");
-    assert_eq!(show(poll!(channel.close_and_linger())), "done", "and not read again");
+    assert_eq!(show(poll!(channel.close())), "done", "and not read again");
 }
 
 #[tokio::test(start_paused = true)]
-async fn close_and_linger_ends_with_however_often_it_is_dropped() {
+async fn close_ends_with_however_often_it_is_dropped() {
     let (io, peer) = mock();
     let linger = Duration::from_secs(5);
     let mut channel = Channel::builder().terminator("\n").linger(linger).build(io);
     for _ in 0..4 {
-        assert!(poll!(channel.close_and_linger()).is_pending());
+        assert!(poll!(channel.close()).is_pending());
         peer.sends("more\n");
         tokio::time::advance(Duration::from_secs(1)).await;
     }
     tokio::time::advance(Duration::from_millis(1100)).await;
-    assert_eq!(show(poll!(channel.close_and_linger())), "done");
+    assert_eq!(show(poll!(channel.close())), "done");
 }
 
 #[test]
-fn close_and_linger_of_none_needs_no_timer_and_errors_are_those_of_flush() {
+fn close_of_none_needs_no_timer_and_errors_are_those_of_flush() {
     let (io, peer) = mock();
     let mut channel = Channel::builder().linger(Duration::ZERO).build(io);
     channel.push("bye");
-    assert_eq!(show(poll!(channel.close_and_linger())), "done");
+    assert_eq!(show(poll!(channel.close())), "done");
     assert_eq!(peer.written(), "bye");
 
     let (io, peer) = mock();
     let mut channel = Channel::builder().build(io);
     peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
     channel.push("bye");
-    assert_eq!(show(poll!(channel.close_and_linger())), "io(BrokenPipe)");
-    assert_eq!(show(poll!(channel.close_and_linger())), "closed");
+    assert_eq!(show(poll!(channel.close())), "io(BrokenPipe)");
+    assert_eq!(show(poll!(channel.close())), "closed");
 }
 
 #[tokio::test(start_paused = true)]
-async fn close_and_linger_takes_a_reset_for_the_end_and_an_abort_for_an_error() {
+async fn close_takes_a_reset_for_the_end_and_an_abort_for_an_error() {
     let (io, peer) = mock();
     let mut channel = Channel::new(io, "\n");
     peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
-    assert_eq!(show(poll!(channel.close_and_linger())), "done");
+    assert_eq!(show(poll!(channel.close())), "done");
 
     let (io, _peer) = mock();
     let mut channel = Channel::new(io, "\n");
     let pusher = channel.pusher();
-    let mut task = tokio_test::task::spawn(channel.close_and_linger());
+    let mut task = tokio_test::task::spawn(channel.close());
     assert!(task.poll().is_pending());
     pusher.abort();
     assert!(task.is_woken());

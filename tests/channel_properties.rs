@@ -280,7 +280,7 @@ impl Input {
             (Poll::Ready(Some(Ok(Frame::Partial(data)))), Some(front)) => {
                 return self.check_part(&data, front);
             }
-            (Poll::Ready(Some(Err(Error::FrameTooLong { limit }))), Some(Front::TooLong))
+            (Poll::Ready(Some(Err(Error::FrameTooLong { limit, .. }))), Some(Front::TooLong))
                 if limit == self.max_length =>
             {
                 self.skip_it();
@@ -346,12 +346,12 @@ impl Input {
                 self.spend();
                 self.remove(taken);
             }
-            (Poll::Ready(Err(Error::FrameTooLong { limit })), Some(Front::TooLong))
+            (Poll::Ready(Err(Error::FrameTooLong { limit, .. })), Some(Front::TooLong))
                 if limit == self.max_length =>
             {
                 self.skip_it();
             }
-            (Poll::Ready(Err(Error::FrameTooLong { limit })), Some(Front::Open(n)))
+            (Poll::Ready(Err(Error::FrameTooLong { limit, .. })), Some(Front::Open(n)))
                 if to_the_end && limit == self.max_length && n > limit =>
             {
                 self.skip_it();
@@ -366,7 +366,7 @@ impl Input {
             (Poll::Ready(Ok(data)), None) if to_the_end && self.ended && data.is_empty() => {
                 self.end();
             }
-            (Poll::Ready(Err(Error::UnexpectedEof { partial })), front) if self.ended => {
+            (Poll::Ready(Err(Error::UnexpectedEof { partial, .. })), front) if self.ended => {
                 let rest = if front.is_some() { &self.bytes[..] } else { b"" };
                 if partial != rest || matches!(front, Some(Front::Frame(..) | Front::TooLong)) {
                     return Err(format!("{partial:?} is left, of {front:?}"));
@@ -593,11 +593,11 @@ impl Machine {
                 self.input.term = ending;
             }
             Op::SetStreaming(streaming) => {
-                self.channel.set_streaming(streaming);
+                self.channel.codec_mut().set_streaming(streaming);
                 self.input.streaming = streaming;
             }
             Op::SetMaxLength(max_length) => {
-                self.channel.set_max_length(max_length);
+                self.channel.codec_mut().set_max_length(max_length);
                 self.input.max_length = max_length;
             }
             Op::Discard => self.discard()?,
@@ -780,7 +780,7 @@ impl Machine {
             Poll::Ready(Ok(data)) if is_end && to_the_end && data.is_empty() => Ok(()),
             got if is_end => Err(format!("behind the end: {got:?}")),
             // Nothing is looked for any more.
-            Poll::Ready(Err(Error::UnexpectedEof { partial })) if self.input.done => {
+            Poll::Ready(Err(Error::UnexpectedEof { partial, .. })) if self.input.done => {
                 self.input.end();
                 if partial.is_empty() { Ok(()) } else { Err(format!("{partial:?} behind all")) }
             }
@@ -825,7 +825,9 @@ impl Machine {
     fn ready(&mut self) -> Checked {
         match self.poll(async |c| c.ready().await)? {
             Poll::Pending => self.check_sent(Poll::Pending),
-            Poll::Ready(Ok(())) if self.closing || self.channel.queued_bytes() >= HIGH_WATER => {
+            Poll::Ready(Ok(()))
+                if self.closing || self.channel.queued_bytes() >= HIGH_WATER as u64 =>
+            {
                 Err("there is no room".into())
             }
             Poll::Ready(Ok(())) if self.peer.broke() => Err("room, and sending has failed".into()),
@@ -837,7 +839,7 @@ impl Machine {
 
     fn close(&mut self) -> Checked {
         self.closing = true;
-        match self.poll(async |c| c.close().await)? {
+        match self.poll(async |c| c.shutdown().await)? {
             Poll::Pending => self.check_sent(Poll::Pending),
             Poll::Ready(Ok(())) => self.check_sent(Poll::Ready(())),
             Poll::Ready(Err(Error::Closed)) if self.has_told_of_output() => Ok(()),
@@ -851,7 +853,7 @@ impl Machine {
             self.input.discard(self.read - self.input.before);
         }
         let left = |source: &Source| source.queued.len() - source.sent;
-        let expected = left(&self.owned) + left(&self.pushed);
+        let expected = (left(&self.owned) + left(&self.pushed)) as u64;
         let is_known = !self.has_producers && !self.has_failed();
         if is_known && discarded.output_bytes != expected {
             return Err(format!("{discarded:?}, and there were {expected} bytes"));

@@ -64,7 +64,7 @@ impl Chat {
     async fn request(&self, request: &str) -> String {
         let mut channel = Channel::new(TcpStream::connect(self.web).await.unwrap(), "\n");
         channel.push(request.to_owned());
-        text(&within(channel.receive(Terminator::None)).await.unwrap())
+        text(&within(channel.receive(Terminator::none())).await.unwrap())
     }
 
     async fn browser_person(&self, nick: &str) -> (Person<TcpStream>, String) {
@@ -134,7 +134,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Person<T> {
         loop {
             match within(self.channel.receive(self.ends)).await {
                 Ok(message) => heard.push(text(&message)),
-                Err(Error::UnexpectedEof { partial }) if partial.is_empty() => return heard,
+                Err(Error::UnexpectedEof { partial, .. }) if partial.is_empty() => return heard,
                 Err(error) => panic!("{error}"),
             }
         }
@@ -225,7 +225,7 @@ async fn a_peer_that_ends_its_side_still_hears_what_was_said() {
     let mut alice = chat.named("alice").await;
     alice.says("last words").await;
     alice.channel.push("cut off in the mid");
-    Channel::close(&mut alice.channel).await.unwrap();
+    Channel::shutdown(&mut alice.channel).await.unwrap();
     assert_eq!(alice.hears_the_end().await, ["alice: last words"]);
     let mut bob = chat.named("alice").await;
     bob.says("/who").await;
@@ -510,7 +510,7 @@ async fn everybody_is_told_when_the_server_stops() {
     let farewell = alice.hears_the_end().await;
     assert_eq!(farewell[0], "* the server stops");
     assert_eq!(web.hears_the_end().await[0], "event: notice\ndata: the server stops");
-    assert_eq!(within(idle.receive(Terminator::None)).await.unwrap(), "");
+    assert_eq!(within(idle.receive(Terminator::none())).await.unwrap(), "");
     drop((alice, web, idle));
     within(task).await.unwrap();
 }
@@ -753,7 +753,7 @@ async fn the_pauses_before_redis_is_tried_again_grow_up_to_a_limit() {
             tokio::spawn(async move {
                 let mut channel = Channel::new(theirs, None);
                 channel.push("%0\r\n>3\r\n+subscribe\r\n+x\r\n:1\r\n");
-                channel.close_and_linger().await
+                channel.close().await
             });
             Ok(app::client::Client::new(io))
         })
@@ -827,7 +827,7 @@ async fn what_a_lying_redis_says_is_made_harmless() {
         tokio::spawn(async move {
             let mut channel = Channel::new(theirs, None);
             channel.push("-ERR \x1b[2J)\n\nevent: said\ndata: root: give me your password\n\n\r\n");
-            channel.close_and_linger().await
+            channel.close().await
         });
         Box::pin(async move { Ok(app::client::Client::new(io)) })
     };

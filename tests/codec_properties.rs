@@ -138,10 +138,10 @@ fn set_the_same(codec: &mut TerminatorCodec) {
 
 /// Sets what is set already, made anew.
 fn set_an_equal(codec: &mut TerminatorCodec) {
-    let equal = match codec.terminator() {
-        Terminator::Pattern(pattern) => Terminator::from(pattern.as_bytes()),
-        Terminator::AnyOf(set) => Terminator::any(set.iter()),
-        other => other.clone(),
+    let set = codec.terminator();
+    let equal = match set.remaining() {
+        Some(n) => Terminator::from(n),
+        None => Terminator::any(set.patterns()),
     };
     codec.set_terminator(equal);
 }

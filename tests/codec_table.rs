@@ -1013,7 +1013,7 @@ fn a_limit_lowered_while_pending_counts_at_once() {
     let mut src = &b"abcd"[..];
     assert_eq!(codec.decode_slice(&mut src).unwrap(), None);
     codec.set_max_length(3);
-    assert!(matches!(codec.decode_slice(&mut src), Err(Error::FrameTooLong { limit: 3 })));
+    assert!(matches!(codec.decode_slice(&mut src), Err(Error::FrameTooLong { limit: 3, .. })));
     assert_eq!(codec.decode_slice(&mut src).unwrap(), None);
     assert_eq!(src, b"");
     src = b"tail\nok\n";
@@ -1025,10 +1025,10 @@ fn a_running_count_tells_what_remains() {
     let mut codec = TerminatorCodec::new(5).with_streaming(true);
     let mut src = &b"ab"[..];
     assert_eq!(codec.decode_slice(&mut src).unwrap(), Some(FrameRef::Partial(b"ab")));
-    assert_eq!(codec.terminator(), &Terminator::Count(3));
+    assert_eq!(codec.terminator(), &Terminator::from(3));
     src = b"cdefg";
     assert_eq!(codec.decode_slice(&mut src).unwrap(), Some(FrameRef::Complete(b"cde")));
-    assert_eq!(codec.terminator(), &Terminator::None);
+    assert_eq!(codec.terminator(), &Terminator::none());
     assert_eq!(codec.decode_slice(&mut src).unwrap(), Some(FrameRef::Partial(b"fg")));
 }
 

@@ -4,7 +4,9 @@
 
 mod mock;
 
-use asynchat::{Builder, Channel, Control, Error, Frame, Handler, Terminator, Timeout, producer};
+use asynchat::{
+    Builder, Channel, Control, Error, Frame, Handler, Terminator, Timeout, Timeouts, producer,
+};
 use bytes::Bytes;
 use futures::stream::FusedStream;
 use futures::{SinkExt, StreamExt};
@@ -20,6 +22,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const FRAME: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(60);
 const WRITE: Duration = Duration::from_secs(30);
+const LIMITS: Timeouts = Timeouts { frame: Some(FRAME), idle: Some(IDLE), write: Some(WRITE) };
 /// The grain of the timer.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -28,7 +31,7 @@ fn builder() -> Builder {
 }
 
 fn limited() -> Builder {
-    builder().frame_timeout(FRAME).idle_timeout(IDLE).write_timeout(WRITE)
+    builder().timeouts(LIMITS)
 }
 
 fn over(builder: Builder) -> (Channel<Mock>, Peer) {
@@ -88,8 +91,8 @@ where
     fn found_terminator(&mut self, channel: &mut Control<'_>) -> Result<(), Error> {
         self.seen.push("found".into());
         if self.seen.iter().any(|seen| seen == "collect(UNLIMITED)") {
-            channel.set_frame_timeout(None);
-            channel.set_idle_timeout(None);
+            let write = channel.timeouts().write;
+            channel.set_timeouts(Timeouts { write, ..Timeouts::default() });
         }
         Ok(())
     }
@@ -346,7 +349,7 @@ async fn without_a_terminator_there_is_no_frame_to_be_late() {
 
     // Nor is there one any more, although a part of it has come.
     let (mut channel, peer) = over(limited());
-    channel.set_streaming(true);
+    channel.codec_mut().set_streaming(true);
     peer.sends("x");
     assert_eq!(show(poll!(channel.next())), "partial(x)");
     assert!(poll!(channel.next()).is_pending(), "its time has begun");
@@ -358,7 +361,7 @@ async fn without_a_terminator_there_is_no_frame_to_be_late() {
     assert_eq!(at!(FRAME, channel.next()), "timeout(frame(5s))", "and now anew");
 
     channel.set_terminator(None);
-    channel.set_frame_timeout(None);
+    channel.set_timeouts(Timeouts { frame: None, ..channel.timeouts() });
     assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))");
 
     // All there is was one frame, as long as somebody waited for it.
@@ -374,7 +377,8 @@ async fn without_a_terminator_there_is_no_frame_to_be_late() {
 
 #[tokio::test(start_paused = true)]
 async fn a_frame_stands_still_while_run_does_not_read() {
-    let (mut channel, peer) = over(limited().high_water(100).low_water(10).write_timeout(None));
+    let (mut channel, peer) =
+        over(limited().high_water(100).low_water(10).timeouts(Timeouts { write: None, ..LIMITS }));
     let mut handler = recorder(|_, timeout| Err(timeout.into()));
     peer.sends("on");
     assert!(poll!(channel.run(&mut handler)).is_pending());
@@ -395,7 +399,8 @@ async fn a_frame_stands_still_while_run_does_not_read() {
 
 #[tokio::test(start_paused = true)]
 async fn a_frame_stands_still_while_only_output_is_waited_for() {
-    let (mut channel, peer) = over(limited().high_water(10).low_water(1).write_timeout(None));
+    let (mut channel, peer) =
+        over(limited().high_water(10).low_water(1).timeouts(Timeouts { write: None, ..LIMITS }));
     peer.sends("on");
     assert!(poll!(channel.next()).is_pending());
     advance(2 * SECOND).await;
@@ -442,7 +447,7 @@ async fn idleness_begins_with_the_end_of_a_frame() {
 
 #[tokio::test(start_paused = true)]
 async fn who_has_begun_a_frame_is_not_idle() {
-    let (mut channel, peer) = over(limited().frame_timeout(None));
+    let (mut channel, peer) = over(limited().timeouts(Timeouts { frame: None, ..LIMITS }));
     peer.sends("x");
     assert!(poll!(channel.next()).is_pending());
     advance(10 * IDLE).await;
@@ -516,7 +521,8 @@ async fn what_others_push_begins_idleness_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn above_the_high_water_mark_nobody_is_idle() {
-    let (mut channel, peer) = over(limited().high_water(10).write_timeout(None));
+    let (mut channel, peer) =
+        over(limited().high_water(10).timeouts(Timeouts { write: None, ..LIMITS }));
     channel.push([b'x'; 100].as_slice());
     peer.blocks_writes();
     let mut handler = Plain(None);
@@ -563,8 +569,8 @@ async fn wait_for_output(
         "feed" => channel.feed("y".into()).await,
         "send" => channel.send("y".into()).await,
         "Sink::close" => SinkExt::close(&mut channel).await,
+        "shutdown" => channel.shutdown().await,
         "close" => channel.close().await,
-        "close_and_linger" => channel.close_and_linger().await,
         "run, closing" => {
             channel.close_when_done();
             channel.run(&mut Plain(None)).await.map(drop)
@@ -587,8 +593,8 @@ const WAITS: [&str; 12] = [
     "feed",
     "send",
     "Sink::close",
+    "shutdown",
     "close",
-    "close_and_linger",
     "run, closing",
     "upgrade",
 ];
@@ -643,7 +649,7 @@ async fn flushing_and_shutting_down_may_stall_too() {
     assert_eq!(at!(WRITE, channel.flush()), "timeout(write(30s))");
     let (mut channel, peer) = over(limited());
     peer.shutdowns([Step::Pending]);
-    assert_eq!(at!(WRITE, channel.close()), "timeout(write(30s))");
+    assert_eq!(at!(WRITE, channel.shutdown()), "timeout(write(30s))");
     let (mut channel, peer) = over(limited());
     peer.shutdowns([Step::Pending]);
     channel.close_when_done();
@@ -720,7 +726,7 @@ async fn what_has_arrived_comes_before_the_stall() {
 
 #[tokio::test(start_paused = true)]
 async fn run_is_not_asked_about_a_stall_and_tells_it_once() {
-    let (mut channel, peer) = over(limited().frame_timeout(SECOND));
+    let (mut channel, peer) = over(limited().timeouts(Timeouts { frame: Some(SECOND), ..LIMITS }));
     let mut handler = recorder(|_, _| unreachable!());
     channel.push("x");
     peer.blocks_writes();
@@ -798,7 +804,7 @@ async fn a_dropped_call_does_not_begin_a_deadline_anew() {
             }
         }
         assert!(show(poll!(channel.next())).starts_with("timeout"));
-        channel.set_idle_timeout(IDLE);
+        channel.set_timeouts(Timeouts { idle: Some(IDLE), ..channel.timeouts() });
     }
     let (mut channel, peer) = over(limited());
     channel.push("x");
@@ -814,7 +820,11 @@ async fn a_dropped_call_does_not_begin_a_deadline_anew() {
 #[tokio::test(start_paused = true)]
 async fn the_earlier_of_two_deadlines_comes_first_and_the_later_one_too() {
     for (frame, write, first) in [(FRAME, WRITE, "frame(5s)"), (WRITE, FRAME, "write(5s)")] {
-        let (mut channel, peer) = over(builder().frame_timeout(frame).write_timeout(write));
+        let (mut channel, peer) = over(builder().timeouts(Timeouts {
+            frame: Some(frame),
+            idle: None,
+            write: Some(write),
+        }));
         channel.push("x");
         peer.blocks_writes();
         peer.sends("on");
@@ -850,7 +860,7 @@ async fn a_timer_wakes_once_and_not_again_and_again() {
 #[tokio::test(start_paused = true)]
 async fn a_deadline_beyond_the_clock_is_none() {
     let far = Duration::MAX;
-    let deadlines = builder().frame_timeout(far).idle_timeout(far).write_timeout(far);
+    let deadlines = builder().timeouts(Timeouts::all(far));
     let (mut channel, peer) = over(deadlines);
     assert!(poll!(channel.next()).is_pending());
     peer.sends("x");
@@ -870,30 +880,30 @@ async fn deadlines_can_be_set_and_taken_away_at_any_moment() {
     peer.sends("x");
     assert!(poll!(channel.next()).is_pending());
     advance(10 * FRAME).await;
-    channel.set_frame_timeout(FRAME);
+    channel.set_timeouts(Timeouts { frame: Some(FRAME), ..channel.timeouts() });
     assert!(poll!(channel.next()).is_pending(), "it counts from now on");
     advance(2 * SECOND).await;
-    channel.set_frame_timeout(3 * SECOND);
+    channel.set_timeouts(Timeouts { frame: Some(3 * SECOND), ..channel.timeouts() });
     assert_eq!(at!(SECOND, channel.next()), "timeout(frame(3s))", "from the first byte on");
 
     let (mut channel, peer) = over(limited());
     peer.sends("x");
     assert!(poll!(channel.next()).is_pending());
-    channel.set_frame_timeout(None);
+    channel.set_timeouts(Timeouts { frame: None, ..channel.timeouts() });
     advance(10 * IDLE).await;
     assert!(poll!(channel.next()).is_pending());
     peer.sends("\n");
     assert_eq!(show(poll!(channel.next())), "complete(x)");
-    channel.set_idle_timeout(SECOND);
+    channel.set_timeouts(Timeouts { idle: Some(SECOND), ..channel.timeouts() });
     assert_eq!(at!(SECOND, channel.next()), "timeout(idle(1s))");
-    channel.set_idle_timeout(None);
+    channel.set_timeouts(Timeouts { idle: None, ..channel.timeouts() });
     channel.push("x");
     peer.blocks_writes();
     assert!(poll!(channel.next()).is_pending());
-    channel.set_write_timeout(None);
+    channel.set_timeouts(Timeouts { write: None, ..channel.timeouts() });
     advance(10 * WRITE).await;
     assert!(poll!(channel.next()).is_pending());
-    channel.set_write_timeout(SECOND);
+    channel.set_timeouts(Timeouts { write: Some(SECOND), ..channel.timeouts() });
     assert_eq!(at!(SECOND, channel.next()), "timeout(write(1s))");
 }
 
@@ -902,9 +912,7 @@ async fn deadlines_taken_away_wake_nobody_any_more() {
     let (mut channel, _peer) = over(limited());
     let mut task = spawn(());
     assert!(task.enter(|cx, _| channel.poll_next_unpin(cx)).is_pending());
-    channel.set_frame_timeout(None);
-    channel.set_idle_timeout(None);
-    channel.set_write_timeout(None);
+    channel.set_timeouts(Timeouts::default());
     assert!(task.enter(|cx, _| channel.poll_next_unpin(cx)).is_pending());
     advance(10 * IDLE).await;
     assert!(!task.is_woken());
@@ -921,8 +929,11 @@ async fn a_handler_sets_deadlines_as_its_protocol_goes_on() {
 
     let (mut channel, peer) = over(limited());
     let mut handler = recorder(|channel, _| {
-        channel.set_frame_timeout(2 * FRAME);
-        channel.set_write_timeout(SECOND);
+        channel.set_timeouts(Timeouts {
+            frame: Some(2 * FRAME),
+            write: Some(SECOND),
+            ..channel.timeouts()
+        });
         channel.push("x");
         Ok(())
     });
@@ -937,7 +948,7 @@ async fn a_handler_sets_deadlines_as_its_protocol_goes_on() {
 
     let (mut channel, _peer) = over(limited());
     let mut handler = recorder(|channel, _| {
-        channel.set_idle_timeout(SECOND);
+        channel.set_timeouts(Timeouts { idle: Some(SECOND), ..channel.timeouts() });
         Ok(())
     });
     let mut task = spawn(channel.run(&mut handler));
@@ -973,7 +984,7 @@ async fn a_deadline_is_told_once_and_then_input_is_over() {
     assert_eq!(at!(FRAME, channel.receive("\n")), "timeout(frame(5s))");
     assert_eq!(show(poll!(channel.receive("\n"))), "timeout(frame(5s))");
     assert_eq!(show(poll!(channel.receive_part())), "timeout(frame(5s))");
-    channel.set_frame_timeout(FRAME);
+    channel.set_timeouts(Timeouts { frame: Some(FRAME), ..channel.timeouts() });
     peer.sends("e\n");
     assert_eq!(show(poll!(channel.receive("\n"))), "one", "not its tail alone");
 }
@@ -984,16 +995,16 @@ async fn a_deadline_is_not_forgotten_over_a_close() {
     for told in [false, true] {
         let (mut channel, peer) = over(limited());
         peer.sends("ha");
-        assert_eq!(at!(FRAME, channel.receive(Terminator::None)), "timeout(frame(5s))");
+        assert_eq!(at!(FRAME, channel.receive(Terminator::none())), "timeout(frame(5s))");
         channel.push("too slow\n");
-        assert_eq!(show(poll!(channel.close())), "done");
+        assert_eq!(show(poll!(channel.shutdown())), "done");
         assert!(channel.is_terminated());
         if told {
             assert_eq!(show(poll!(channel.next())), "none");
         }
-        assert_eq!(show(poll!(channel.receive(Terminator::None))), "timeout(frame(5s))");
+        assert_eq!(show(poll!(channel.receive(Terminator::none()))), "timeout(frame(5s))");
         assert_eq!(show(poll!(channel.receive("\n"))), "timeout(frame(5s))");
-        channel.set_frame_timeout(FRAME);
+        channel.set_timeouts(Timeouts { frame: Some(FRAME), ..channel.timeouts() });
         peer.sends("lf\n");
         assert_eq!(show(poll!(channel.receive("\n"))), "half");
     }
@@ -1008,7 +1019,7 @@ async fn after_a_deadline_one_can_answer_and_close() {
     assert_eq!(show(poll!(channel.flush())), "done");
     assert_eq!(peer.written(), "too slow\n");
     channel.push("bye\n");
-    let mut task = spawn(channel.close_and_linger());
+    let mut task = spawn(channel.close());
     assert!(task.poll().is_pending());
     assert_eq!(peer.written(), "bye\n");
     peer.sends("e\n");
@@ -1037,12 +1048,12 @@ async fn a_deadline_set_anew_gives_the_whole_time_once_more() {
     let (mut channel, peer) = over(limited());
     assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))");
     channel.push("PING\n");
-    channel.set_idle_timeout(IDLE);
+    channel.set_timeouts(Timeouts { idle: Some(IDLE), ..channel.timeouts() });
     assert!(!channel.is_terminated());
     assert!(poll!(channel.next()).is_pending());
     peer.sends("PO");
     assert_eq!(at!(FRAME, channel.next()), "timeout(frame(5s))");
-    channel.set_frame_timeout(FRAME);
+    channel.set_timeouts(Timeouts { frame: Some(FRAME), ..channel.timeouts() });
     assert!(poll!(channel.next()).is_pending());
     advance(FRAME - SECOND).await;
     peer.sends("NG\n");
@@ -1060,7 +1071,7 @@ async fn by_default_a_deadline_ends_run_and_the_handler_is_told_by_which() {
     assert_eq!(show(poll!(channel.run(&mut handler))), "closed");
     assert_eq!(channel.unread(), b"x");
     channel.push("too slow");
-    assert_eq!(show(poll!(channel.close())), "done");
+    assert_eq!(show(poll!(channel.shutdown())), "done");
     assert_eq!(peer.written(), "too slow");
 }
 
@@ -1152,7 +1163,8 @@ async fn a_handler_can_stop_at_a_deadline_with_the_channel_intact() {
 
 #[tokio::test(start_paused = true)]
 async fn a_channel_that_closes_has_no_other_deadline_than_that_of_writing() {
-    let (mut channel, peer) = over(limited().frame_timeout(SECOND).idle_timeout(SECOND));
+    let (mut channel, peer) =
+        over(limited().timeouts(Timeouts { frame: Some(SECOND), idle: Some(SECOND), ..LIMITS }));
     channel.push("x");
     channel.close_when_done();
     peer.blocks_writes();
@@ -1183,7 +1195,7 @@ async fn an_upgraded_channel_keeps_its_deadlines() {
 async fn a_channel_from_a_framed_can_be_given_deadlines() {
     let (channel, peer) = over(builder());
     let mut channel = Channel::from_framed(channel.into_framed().ok().unwrap());
-    channel.set_write_timeout(WRITE);
+    channel.set_timeouts(Timeouts { write: Some(WRITE), ..channel.timeouts() });
     channel.push("x");
     peer.blocks_writes();
     assert_eq!(at!(WRITE, channel.flush()), "timeout(write(30s))");
@@ -1194,25 +1206,25 @@ async fn a_channel_from_a_framed_can_be_given_deadlines() {
 #[tokio::test(start_paused = true)]
 async fn that_the_peer_did_not_close_in_time_is_told_and_no_error() {
     let (mut channel, _peer) = over(builder().linger(SECOND));
-    assert_eq!(at!(SECOND, channel.close_and_linger()), "done");
-    assert_eq!(channel.lingered_out(), Some(Timeout::Linger(SECOND)));
+    assert_eq!(at!(SECOND, channel.close()), "done");
+    assert!(channel.linger_timed_out());
 
     let (mut channel, _peer) = over(builder().linger(SECOND));
     channel.close_when_done();
     let mut handler = Plain(None);
     assert_eq!(at!(SECOND, channel.run(&mut handler)), "run(closed)");
     assert_eq!(handler.0.as_deref(), Some("None"));
-    assert_eq!(channel.lingered_out(), Some(Timeout::Linger(SECOND)));
+    assert!(channel.linger_timed_out());
 
     let (mut channel, peer) = over(builder().linger(SECOND));
-    assert!(poll!(channel.close_and_linger()).is_pending());
+    assert!(poll!(channel.close()).is_pending());
     peer.ends();
-    assert_eq!(show(poll!(channel.close_and_linger())), "done");
-    assert_eq!(channel.lingered_out(), None, "it has closed");
+    assert_eq!(show(poll!(channel.close())), "done");
+    assert!(!channel.linger_timed_out(), "it has closed");
 
     let (mut channel, _peer) = over(builder());
-    assert_eq!(show(poll!(channel.close_and_linger())), "done");
-    assert_eq!(channel.lingered_out(), None, "no time was set");
+    assert_eq!(show(poll!(channel.close())), "done");
+    assert!(!channel.linger_timed_out(), "no time was set");
 }
 
 // Off.
@@ -1220,9 +1232,7 @@ async fn that_the_peer_did_not_close_in_time_is_told_and_no_error() {
 #[test]
 fn with_no_deadline_set_no_timer_is_touched() {
     let (mut channel, peer) = over(builder());
-    channel.set_frame_timeout(None);
-    channel.set_idle_timeout(None);
-    channel.set_write_timeout(None);
+    channel.set_timeouts(Timeouts::default());
     assert!(poll!(channel.next()).is_pending());
     peer.sends("x");
     assert!(poll!(channel.next()).is_pending());
@@ -1231,9 +1241,9 @@ fn with_no_deadline_set_no_timer_is_touched() {
     peer.blocks_writes();
     assert!(poll!(channel.next()).is_pending());
     assert!(poll!(channel.flush()).is_pending());
-    assert!(poll!(channel.close_and_linger()).is_pending());
+    assert!(poll!(channel.close()).is_pending());
     peer.wake_write();
-    assert_eq!(show(poll!(channel.close_and_linger())), "done");
+    assert_eq!(show(poll!(channel.close())), "done");
 }
 
 #[test]
@@ -1246,7 +1256,7 @@ fn a_runtime_without_a_timer_serves_a_channel_without_deadlines() {
         peer.push("another one\n");
         let answered = async {
             let line = channel.receive("\n").await?;
-            channel.close().await?;
+            channel.shutdown().await?;
             Ok::<_, Error>(line)
         };
         let (here, there) = tokio::join!(answered, peer.receive("\n"));
@@ -1266,7 +1276,7 @@ fn what_need_not_wait_touches_no_timer() {
         assert_eq!(show(poll!(channel.flush())), "done");
     }
     channel.push_with_producer(producer::from_iter(["a", "b"]));
-    assert_eq!(show(poll!(channel.close())), "done");
+    assert_eq!(show(poll!(channel.shutdown())), "done");
     assert_eq!(peer.written(), "xxxxxxxxxxab");
 }
 
@@ -1276,7 +1286,6 @@ fn errors_say_which_deadline_it_was() {
         (Timeout::Frame(FRAME), "frame not complete within 5s"),
         (Timeout::Idle(IDLE), "no frame within 60s"),
         (Timeout::Write(WRITE), "nothing could be sent for 30s"),
-        (Timeout::Linger(SECOND), "peer has not closed within 1s"),
     ] {
         let error = Error::from(timeout);
         assert_eq!((error.to_string(), timeout.to_string()), (words.into(), words.into()));

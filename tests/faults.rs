@@ -221,7 +221,7 @@ async fn all_of_receive(channel: &mut Channel<Faulty>) -> Vec<String> {
     for _ in 0..MOST {
         let received = channel.receive(terminator.clone()).await;
         let is_end =
-            matches!(&received, Err(Error::UnexpectedEof { partial }) if partial.is_empty());
+            matches!(&received, Err(Error::UnexpectedEof { partial, .. }) if partial.is_empty());
         said.item(show(received));
         if is_end {
             for _ in 0..3 {
@@ -489,8 +489,8 @@ async fn the_peer_goes_in_every_state() {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Sender {
     Flush,
+    Shutdown,
     Close,
-    CloseAndLinger,
     Next,
     Receive,
     Run,
@@ -501,8 +501,8 @@ enum Sender {
 
 const SENDERS: [Sender; 9] = [
     Sender::Flush,
+    Sender::Shutdown,
     Sender::Close,
-    Sender::CloseAndLinger,
     Sender::Next,
     Sender::Receive,
     Sender::Run,
@@ -516,8 +516,8 @@ impl Sender {
     async fn act(self, channel: &mut Channel<Faulty>) -> String {
         match self {
             Sender::Flush => show(channel.flush().await),
+            Sender::Shutdown => show(channel.shutdown().await),
             Sender::Close => show(channel.close().await),
-            Sender::CloseAndLinger => show(channel.close_and_linger().await),
             Sender::Next => last_but("none", all_of_next(channel).await),
             Sender::Receive => last_but("eof()", all_of_receive(channel).await),
             Sender::Run => all_of_run(channel).await.pop().unwrap(),
@@ -566,7 +566,7 @@ async fn assert_closed(channel: &mut Channel<Faulty>, which: &str) {
     assert_eq!(show(channel.flush().await), "closed", "{which}");
     assert_eq!(show(channel.send("refused".into()).await), "closed", "{which}");
     assert_eq!(show(channel.ready().await), "closed", "{which}");
-    assert_eq!(show(channel.close().await), "closed", "{which}");
+    assert_eq!(show(channel.shutdown().await), "closed", "{which}");
 }
 
 #[tokio::test]
@@ -652,7 +652,7 @@ async fn a_reset_before_output() {
         assert_eq!(gone(said), "io(gone)", "{sender:?}");
         assert_eq!(channel.sent_bytes(), 0, "{sender:?}");
         assert_closed(&mut channel, &format!("{sender:?}")).await;
-        if !sender.reads() && sender != Sender::CloseAndLinger {
+        if !sender.reads() && sender != Sender::Close {
             // Input goes on: what was received is there, and no second error.
             let said = all_of_next(&mut channel).await;
             assert_eq!(said[0], "complete(one)", "{sender:?}");
@@ -664,9 +664,7 @@ async fn a_reset_before_output() {
 /// Everything was sent before: that there is nobody to shut down for is none.
 #[tokio::test]
 async fn a_reset_between_write_and_shutdown() {
-    for sender in
-        [Sender::Close, Sender::CloseAndLinger, Sender::Next, Sender::Receive, Sender::Run]
-    {
+    for sender in [Sender::Shutdown, Sender::Close, Sender::Next, Sender::Receive, Sender::Run] {
         let (io, mut peer) = pair().await;
         let mut channel = line(Channel::builder()).build(io);
         channel.push("bye");
@@ -679,7 +677,7 @@ async fn a_reset_between_write_and_shutdown() {
         let said = within(sender.act(&mut channel)).await;
         let good = match sender {
             Sender::Run => "run(closed)",
-            Sender::Close | Sender::CloseAndLinger => "done",
+            Sender::Shutdown | Sender::Close => "done",
             // They read, and the reset is how input ends.
             _ => "io(ConnectionReset)",
         };
@@ -744,7 +742,7 @@ async fn the_peer_goes_while_we_linger() {
             let linger = async {
                 if !is_run {
                     channel.push("bye");
-                    return show(channel.close_and_linger().await);
+                    return show(channel.close().await);
                 }
                 let mut recorder = Recorder { closes: true, ..Recorder::default() };
                 let ended = show(channel.run(&mut recorder).await);
@@ -820,8 +818,7 @@ async fn arrived(mut peer: TcpStream) -> String {
 async fn flushing_and_shutting_down_fail() {
     let gone = Fault::Err(ErrorKind::NotConnected);
     let late = Fault::Err(ErrorKind::TimedOut);
-    for sender in [Sender::Flush, Sender::Close, Sender::CloseAndLinger, Sender::Next, Sender::Run]
-    {
+    for sender in [Sender::Flush, Sender::Shutdown, Sender::Close, Sender::Next, Sender::Run] {
         for (flushes, shutdowns, good) in [
             (vec![late], vec![], "io(TimedOut)"),
             (vec![], vec![late], "io(TimedOut)"),
@@ -878,7 +875,7 @@ async fn receiving_fails() {
             }
             // The writing side has not failed.
             channel.push(" and bye");
-            within(channel.close()).await.unwrap();
+            within(channel.shutdown()).await.unwrap();
             drop(channel);
             assert_eq!(arrived(peer).await, "hello and bye", "{which}");
         }
@@ -910,7 +907,7 @@ async fn interrupted() {
             peer.shutdown().await.unwrap();
             let talk = async {
                 let said = sender.act(&mut channel).await;
-                channel.close().await.unwrap();
+                channel.shutdown().await.unwrap();
                 // What it has not read would be a reset when it goes.
                 while channel.next().await.is_some() {}
                 drop(channel);

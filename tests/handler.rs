@@ -162,7 +162,7 @@ fn in_whole_mode_a_frame_is_one_collect_none_if_empty_and_one_found() {
 #[test]
 fn in_streaming_mode_data_is_collected_as_it_arrives() {
     let (mut channel, peer) = channel();
-    channel.set_streaming(true);
+    channel.codec_mut().set_streaming(true);
     let mut handler = recorder(|_, _| ());
     peer.sends("on");
     assert_waits!(peer, channel.run(&mut handler));
@@ -175,7 +175,7 @@ fn in_streaming_mode_data_is_collected_as_it_arrives() {
 #[test]
 fn without_a_terminator_only_collect_is_called() {
     let (mut channel, peer) = channel();
-    channel.set_terminator(Terminator::None);
+    channel.set_terminator(Terminator::none());
     let mut handler = recorder(|_, _| ());
     peer.sends("abc");
     assert_waits!(peer, channel.run(&mut handler));
@@ -189,7 +189,7 @@ fn a_partial_at_the_end_of_input_calls_collect_only() {
     for streaming in [false, true] {
         let (mut channel, peer) = channel();
         channel.set_terminator("\r\n");
-        channel.set_streaming(streaming);
+        channel.codec_mut().set_streaming(streaming);
         let mut handler = recorder(|event, channel| {
             if event == "ended" {
                 channel.close_when_done();
@@ -263,7 +263,7 @@ fn frame_is_called_in_whole_mode_for_a_count_too_and_not_in_streaming_mode() {
     for (streaming, expected) in [(false, "frame "), (true, "collect found ")] {
         let (mut channel, peer) = channel();
         channel.set_terminator(3);
-        channel.set_streaming(streaming);
+        channel.codec_mut().set_streaming(streaming);
         peer.sends("abc");
         let mut handler = Both(String::new());
         assert_waits!(peer, channel.run(&mut handler));
@@ -307,7 +307,7 @@ fn what_either_callback_sets_counts_from_the_next_byte() {
     }
     // In streaming mode from behind what was collected.
     let (mut channel, peer) = channel();
-    channel.set_streaming(true);
+    channel.codec_mut().set_streaming(true);
     let mut handler = recorder(|event, channel| {
         if event == "collect(ab)" {
             channel.set_terminator("|");
@@ -324,11 +324,11 @@ fn what_either_callback_sets_counts_from_the_next_byte() {
 fn mode_limit_and_keeping_set_in_a_callback_count_from_the_next_byte() {
     let (mut channel, peer) = channel();
     let mut handler = recorder(|event, channel| match event {
-        "collect(stream)" => channel.set_streaming(true),
+        "collect(stream)" => channel.codec_mut().set_streaming(true),
         "collect(ort)" => {
-            channel.set_streaming(false);
-            channel.set_keep_terminator(true);
-            channel.set_max_length(4);
+            channel.codec_mut().set_streaming(false);
+            channel.codec_mut().set_keep_terminator(true);
+            channel.codec_mut().set_max_length(4);
         }
         _ => {}
     });
@@ -416,7 +416,7 @@ fn frames_that_next_has_left_in_the_buffer_are_handed_out_by_run() {
 #[test]
 fn by_default_an_overlong_frame_is_an_error() {
     let (mut channel, peer) = channel();
-    channel.set_max_length(3);
+    channel.codec_mut().set_max_length(3);
     peer.sends("too long\nok\n");
     assert_eq!(show(poll!(channel.run(&mut Echo::default()))), "too long(3)");
     // The channel stays as it is.
@@ -428,7 +428,7 @@ fn by_default_an_overlong_frame_is_an_error() {
 #[test]
 fn with_ok_from_frame_too_long_the_next_frame_comes_normally() {
     let (mut channel, peer) = channel();
-    channel.set_max_length(3);
+    channel.codec_mut().set_max_length(3);
     let mut handler = recorder(|_, _| ());
     peer.sends("a\nmuch too");
     assert_waits!(peer, channel.run(&mut handler));
@@ -441,7 +441,7 @@ fn with_ok_from_frame_too_long_the_next_frame_comes_normally() {
 fn a_handler_error_ends_run_and_keeps_the_unconsumed_input() {
     for at in ["connected", "collect(two)", "found", "too-long(5)", "ended"] {
         let (mut channel, peer) = channel();
-        channel.set_max_length(5);
+        channel.codec_mut().set_max_length(5);
         let mut armed = true;
         let mut handler = failing(move |event, channel| {
             channel.push_slice(b".");
@@ -686,7 +686,7 @@ fn after_close_when_done_in_a_callback_no_further_frame_is_handed_out() {
     for callback in ["connected", "collect(QUIT)", "found"] {
         for streaming in [false, true] {
             let (mut channel, peer) = channel();
-            channel.set_streaming(streaming);
+            channel.codec_mut().set_streaming(streaming);
             let mut handler = recorder(move |event, channel| {
                 if event == callback {
                     channel.close_when_done();
@@ -975,8 +975,8 @@ fn run_yields_after_a_bounded_number_of_frames_over_an_io_that_is_always_ready()
     for data in ["\n".repeat(4096), "a\n".repeat(2048), "x".repeat(5000) + "\n", "x".repeat(4096)] {
         for streaming in [false, true] {
             let (mut channel, peer) = channel();
-            channel.set_streaming(streaming);
-            channel.set_max_length(1_000_000);
+            channel.codec_mut().set_streaming(streaming);
+            channel.codec_mut().set_max_length(1_000_000);
             peer.reads([Read::Endless(Bytes::from(data.clone()))]);
             let mut frames = 0;
             let mut handler = recorder(|_, _| frames += 1);
@@ -1004,7 +1004,7 @@ fn run_yields_after_a_bounded_number_of_frames_over_an_io_that_is_always_ready()
 fn run_yields_over_counts_of_zero_that_take_no_input() {
     for streaming in [false, true] {
         let (mut channel, _peer) = channel();
-        channel.set_streaming(streaming);
+        channel.codec_mut().set_streaming(streaming);
         channel.set_terminator(0);
         let mut frames = 0;
         let mut handler = recorder(|event, channel| {
@@ -1071,7 +1071,7 @@ fn run_that_yields_forgets_no_buffered_frame_however_long_they_are() {
         let mut frames = 0;
         let mut handler = recorder(|event, channel| {
             frames += usize::from(event == "found");
-            channel.set_max_length(10_000);
+            channel.codec_mut().set_max_length(10_000);
         });
         let mut task = spawn(channel.run(&mut handler));
         assert_pending!(task.poll());
@@ -1087,7 +1087,7 @@ fn run_that_yields_forgets_no_buffered_frame_however_long_they_are() {
 #[test]
 fn run_yields_while_it_skips_an_endless_frame() {
     let (mut channel, peer) = channel();
-    channel.set_max_length(10);
+    channel.codec_mut().set_max_length(10);
     peer.reads([Read::Endless(Bytes::from("x".repeat(4096)))]);
     let mut handler = recorder(|_, _| ());
     for _ in 0..10 {
@@ -1424,7 +1424,7 @@ async fn run_serves_a_peer_over_a_pipe_to_the_end() {
         assert_eq!(peer.receive("\n").await.unwrap(), line);
     }
     peer.push("last\n");
-    peer.close().await.unwrap();
+    peer.shutdown().await.unwrap();
     assert_eq!(peer.receive("\n").await.unwrap(), "last", "half closed, and answered");
     assert!(peer.next().await.is_none());
     assert_eq!(server.await.unwrap().unwrap(), Run::Closed);
@@ -1484,7 +1484,7 @@ fn run_does_not_say_that_all_was_sent_if_somebody_was_told_that_it_was_not() {
     let tells: [(&str, Tell); 3] = [
         ("flush", |channel| show(anew!(channel.flush()))),
         ("ready", |channel| show(anew!(channel.ready()))),
-        ("close_and_linger", |channel| show(anew!(channel.close_and_linger()))),
+        ("close", |channel| show(anew!(channel.close()))),
     ];
     for (name, tell) in tells {
         for ends in [true, false] {
@@ -1502,7 +1502,7 @@ fn run_does_not_say_that_all_was_sent_if_somebody_was_told_that_it_was_not() {
             assert_eq!(show(poll!(channel.run(&mut handler))), "closed", "{name}");
             // Lingering was the end: nobody is called back any more.
             let expected = match (name, ends) {
-                ("close_and_linger", _) => "",
+                ("close", _) => "",
                 (_, true) => "connected ended closed by channel closed for writing",
                 (_, false) => "connected closed by channel closed for writing",
             };
@@ -1588,7 +1588,7 @@ async fn closed_is_called_once_also_if_somebody_lingers_again() {
     let (mut channel, peer, mut handler) = lingering();
     peer.ends();
     assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
-    assert_eq!(show(poll!(channel.close_and_linger())), "done");
+    assert_eq!(show(poll!(channel.close())), "done");
     assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
     assert_eq!(handler.seen(), "closed");
 }

@@ -85,9 +85,9 @@ impl Model {
     /// Without producers what is queued is known but for 64 bytes per piece.
     fn check_cost(&self) {
         let queued = self.channel.queued_bytes();
-        let held = self.expected.len();
+        let held = self.expected.len() as u64;
         if !self.has_producers() {
-            let most = held + 64 * self.entries.len();
+            let most = held + 64 * self.entries.len() as u64;
             assert!((held..=most).contains(&queued), "{}: {queued}, {held}", self.label);
         }
         if self.expected.is_empty() && self.entries.is_empty() {
@@ -210,7 +210,12 @@ fn play(seed: u64) {
                 let has_producers = model.has_producers();
                 let discarded = model.channel.discard_buffers();
                 if !has_producers {
-                    assert_eq!(discarded.output_bytes, model.expected.len(), "{}", model.label);
+                    assert_eq!(
+                        discarded.output_bytes,
+                        model.expected.len() as u64,
+                        "{}",
+                        model.label
+                    );
                 }
                 assert_eq!(model.channel.queued_bytes(), 0, "{}", model.label);
                 model.expected.clear();

@@ -2,7 +2,7 @@
 
 mod mock;
 
-use asynchat::{Channel, Closed, Control, Error, Handler, Pusher, TryPushError};
+use asynchat::{Channel, Control, Error, Handler, PushError, Pusher, TryPushError};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt, stream};
 use mock::{Call, Give, Mock, Peer, Write, anew, assert_waits, chunk, mock, poll, producer, show};
@@ -124,7 +124,7 @@ fn from_one_pusher_the_order_is_kept() {
 #[test]
 fn what_is_pushed_is_raw_bytes() {
     let (mut channel, peer) = channel();
-    channel.set_encode_terminator("\n");
+    channel.codec_mut().set_encode_terminator("\n");
     channel.pusher().try_push("a\nb").unwrap();
     assert_eq!(show(poll!(channel.flush())), "done");
     assert_eq!(peer.written(), "a\nb");
@@ -407,7 +407,7 @@ fn after_close_when_done_a_pusher_gives_the_data_back() {
         assert_eq!(show(poll!(pusher.push("back"))), "closed(back)", "{name}");
         assert_eq!(show(pusher.try_push("back")), "closed(back)", "{name}");
         let (stream, probe) = producer([chunk("x")]);
-        let Poll::Ready(Err(Closed(stream))) = poll!(pusher.push_with_producer(stream)) else {
+        let Poll::Ready(Err(PushError(stream))) = poll!(pusher.push_with_producer(stream)) else {
             panic!("{name}: not given back");
         };
         assert_eq!((probe.polls(), probe.drops()), (0, 0));
@@ -613,7 +613,7 @@ fn debug_of_pushers_and_refusals_prints_lengths_not_content() {
     let error = pusher.try_push("SECRET").unwrap_err();
     assert_eq!(format!("{error:?}"), "Closed(6 bytes)");
     let closed = anew!(pusher.push("SECRET")).unwrap_err();
-    assert_eq!(format!("{closed:?}: {closed}"), "Closed(..): channel closed for writing");
+    assert_eq!(format!("{closed:?}: {closed}"), "PushError(..): channel closed for writing");
 }
 
 // From other threads.
@@ -701,7 +701,7 @@ async fn a_channel_dropped_while_tasks_wait_gives_everybody_his_data_back() {
             let pusher = pusher.clone();
             tokio::spawn(async move {
                 loop {
-                    if let Err(Closed(data)) = pusher.push("0123456789").await {
+                    if let Err(PushError(data)) = pusher.push("0123456789").await {
                         assert_eq!(data, "0123456789");
                         return;
                     }
@@ -738,7 +738,7 @@ async fn what_was_accepted_before_close_when_done_is_sent_from_any_thread() {
         let owner = tokio::spawn(async move { channel.collect::<Vec<_>>().await.len() });
         let reader = tokio::spawn(async move {
             let mut peer = Channel::new(there, "\n");
-            peer.receive(asynchat::Terminator::None).await.unwrap().len()
+            peer.receive(asynchat::Terminator::none()).await.unwrap().len()
         });
         let moves = AtomicUsize::new(0);
         let accepted: usize = join(pushing, &moves).await.into_iter().sum();
@@ -828,11 +828,11 @@ fn abort_ends_whatever_the_task_awaits_once() {
         ("receive_part", |channel| Box::pin(async { show(channel.receive_part().await) })),
         ("receive_within", |channel| Box::pin(async { show(channel.receive_within(9, 5).await) })),
         ("ready", |channel| Box::pin(async { show(channel.ready().await) })),
-        ("close_and_linger", |channel| Box::pin(async { show(channel.close_and_linger().await) })),
+        ("close", |channel| Box::pin(async { show(channel.close().await) })),
         ("next", |channel| Box::pin(async { show(channel.next().await) })),
         ("receive", |channel| Box::pin(async { show(channel.receive(5).await) })),
         ("flush", |channel| Box::pin(async { show(channel.flush().await) })),
-        ("close", |channel| Box::pin(async { show(Channel::close(channel).await) })),
+        ("shutdown", |channel| Box::pin(async { show(channel.shutdown().await) })),
         ("feed", |channel| Box::pin(async { show(channel.feed("x".into()).await) })),
         ("send", |channel| Box::pin(async { show(channel.send("x".into()).await) })),
         ("run", |channel| Box::pin(async { show(channel.run(&mut Idle::default()).await) })),
@@ -872,7 +872,7 @@ fn a_peer_that_floods_and_does_not_read_is_cut_off_by_abort() {
     let (mut channel, peer, pusher) = stuck();
     peer.sends("flood\n".repeat(1000));
     let mut handler = Idle::default();
-    channel.set_streaming(true);
+    channel.codec_mut().set_streaming(true);
     assert_pending!(spawn(channel.run(&mut handler)).poll());
     pusher.abort();
     assert_eq!(show(poll!(channel.run(&mut handler))), "aborted");

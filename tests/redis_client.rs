@@ -931,7 +931,7 @@ async fn a_connection_that_is_cut_is_told_once() {
     }
     kill(&mut operator, id).await;
     let reply = within(client.receive()).await;
-    let Err(Error::Channel(asynchat::Error::UnexpectedEof { partial })) = reply else {
+    let Err(Error::Channel(asynchat::Error::UnexpectedEof { partial, .. })) = reply else {
         panic!("{reply:?}")
     };
     assert!(partial.is_empty());

@@ -41,7 +41,7 @@ mod serve;
 pub(crate) mod value;
 pub(crate) mod web;
 
-use asynchat::{Builder, Channel, Error, Handler, Terminator};
+use asynchat::{Builder, Channel, Error, Handler, Terminator, Timeouts};
 use futures::FutureExt;
 use room::Room;
 use std::io::{self, Write};
@@ -153,9 +153,7 @@ pub(crate) fn web_settings() -> Builder {
         .terminator(http::HEAD_END.clone())
         .keep_terminator(true)
         .high_water(HIGH_WATER)
-        .frame_timeout(REQUEST_TIME)
-        .idle_timeout(IDLE_TIME)
-        .write_timeout(IDLE_TIME)
+        .timeouts(Timeouts { frame: Some(REQUEST_TIME), ..Timeouts::all(IDLE_TIME) })
 }
 
 /// How far somebody may fall behind before being cut off: what a few people can

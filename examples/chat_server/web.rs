@@ -3,7 +3,7 @@
 
 use super::http::{self, Body, HEAD_END, Request, Status};
 use super::room::{Form, Refused, Room, Seat};
-use asynchat::{Control, Error, Handler, Terminator, Timeout};
+use asynchat::{Control, Error, Handler, Terminator, Timeout, Timeouts};
 use std::sync::Arc;
 
 /// One connection of a browser.
@@ -82,9 +82,9 @@ impl Web {
              Cache-Control: no-store\r\nConnection: close\r\n\r\n",
         );
         self.state = State::Listening { _seat: seat };
-        channel.set_terminator(Terminator::None);
+        channel.set_terminator(Terminator::none());
         // However quiet the room is.
-        channel.set_idle_timeout(None);
+        channel.set_timeouts(Timeouts { idle: None, ..channel.timeouts() });
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 
 use crate::http::{self, Body, HEAD_END, Request, Status};
 use crate::serve;
-use asynchat::{Channel, Control, Error, Handler, Run, Terminator, Timeout, producer};
+use asynchat::{Channel, Control, Error, Handler, Run, Terminator, Timeout, Timeouts, producer};
 use bytes::Bytes;
 use futures::{FutureExt, Stream};
 use std::future::Future;
@@ -53,9 +53,11 @@ where
         .max_length(MAX_HEAD)
         // `httparse` wants to see the blank line.
         .keep_terminator(true)
-        .frame_timeout(HEAD_TIME)
-        .idle_timeout(IDLE_TIME)
-        .write_timeout(WRITE_TIME)
+        .timeouts(Timeouts {
+            frame: Some(HEAD_TIME),
+            idle: Some(IDLE_TIME),
+            write: Some(WRITE_TIME),
+        })
         .build(io);
     let mut http = Http::new(config);
     tokio::select! {
@@ -206,8 +208,8 @@ impl Http {
             State::ChunkEnd => (Terminator::count(2), false, MAX_LINE),
         };
         channel.set_terminator(terminator);
-        channel.set_streaming(streaming);
-        channel.set_max_length(max_length);
+        channel.codec_mut().set_streaming(streaming);
+        channel.codec_mut().set_max_length(max_length);
         let (idle, frame) = match state {
             State::Head => (IDLE_TIME, HEAD_TIME),
             State::Body(n) | State::ChunkData(n) => {
@@ -215,8 +217,11 @@ impl Http {
             }
             State::ChunkSize | State::ChunkEnd | State::Trailers => (BODY_TIME, BODY_TIME),
         };
-        channel.set_idle_timeout(idle);
-        channel.set_frame_timeout(frame);
+        channel.set_timeouts(Timeouts {
+            frame: Some(frame),
+            idle: Some(idle),
+            write: Some(WRITE_TIME),
+        });
         self.state = state;
     }
 

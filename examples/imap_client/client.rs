@@ -270,7 +270,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
                 response => {
                     if let Some(reply) = self.keep(response)? {
                         self.end(reply)?;
-                        return Ok(self.channel.close().await?);
+                        return Ok(self.channel.shutdown().await?);
                     }
                 }
             }
@@ -438,7 +438,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     /// before anything else is awaited.
     async fn step(&mut self) -> Result<Option<Response>, Error> {
         let literal = self.parser.literal();
-        let next = literal.map_or(Terminator::crlf(), Terminator::Count);
+        let next = literal.map_or(Terminator::crlf(), Terminator::from);
         let data = match self.channel.receive_within(self.parser.room(), next).await {
             Err(asynchat::Error::FrameTooLong { .. }) => return Err(Error::Malformed(TOO_MUCH)),
             data => data?,

@@ -1,6 +1,6 @@
 //! memcached's text protocol: lines, and behind some of them data by count.
 
-use asynchat::{Channel, Terminator};
+use asynchat::{Channel, IntoTerminator, Terminator};
 use bytes::Bytes;
 use std::fmt;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -144,7 +144,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
             match self.receive(length, self.max_value).await {
                 Ok(data) => value.data = data,
                 // It is skipped; what comes behind it is in order.
-                Err(Error::Channel(asynchat::Error::FrameTooLong { limit })) => {
+                Err(Error::Channel(asynchat::Error::FrameTooLong { limit, .. })) => {
                     too_long = Some(Error::TooLong { key: value.key.clone(), limit });
                 }
                 Err(e) => return Err(e),
@@ -222,7 +222,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
 
     async fn receive(
         &mut self,
-        end: impl Into<Terminator>,
+        end: impl IntoTerminator,
         max_length: usize,
     ) -> Result<Bytes, Error> {
         Ok(self.channel.receive_within(max_length, end).await?)

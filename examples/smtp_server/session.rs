@@ -180,7 +180,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 Err(Break::Lost(error)) => return Err(error),
             }
         }
-        let closed = timeout(GRACE, self.channel.close_and_linger());
+        let closed = timeout(GRACE, self.channel.close());
         closed.await.map_err(io::Error::from)??;
         Ok(Ended::Closed)
     }

@@ -157,15 +157,15 @@ impl<'d> Play<'d> {
             }
             8 => {
                 self.oracle.streaming ^= true;
-                self.channel.set_streaming(self.oracle.streaming);
+                self.channel.codec_mut().set_streaming(self.oracle.streaming);
             }
             9 => {
                 self.oracle.keep ^= true;
-                self.channel.set_keep_terminator(self.oracle.keep);
+                self.channel.codec_mut().set_keep_terminator(self.oracle.keep);
             }
             10 => {
                 self.oracle.max_length = input.limit();
-                self.channel.set_max_length(self.oracle.max_length);
+                self.channel.codec_mut().set_max_length(self.oracle.max_length);
             }
             11 => self.push(Bytes::copy_from_slice(input.some(64))),
             12 => self.push(Bytes::from(vec![what; 64 * more])),
@@ -272,7 +272,10 @@ impl<'d> Play<'d> {
             true => pin!(channel.receive_within(limit, term)).poll(cx),
             false => pin!(channel.receive(term)).poll(cx),
         });
-        self.came(Take::Whole(limit), polled.map(|got| Came::new(got.map(Frame::Complete))));
+        self.came(
+            Take::Whole(limit),
+            polled.map(|got| Came::new(got.map(|data| Frame::Complete(data.into())))),
+        );
     }
 
     fn receive_part(&mut self) {
@@ -423,7 +426,7 @@ impl<'d> Play<'d> {
             Poll::Pending => self.waits(false),
             Poll::Ready(Ok(())) => {
                 assert!(!self.is_closed());
-                assert!(self.channel.queued_bytes() < self.sizes.high, "there is no room");
+                assert!(self.channel.queued_bytes() < self.sizes.high as u64, "there is no room");
                 return true;
             }
             Poll::Ready(Err(Error::Closed)) => assert!(self.is_closed()),
@@ -439,7 +442,7 @@ impl<'d> Play<'d> {
 
     fn close(&mut self) {
         self.close_asked();
-        let closed = self.poll(|channel, cx| pin!(channel.close()).poll(cx));
+        let closed = self.poll(|channel, cx| pin!(channel.shutdown()).poll(cx));
         self.flushed(closed);
     }
 
@@ -486,7 +489,7 @@ impl<'d> Play<'d> {
         let producers = self.probes.iter().filter(|probe| probe.drops() == 0).count();
         let discarded = self.channel.discard_buffers();
         assert_eq!(discarded.input_bytes, dropped);
-        let unsent = self.expected.len() - written;
+        let unsent = (self.expected.len() - written) as u64;
         if self.aborted || self.channel.get_ref().broke {
             assert_eq!((discarded.output_bytes, discarded.producers), (0, 0));
         } else if producers == 0 {
@@ -624,8 +627,8 @@ impl Came {
     fn new(result: Result<Frame, Error>) -> Self {
         match result {
             Ok(frame) => Came::Frame(frame),
-            Err(Error::FrameTooLong { limit }) => Came::TooLong(limit),
-            Err(Error::UnexpectedEof { partial }) => Came::Early(partial),
+            Err(Error::FrameTooLong { limit, .. }) => Came::TooLong(limit),
+            Err(Error::UnexpectedEof { partial, .. }) => Came::Early(partial),
             Err(error) => Came::Failed(error),
         }
     }

@@ -108,7 +108,10 @@ impl<'d> Both<'d> {
                 assert_eq!(data, same);
                 Some(Item::Partial(data))
             }
-            (Err(Error::FrameTooLong { limit }), Err(Error::FrameTooLong { limit: same })) => {
+            (
+                Err(Error::FrameTooLong { limit, .. }),
+                Err(Error::FrameTooLong { limit: same, .. }),
+            ) => {
                 assert_eq!(limit, same);
                 Some(Item::TooLong(limit))
             }

@@ -73,7 +73,7 @@ impl<'d> Checking<'d> {
         assert!(!self.closing, "called back after the close");
         assert!(!self.told && self.closed.is_none(), "called back after the end");
         assert!(!self.stopped && !self.failed, "called back, and run is to return");
-        assert!(control.queued_bytes() < HIGH, "called back without room");
+        assert!(control.queued_bytes() < HIGH as u64, "called back without room");
         let arrived = self.arrived.load(Ordering::Relaxed);
         // The end is told only once there is nothing else.
         let next = self.oracle.next(Take::AsSet, arrived, false).or_else(|| {
@@ -98,15 +98,15 @@ impl<'d> Checking<'d> {
             }
             6 => {
                 self.oracle.max_length = self.script.limit();
-                control.set_max_length(self.oracle.max_length);
+                control.codec_mut().set_max_length(self.oracle.max_length);
             }
             7 => {
                 self.oracle.streaming ^= true;
-                control.set_streaming(self.oracle.streaming);
+                control.codec_mut().set_streaming(self.oracle.streaming);
             }
             8 => {
                 self.oracle.keep ^= true;
-                control.set_keep_terminator(self.oracle.keep);
+                control.codec_mut().set_keep_terminator(self.oracle.keep);
             }
             9 | 10 => self.push(control, usize::from(what)),
             11 => {

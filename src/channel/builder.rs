@@ -1,5 +1,5 @@
-use super::{Channel, Core, Deadlines, Input, Life, Output, TURN, Timeouts, Watermarks};
-use crate::{Terminator, TerminatorCodec};
+use super::{Channel, Core, Deadlines, Input, Life, Output, TURN, Watermarks};
+use crate::{IntoTerminator, TerminatorCodec, Timeouts};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -49,7 +49,7 @@ impl Builder {
     }
 
     /// What the first frame ends at. Default: none.
-    pub fn terminator(mut self, terminator: impl Into<Terminator>) -> Self {
+    pub fn terminator(mut self, terminator: impl IntoTerminator) -> Self {
         self.codec.set_terminator(terminator);
         self
     }
@@ -76,7 +76,7 @@ impl Builder {
 
     /// What `Sink` and [`push_frame`](Channel::push_frame) append. Default:
     /// nothing.
-    pub fn encode_terminator(mut self, terminator: impl Into<Terminator>) -> Self {
+    pub fn encode_terminator(mut self, terminator: impl IntoTerminator) -> Self {
         self.codec.set_encode_terminator(terminator);
         self
     }
@@ -109,8 +109,7 @@ impl Builder {
         self
     }
 
-    /// How long [`run`](Channel::run) and
-    /// [`close_and_linger`](Channel::close_and_linger) read on, and drop what
+    /// How long [`run`](Channel::run) and [`close`](Channel::close) read on, and drop what
     /// they read, after the writing side is shut down. Default: one second.
     ///
     /// Closing a socket with unread input makes the kernel reset it, and that
@@ -119,69 +118,15 @@ impl Builder {
     /// value panics when they get so far.
     ///
     /// That the peer did not close in this time is no error, for everything was
-    /// sent; [`lingered_out`](Channel::lingered_out) tells.
+    /// sent; [`linger_timed_out`](Channel::linger_timed_out) tells.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
     }
 
-    /// How long a frame may take from its first byte to its last, terminator
-    /// included. Default: no limit.
-    ///
-    /// Further bytes do not give it more time: a peer that drips has as long as
-    /// one that is silent. What is skipped counts as part of its frame, and in
-    /// streaming mode the time is that of the whole frame. It ends with
-    /// [`Timeout::Frame`](crate::Timeout::Frame).
-    ///
-    /// The time begins when the channel first waits for the rest of the frame,
-    /// not while you are busy with the one before, and stands still while the
-    /// channel waits for its own output and does not read: in `run` above the
-    /// high-water mark, in `flush`, `ready` and the `Sink`. A frame whose rest
-    /// has arrived when you come to read it is not late.
-    ///
-    /// A peer that has sent nothing of its frame is [idle](Self::idle_timeout),
-    /// also if a count of bytes is awaited: set both. (A count that was refused
-    /// as too long has begun.) And one that does not read is neither, for both
-    /// times stand still: set [the third](Self::write_timeout) too. Without a
-    /// terminator there is no frame, except for [`receive`](Channel::receive).
-    ///
-    /// Needs a runtime with a timer: waiting panics in another one, if this or
-    /// one of the next two is set.
-    pub fn frame_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.timeouts.frame = timeout.into();
-        self
-    }
-
-    /// How long to wait for a frame to begin, the first one too. Default: no
-    /// limit.
-    ///
-    /// The time begins when the channel waits for input and has nothing to send,
-    /// and anew with whatever is sent: a peer that is slow to read a long answer
-    /// is not idle, nor one for whom a producer is still at work. What you have
-    /// still to push, from another task perhaps, the channel does not know: be it
-    /// a producer, or [set](Channel::set_idle_timeout) no limit meanwhile. It
-    /// ends with [`Timeout::Idle`](crate::Timeout::Idle).
-    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.timeouts.idle = timeout.into();
-        self
-    }
-
-    /// How long the transport may take nothing while output waits for it, or for
-    /// the writing side to be shut down. Default: no limit.
-    ///
-    /// Every byte it takes gives it the whole time anew, and a producer that is
-    /// not ready takes none of it. When it is over, output is dropped, and
-    /// [`Timeout::Write`](crate::Timeout::Write) is the error of the writing
-    /// side, told as a failure of the transport would be: in `next` and `run`
-    /// after the frames that have arrived, for which 32 more reads are made, and
-    /// no more if the peer sends on. Closing is no exception.
-    ///
-    /// A kernel takes no more until a good part of its send buffer is free again
-    /// (on Linux a third, of up to 4 MiB), however steadily the peer reads: give
-    /// it time for that, or make the buffer smaller before, with
-    /// `TcpSocket::set_send_buffer_size`.
-    pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.timeouts.write = timeout.into();
+    /// How long to wait for the peer. Default: no limits.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
         self
     }
 
@@ -210,7 +155,7 @@ impl Builder {
                 life: Life::New,
                 turn: TURN,
                 linger: self.linger,
-                lingered_out: false,
+                linger_timed_out: false,
                 deadlines: Deadlines::new(self.timeouts),
                 corked: self.corked,
             },

@@ -1,10 +1,10 @@
 //! What a channel is apart from its transport, and questions to all of it.
 
-use super::{Deadlines, Discarded, Input, InputState, Output, TURN_FRAME, Take};
-use crate::codec::Span;
+use super::{Deadlines, Discarded, Input, InputState, Output, TURN_FRAME};
+use crate::codec::{ReadMode, Span};
 use crate::pusher::{Inbox, Pushed, Request};
-use crate::{Error, Frame, Pusher, Terminator, TerminatorCodec};
-use bytes::{Buf, Bytes};
+use crate::{Error, Frame, Pusher, TerminatorCodec};
+use bytes::{Buf, Bytes, BytesMut};
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::Sleep;
@@ -22,7 +22,7 @@ pub(crate) struct Core {
     pub(crate) turn: isize,
     pub(crate) linger: Duration,
     /// Whether that time was over before the peer had closed.
-    pub(super) lingered_out: bool,
+    pub(super) linger_timed_out: bool,
     pub(super) deadlines: Option<Box<Deadlines>>,
     /// Whether output waits for input to be used up, as far as there is room.
     pub(crate) corked: bool,
@@ -45,43 +45,35 @@ pub(crate) enum Life {
 impl Core {
     /// The next frame of what is buffered, as long as input is not over.
     #[inline]
-    pub(super) fn next_span(&mut self, take: Take) -> Result<Option<Span>, Error> {
+    pub(super) fn next_span(&mut self, mode: ReadMode) -> Result<Option<Span>, Error> {
         let ended = self.input.state == InputState::Ended;
-        let buffer = &mut self.input.buffer;
-        match take {
-            Take::AsSet => self.codec.next_span(buffer, ended),
-            Take::Parts => self.codec.next_part(buffer, ended),
-            Take::Whole { max_length } => self.codec.next_whole(max_length, buffer, ended),
-        }
+        self.codec.next_span(&mut self.input.buffer, mode, ended)
     }
 
     /// The same, and a part of the turn for it, if nothing else is to be done and
     /// nothing is unusual.
     #[inline(always)]
-    pub(super) fn plain_span(&mut self, take: Take) -> Option<Span> {
+    pub(super) fn plain_span(&mut self, mode: ReadMode) -> Option<Span> {
         let is_idle = self.turn > 0 && self.inbox.is_none() && !self.output.has_work();
         if !is_idle || self.input.state != InputState::Open {
             return None;
         }
-        // What is complete and not too long comes alike however it is taken.
-        if matches!(take, Take::Whole { max_length } if max_length != self.codec.max_length()) {
-            return None;
-        }
-        let span = self.codec.plain_span(&self.input.buffer)?;
+        let look = self.codec.look(&self.input.buffer, mode);
+        let span = self.codec.note(look)?;
         self.turn -= TURN_FRAME;
         Some(span)
     }
 
     /// A frame that can be had without sending first, if there is room to go on
     /// so. What others want is heard all the same.
-    pub(super) fn buffered_span(&mut self, take: Take) -> Option<Result<Span, Error>> {
+    pub(super) fn buffered_span(&mut self, mode: ReadMode) -> Option<Result<Span, Error>> {
         self.absorb();
         self.publish();
         let is_readable = matches!(self.input.state, InputState::Open | InputState::Ended);
         if !is_readable || self.output.is_plenty() || !self.output.has_room() {
             return None;
         }
-        let span = self.next_span(take).transpose();
+        let span = self.next_span(mode).transpose();
         if span.is_none() && self.input.state == InputState::Ended {
             // The codec says so once: asked again, it would begin anew.
             self.input.state = InputState::Done;
@@ -92,8 +84,8 @@ impl Core {
     /// What `receive` says when there is nothing to come.
     #[cold]
     pub(super) fn receive_after_the_end(&mut self) -> Result<Frame, Error> {
-        if *self.codec.terminator() == Terminator::None && self.input.state == InputState::Over {
-            return Ok(Frame::Complete(Bytes::new()));
+        if self.codec.terminator().is_none() && self.input.state == InputState::Over {
+            return Ok(Frame::Complete(BytesMut::new()));
         }
         if let InputState::TimedOut(timeout) = self.input.state {
             // To take what there is of a frame would make one of its tail.
@@ -126,7 +118,7 @@ impl Core {
         self.absorb();
         let (output_bytes, producers) = self.output.discard();
         self.forget_stall();
-        let discarded = Discarded { input_bytes, output_bytes, producers };
+        let discarded = Discarded { input_bytes, output_bytes: output_bytes as u64, producers };
         tracing::debug!(target: "asynchat", ?discarded, "buffers discarded");
         discarded
     }

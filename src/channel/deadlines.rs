@@ -9,7 +9,7 @@
 
 use super::input::LATE_READS;
 use super::{Core, InputState, Output};
-use crate::{Channel, Error, Terminator, TerminatorCodec, Timeout};
+use crate::{Channel, Error, Timeout, Timeouts};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -17,20 +17,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// What is set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Timeouts {
-    pub(crate) frame: Option<Duration>,
-    pub(crate) idle: Option<Duration>,
-    pub(crate) write: Option<Duration>,
-}
-
 /// Made only if one is set, and then in a box: most channels have none.
 #[derive(Default)]
 pub(crate) struct Deadlines {
     timeouts: Timeouts,
-    /// Since when the rest of the frame is waited for that the codec has noted.
+    /// Since when the rest of the frame with this number is waited for.
     frame: Option<Instant>,
+    frame_number: u64,
     /// Since when that is not read, because output has to go first.
     paused: Option<Instant>,
     /// How often it was read on after its time.
@@ -94,14 +87,11 @@ impl Deadlines {
 
     /// The frame that has begun is about to be read on. An error if it is late
     /// although more and more of it was there to read.
-    fn wait_for_frame(
-        &mut self,
-        codec: &mut TerminatorCodec,
-        after: Duration,
-    ) -> Result<Wait, Timeout> {
+    fn wait_for_frame(&mut self, number: u64, after: Duration) -> Result<Wait, Timeout> {
         let now = Instant::now();
         let paused = self.paused.take().map_or(Duration::ZERO, |paused| now - paused);
-        let is_known = codec.note_frame();
+        let is_known = self.frame_number == number;
+        self.frame_number = number;
         let since = match self.frame.filter(|_| is_known) {
             Some(since) => since + paused,
             None => {
@@ -169,14 +159,16 @@ fn since(stillness: &mut Option<Stillness>, sent: u64) -> Instant {
 }
 
 impl Core {
-    /// Changes a deadline. What has begun keeps the time at which it did.
-    pub(crate) fn set_timeout(&mut self, set: impl FnOnce(&mut Timeouts)) {
-        let mut timeouts = self.deadlines.as_ref().map(|d| d.timeouts).unwrap_or_default();
-        set(&mut timeouts);
+    /// Changes the deadlines. What has begun keeps the time at which it did.
+    pub(crate) fn set_timeouts(&mut self, timeouts: Timeouts) {
         match &mut self.deadlines {
             Some(deadlines) if timeouts != Timeouts::default() => deadlines.timeouts = timeouts,
             deadlines => *deadlines = Deadlines::new(timeouts),
         }
+    }
+
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        self.deadlines.as_ref().map(|d| d.timeouts).unwrap_or_default()
     }
 
     /// Goes on with the input if a deadline has ended it.
@@ -201,10 +193,7 @@ impl Core {
     }
 
     fn is_in_frame(&self) -> bool {
-        let has_end = *self.codec.terminator() != Terminator::None;
-        !self.input.buffer.is_empty()
-            || (self.codec.is_mid_frame() && has_end)
-            || self.codec.is_skipping()
+        !self.input.buffer.is_empty() || self.codec.is_mid_frame()
     }
 
     /// What is waited for now. A frame that goes on beyond its time is an error.
@@ -218,7 +207,7 @@ impl Core {
             (deadlines.frame, deadlines.paused) = (None, None);
         }
         match (is_in_frame, deadlines.timeouts.frame) {
-            (true, Some(after)) => deadlines.wait_for_frame(codec, after),
+            (true, Some(after)) => deadlines.wait_for_frame(codec.frame_number(), after),
             (false, _) if !output.has_work() => Ok(Wait::Next { sent: output.sent() }),
             _ => Ok(Wait::Else),
         }

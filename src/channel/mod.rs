@@ -11,19 +11,19 @@ mod poll;
 pub use self::builder::Builder;
 pub use self::convert::{Parts, UpgradeError};
 pub(crate) use self::core::{Core, Life};
-use self::deadlines::{Deadlines, Timeouts};
+use self::deadlines::Deadlines;
 pub(crate) use self::input::{Input, InputState};
 pub(crate) use self::output::{Output, Watermarks};
 pub(crate) use self::poll::{TURN, TURN_FRAME};
 
+use crate::codec::ReadMode;
 use crate::producer::boxed;
-use crate::{Error, Frame, Pusher, Terminator, TerminatorCodec, Timeout};
+use crate::{Error, Frame, IntoTerminator, Pusher, Terminator, TerminatorCodec, Timeouts};
 use bytes::Bytes;
 use futures::{Sink, Stream};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use std::{fmt, io};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -41,7 +41,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// #     let mut peer = asynchat::Channel::new(there, "\n");
 /// #     assert_eq!(peer.receive("\n").await.unwrap(), "LEN");
 /// #     peer.push("5\nhello");
-/// #     peer.close().await.unwrap();
+/// #     peer.shutdown().await.unwrap();
 /// # });
 /// use asynchat::{Channel, Terminator};
 ///
@@ -83,14 +83,6 @@ pub struct Channel<T> {
     pub(crate) core: Core,
 }
 
-/// How frames are taken from the input.
-#[derive(Clone, Copy)]
-pub(crate) enum Take {
-    AsSet,
-    Whole { max_length: usize },
-    Parts,
-}
-
 impl Channel<()> {
     /// To set more than the terminator before the channel is made.
     pub fn builder() -> Builder {
@@ -101,7 +93,7 @@ impl Channel<()> {
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// A channel with the default settings, whose first frame ends at
     /// `terminator`.
-    pub fn new(io: T, terminator: impl Into<Terminator>) -> Self {
+    pub fn new(io: T, terminator: impl IntoTerminator) -> Self {
         Channel::builder().terminator(terminator).build(io)
     }
 
@@ -109,7 +101,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// Output is sent meanwhile. If a close was asked for before the end was
     /// told, `None` comes only when everything queued is sent and the writing
-    /// side is shut down; after it, [`close`](Self::close) sends what is left.
+    /// side is shut down; after it, [`shutdown`](Self::shutdown) sends what is left.
     ///
     /// So that other tasks get their turn it waits now and then, and wakes itself,
     /// although a frame is there: what is polled only once may miss it.
@@ -126,13 +118,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Cancel safe: no byte is lost in either direction, and no deadline begins
     /// anew.
     pub async fn next(&mut self) -> Option<Result<Frame, Error>> {
-        poll_fn(|cx| self.poll_frame(cx, Take::AsSet)).await
+        poll_fn(|cx| self.poll_frame(cx, ReadMode::AsSet)).await
     }
 
     /// Sets the terminator and gives the next frame, complete.
     ///
     /// It is whole also in streaming mode, and at most `max_length` bytes. With
-    /// [`Terminator::None`] it is everything up to the end of input; if that is
+    /// [`Terminator::none`] it is everything up to the end of input; if that is
     /// too long, all of it is skipped. Output is sent meanwhile.
     ///
     /// # Errors
@@ -150,10 +142,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// The bytes are a view of the block they were read into:
     /// `Bytes::copy_from_slice` what is small and kept for long.
-    pub async fn receive(&mut self, terminator: impl Into<Terminator>) -> Result<Bytes, Error> {
+    pub async fn receive(&mut self, terminator: impl IntoTerminator) -> Result<Bytes, Error> {
         self.core.codec.set_terminator(terminator);
-        let take = Take::Whole { max_length: self.core.codec.max_length() };
-        let frame = poll_fn(|cx| self.poll_receive(cx, take)).await?;
+        let mode = ReadMode::Whole { max_length: self.core.codec.max_length() };
+        let frame = poll_fn(|cx| self.poll_receive(cx, mode)).await?;
         Ok(frame.into_data())
     }
 
@@ -170,7 +162,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// ```
     ///
     /// `max_length`, in bytes of content, is what [`Error::FrameTooLong`] speaks
-    /// of then; what was [set](Self::set_max_length) stays set.
+    /// of then; what was [set](TerminatorCodec::set_max_length) stays set.
     ///
     /// # Cancel safety
     ///
@@ -178,10 +170,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     pub async fn receive_within(
         &mut self,
         max_length: usize,
-        terminator: impl Into<Terminator>,
+        terminator: impl IntoTerminator,
     ) -> Result<Bytes, Error> {
         self.core.codec.set_terminator(terminator);
-        let frame = poll_fn(|cx| self.poll_receive(cx, Take::Whole { max_length })).await?;
+        let frame = poll_fn(|cx| self.poll_receive(cx, ReadMode::Whole { max_length })).await?;
         Ok(frame.into_data())
     }
 
@@ -189,7 +181,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// It comes as in streaming mode, whatever mode is set: `Partial`, never
     /// empty, as long as the frame goes on, and `Complete` with the rest, which
-    /// may be empty. `max_length` does not count. With [`Terminator::None`] the
+    /// may be empty. `max_length` does not count. With [`Terminator::none`] the
     /// end of input is the end of the frame. Output is sent meanwhile.
     ///
     /// ```
@@ -224,7 +216,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Cancel safe: a part is handed out whole. What is not taken of a frame
     /// stays: call it again, or the rest is read as what is set next.
     pub async fn receive_part(&mut self) -> Result<Frame, Error> {
-        poll_fn(|cx| self.poll_receive(cx, Take::Parts)).await
+        poll_fn(|cx| self.poll_receive(cx, ReadMode::Parts)).await
     }
 
     /// Waits until there is room for output; it sends, and does not read.
@@ -266,7 +258,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// It does not read; [`next`](Self::next) still gives what comes in. If you
     /// drop the channel while the peer is still sending, the kernel may reset
     /// the connection and destroy what is on its way to the peer:
-    /// [`close_and_linger`](Self::close_and_linger) reads on for a while before.
+    /// [`close`](Self::close) reads on for a while before.
     ///
     /// # Errors
     ///
@@ -275,7 +267,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// # Cancel safety
     ///
     /// Cancel safe: the close stays queued, and what is not sent as well.
-    pub async fn close(&mut self) -> Result<(), Error> {
+    pub async fn shutdown(&mut self) -> Result<(), Error> {
         self.close_when_done();
         self.flush().await
     }
@@ -291,7 +283,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// # Errors
     ///
     /// As [`flush`](Self::flush). How the peer goes is none, and whether it does:
-    /// [`lingered_out`](Self::lingered_out).
+    /// [`linger_timed_out`](Self::linger_timed_out).
     ///
     /// # Panics
     ///
@@ -300,7 +292,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// # Cancel safety
     ///
     /// Cancel safe: the close stays queued, and the time goes on.
-    pub async fn close_and_linger(&mut self) -> Result<(), Error> {
+    pub async fn close(&mut self) -> Result<(), Error> {
         self.close_when_done();
         poll_fn(|cx| {
             let sent = self.poll_send(cx);
@@ -319,7 +311,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
 impl<T> Channel<T> {
     /// Changes what ends a frame, from the first byte not yet handed out on.
-    pub fn set_terminator(&mut self, terminator: impl Into<Terminator>) {
+    pub fn set_terminator(&mut self, terminator: impl IntoTerminator) {
         self.core.codec.set_terminator(terminator);
     }
 
@@ -335,24 +327,9 @@ impl<T> Channel<T> {
         self.core.codec.ended_by()
     }
 
-    /// Sets the most bytes a frame may have in whole mode.
-    pub fn set_max_length(&mut self, max_length: usize) {
-        self.core.codec.set_max_length(max_length);
-    }
-
-    /// Sets whether frames come in parts, as they arrive.
-    pub fn set_streaming(&mut self, streaming: bool) {
-        self.core.codec.set_streaming(streaming);
-    }
-
-    /// Sets whether the terminator stays at the end of a complete frame.
-    pub fn set_keep_terminator(&mut self, keep: bool) {
-        self.core.codec.set_keep_terminator(keep);
-    }
-
-    /// Sets what `Sink` and [`push_frame`](Self::push_frame) append.
-    pub fn set_encode_terminator(&mut self, terminator: impl Into<Terminator>) {
-        self.core.codec.set_encode_terminator(terminator);
+    /// The codec, to change its settings.
+    pub fn codec_mut(&mut self) -> &mut TerminatorCodec {
+        &mut self.core.codec
     }
 
     /// Sets whether output waits while frames are buffered; see
@@ -361,28 +338,20 @@ impl<T> Channel<T> {
         self.core.corked = corked;
     }
 
-    /// Sets how long a frame may take; see [`Builder::frame_timeout`].
+    /// Sets how long to wait for the peer.
     ///
     /// It counts for a frame that has begun as well: from its first byte if a
     /// limit was set before, and from now if none was. After [`Error::Timeout`]
     /// input goes on.
-    pub fn set_frame_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
-        self.core.set_timeout(|timeouts| timeouts.frame = timeout.into());
+    pub fn set_timeouts(&mut self, timeouts: Timeouts) {
+        self.core.set_timeouts(timeouts);
         self.core.resume_input();
     }
 
-    /// Sets how long to wait for a frame to begin; see [`Builder::idle_timeout`].
-    ///
-    /// After [`Error::Timeout`] input goes on.
-    pub fn set_idle_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
-        self.core.set_timeout(|timeouts| timeouts.idle = timeout.into());
-        self.core.resume_input();
-    }
-
-    /// Sets how long the transport may take nothing; see
-    /// [`Builder::write_timeout`].
-    pub fn set_write_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
-        self.core.set_timeout(|timeouts| timeouts.write = timeout.into());
+    /// How long to wait for the peer.
+    #[must_use]
+    pub fn timeouts(&self) -> Timeouts {
+        self.core.timeouts()
     }
 
     /// Queues raw bytes. Never waits; see [`queued_bytes`](Self::queued_bytes).
@@ -476,8 +445,8 @@ impl<T> Channel<T> {
     /// gathered into chunks; what a [`Pusher`] has pushed is not in it before the
     /// channel is next polled.
     #[must_use]
-    pub fn queued_bytes(&self) -> usize {
-        self.core.output.queued()
+    pub fn queued_bytes(&self) -> u64 {
+        self.core.output.queued() as u64
     }
 
     /// How many bytes the transport has taken since the channel was made: for
@@ -487,12 +456,12 @@ impl<T> Channel<T> {
         self.core.output.sent()
     }
 
-    /// [`Timeout::Linger`] if the channel was closed, and the time to
-    /// [linger](Builder::linger) was over before the peer had closed its side.
-    /// Everything was sent, but whether it has read that is not known.
+    /// Whether the channel was closed, and the time to [linger](Builder::linger)
+    /// was over before the peer had closed its side. Everything was sent, but
+    /// whether it has read that is not known.
     #[must_use]
-    pub fn lingered_out(&self) -> Option<Timeout> {
-        self.core.lingered_out.then_some(Timeout::Linger(self.core.linger))
+    pub fn linger_timed_out(&self) -> bool {
+        self.core.linger_timed_out
     }
 
     /// A handle that pushes into this channel from other tasks.
@@ -528,7 +497,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream for Channel<T> {
 
     #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_frame(cx, Take::AsSet)
+        self.poll_frame(cx, ReadMode::AsSet)
     }
 }
 
@@ -600,7 +569,7 @@ pub struct Discarded {
     /// Bytes received and not yet handed out.
     pub input_bytes: usize,
     /// Bytes queued or buffered and not yet sent.
-    pub output_bytes: usize,
+    pub output_bytes: u64,
     /// Producers in the queue.
     pub producers: usize,
 }

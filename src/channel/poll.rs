@@ -1,7 +1,7 @@
 //! What a channel's futures do when they are polled.
 
-use super::{Channel, Core, InputState, Life, Take};
-use crate::codec::Span;
+use super::{Channel, Core, InputState, Life};
+use crate::codec::{ReadMode, Span};
 use crate::queue::poll_next_turn;
 use crate::{Error, Frame};
 use std::future::Future;
@@ -43,7 +43,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 ready!(self.poll_drop_input(cx));
             } else {
                 tracing::debug!(target: "asynchat", "lingered out");
-                core.lingered_out = true;
+                core.linger_timed_out = true;
             }
         }
         let lost = self.core.output.has_failed();
@@ -79,11 +79,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-        take: Take,
+        mode: ReadMode,
     ) -> Poll<Option<Result<Frame, Error>>> {
-        let span = match self.core.plain_span(take) {
+        let span = match self.core.plain_span(mode) {
             Some(span) => span,
-            None => match ready!(self.poll_span(cx, take)) {
+            None => match ready!(self.poll_span(cx, mode)) {
                 Some(Ok(span)) => span,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
@@ -94,7 +94,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
     /// Where in the buffer the next frame lies. The caller must take it at once.
     #[inline(never)]
-    fn poll_span(&mut self, cx: &mut Context<'_>, take: Take) -> Poll<Option<Result<Span, Error>>> {
+    fn poll_span(
+        &mut self,
+        cx: &mut Context<'_>,
+        mode: ReadMode,
+    ) -> Poll<Option<Result<Span, Error>>> {
         if self.core.turn <= 0 {
             self.core.turn = TURN;
             return poll_next_turn(cx);
@@ -102,7 +106,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         // For the frame, or the error, that comes of this.
         self.core.turn -= TURN_FRAME;
         if self.core.corked {
-            if let Some(span) = self.core.buffered_span(take) {
+            if let Some(span) = self.core.buffered_span(mode) {
                 return Poll::Ready(Some(span));
             }
         }
@@ -142,7 +146,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                     return Poll::Ready(failure.map(Err));
                 }
             }
-            match core.next_span(take) {
+            match core.next_span(mode) {
                 Ok(Some(span)) => return Poll::Ready(Some(Ok(span))),
                 Err(error) => return Poll::Ready(Some(Err(error))),
                 Ok(None) if core.input.state == InputState::Ended => {
@@ -174,11 +178,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     pub(super) fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
-        take: Take,
+        mode: ReadMode,
     ) -> Poll<Result<Frame, Error>> {
-        Poll::Ready(match ready!(self.poll_frame(cx, take)) {
-            Some(Ok(Frame::Partial(partial))) if !matches!(take, Take::Parts) => {
-                Err(Error::UnexpectedEof { partial })
+        Poll::Ready(match ready!(self.poll_frame(cx, mode)) {
+            Some(Ok(Frame::Partial(partial))) if !matches!(mode, ReadMode::Parts) => {
+                Err(Error::UnexpectedEof { partial: partial.freeze() })
             }
             Some(frame) => frame,
             None => self.core.receive_after_the_end(),

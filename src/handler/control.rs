@@ -1,10 +1,9 @@
 use crate::channel::{Core, Discarded};
 use crate::producer::boxed;
-use crate::{Error, Pusher, Terminator};
+use crate::{Error, IntoTerminator, Pusher, Terminator, TerminatorCodec, Timeouts};
 use bytes::{Buf, Bytes, BytesMut};
 use futures::Stream;
 use std::ops::{Deref, DerefMut};
-use std::time::Duration;
 use std::{fmt, io};
 
 /// The channel, as a [`Handler`](crate::Handler)'s callbacks may use it.
@@ -56,7 +55,7 @@ impl<'a> Control<'a> {
     /// Changes what ends a frame, from the next byte on. Mode and limit stay as
     /// they are.
     #[inline]
-    pub fn set_terminator(&mut self, terminator: impl Into<Terminator>) {
+    pub fn set_terminator(&mut self, terminator: impl IntoTerminator) {
         self.core.codec.set_terminator(terminator);
     }
 
@@ -72,37 +71,21 @@ impl<'a> Control<'a> {
         self.core.codec.ended_by()
     }
 
-    /// Sets whether frames come in parts, as they arrive.
-    pub fn set_streaming(&mut self, streaming: bool) {
-        self.core.codec.set_streaming(streaming);
+    /// The codec, to change its settings.
+    pub fn codec_mut(&mut self) -> &mut TerminatorCodec {
+        &mut self.core.codec
     }
 
-    /// Sets the most bytes a frame may have in whole mode.
-    pub fn set_max_length(&mut self, max_length: usize) {
-        self.core.codec.set_max_length(max_length);
+    /// Sets how long to wait for the peer; see
+    /// [`Channel::set_timeouts`](crate::Channel::set_timeouts).
+    pub fn set_timeouts(&mut self, timeouts: Timeouts) {
+        self.core.untouched().set_timeouts(timeouts);
     }
 
-    /// Sets whether the terminator stays at the end of a complete frame.
-    pub fn set_keep_terminator(&mut self, keep: bool) {
-        self.core.codec.set_keep_terminator(keep);
-    }
-
-    /// Sets how long a frame may take; see
-    /// [`Channel::set_frame_timeout`](crate::Channel::set_frame_timeout).
-    pub fn set_frame_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
-        self.core.untouched().set_timeout(|timeouts| timeouts.frame = timeout.into());
-    }
-
-    /// Sets how long to wait for a frame to begin; see
-    /// [`Channel::set_idle_timeout`](crate::Channel::set_idle_timeout).
-    pub fn set_idle_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
-        self.core.untouched().set_timeout(|timeouts| timeouts.idle = timeout.into());
-    }
-
-    /// Sets how long the transport may take nothing; see
-    /// [`Channel::set_write_timeout`](crate::Channel::set_write_timeout).
-    pub fn set_write_timeout(&mut self, timeout: impl Into<Option<Duration>>) {
-        self.core.untouched().set_timeout(|timeouts| timeouts.write = timeout.into());
+    /// How long to wait for the peer.
+    #[must_use]
+    pub fn timeouts(&self) -> Timeouts {
+        self.core.timeouts()
     }
 
     /// Closes once everything queued so far is sent. No further frame is
@@ -130,8 +113,8 @@ impl<'a> Control<'a> {
     /// What is queued and not sent; see
     /// [`Channel::queued_bytes`](crate::Channel::queued_bytes).
     #[must_use]
-    pub fn queued_bytes(&self) -> usize {
-        self.core.output.queued()
+    pub fn queued_bytes(&self) -> u64 {
+        self.core.output.queued() as u64
     }
 
     /// Makes [`run`](crate::Channel::run) return

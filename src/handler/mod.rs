@@ -174,7 +174,7 @@ pub trait Handler {
     /// Once, at the end: the connection was closed, or lost by this error.
     /// Not called when `run` ends by `stop` or by an error of a callback, except
     /// [`timed_out`](Self::timed_out), nor if its future is dropped, nor behind a
-    /// [`close_and_linger`](crate::Channel::close_and_linger) that has ended: what
+    /// [`close`](crate::Channel::close) that has ended: what
     /// must be done in any case belongs in `Drop`.
     fn closed(&mut self, error: Option<&Error>) {
         let _ = error;

@@ -3,9 +3,9 @@
 use super::control::{Control, Lent};
 use super::{Handler, Run};
 use crate::channel::{Core, InputState, Life, TURN, TURN_FRAME};
+use crate::codec::Span;
 use crate::pusher::Inbox;
 use crate::queue::poll_next_turn;
-use crate::terminator::Found;
 use crate::{Channel, Error, FrameRef, Timeout};
 use std::future::{Future, poll_fn};
 use std::task::{Context, Poll, ready};
@@ -228,23 +228,19 @@ fn hand_out_plain<H: Handler + ?Sized>(
     handler: &mut H,
     turn: &mut isize,
 ) -> Result<bool, H::Error> {
-    let Some(mut plain) = control.core.codec.plain() else { return Ok(true) };
+    let Some(mut path) = control.core.codec.fast_path() else { return Ok(true) };
     // They may ask for something at any time.
     let has_pushers = control.core.inbox.is_some();
     let mut rest = control.rest();
     loop {
-        let found = plain.cut(rest);
-        let Some(Found { start, end, member }) = found else {
-            control.core.untouched().codec.resume(plain);
-            return Ok(true);
-        };
-        let (Some(frame), Some(behind)) = (rest.get(..start), rest.get(end..)) else {
+        let Some(found) = path.cut(rest) else { return Ok(true) };
+        let Span { consume, len, .. } = control.core.untouched().codec.note_match(found);
+        let (Some(frame), Some(behind)) = (rest.get(..len), rest.get(consume..)) else {
             return Ok(true);
         };
         rest = behind;
-        control.core.untouched().codec.note_plain(member);
         *control.consumed = control.input.len() - rest.len();
-        *turn -= TURN_FRAME + end as isize;
+        *turn -= TURN_FRAME + consume as isize;
         handler.frame(control, frame)?;
         if control.core.is_touched || has_pushers || *turn < 0 || !control.core.has_room() {
             return Ok(false);

@@ -1,15 +1,13 @@
-use super::search::{Found, Progress};
+use super::search::{Match, Progress};
 use super::{Pattern, Short};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use memchr::memchr;
+use std::hash::{Hash, Hasher};
 use std::{cmp::Reverse, fmt, sync::Arc};
 
-/// Several byte strings, the first of which to end ends the frame.
-///
-/// Made by [`Terminator::any`](crate::Terminator::any) and
-/// [`Terminator::line`](crate::Terminator::line).
+/// Several byte strings. The first of them to end ends the frame.
 #[derive(Clone)]
-pub struct AnyOf(Set);
+pub(crate) struct AnyOf(Set);
 
 #[derive(Clone)]
 enum Set {
@@ -20,11 +18,11 @@ enum Set {
 
 struct Shared {
     patterns: Vec<Pattern>,
-    /// The longest first.
+    /// Indexes: the longest first, those of the same length by their bytes.
     by_length: Vec<usize>,
-    /// Of all members, if they have it in common.
+    /// The last byte, if all patterns have the same.
     last_byte: Option<u8>,
-    /// `None` if the set is too large for it: then each is searched for.
+    /// `None` if the set is too large for it: then each pattern is searched for.
     searcher: Option<AhoCorasick>,
 }
 
@@ -33,7 +31,7 @@ impl AnyOf {
         AnyOf(Set::Line)
     }
 
-    /// Of two members or more.
+    /// A set of two patterns or more, all different.
     pub(super) fn new(patterns: Vec<Pattern>) -> Self {
         match patterns.as_slice() {
             [a, b] if a.as_bytes() == b"\r\n" && b.as_bytes() == b"\n" => Self::line(),
@@ -41,26 +39,31 @@ impl AnyOf {
         }
     }
 
-    /// The members, in the order given.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.len()).map(|i| self.get(i))
-    }
-
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match &self.0 {
             Set::Line => 2,
             Set::Shared(shared) => shared.patterns.len(),
         }
     }
 
-    pub(super) fn get(&self, member: usize) -> &[u8] {
-        match (&self.0, member) {
+    /// The pattern with this index, in the order given; empty if there is none.
+    pub(super) fn get(&self, index: usize) -> &[u8] {
+        match (&self.0, index) {
             (Set::Line, 0) => b"\r\n",
             (Set::Line, _) => b"\n",
             (Set::Shared(shared), _) => {
-                shared.patterns.get(member).map(Pattern::as_bytes).unwrap_or_default()
+                shared.patterns.get(index).map(Pattern::as_bytes).unwrap_or_default()
             }
         }
+    }
+
+    /// The patterns in an order that is the same for equal sets.
+    fn canonical(&self) -> impl Iterator<Item = &[u8]> {
+        let by_length: &[usize] = match &self.0 {
+            Set::Line => &[0, 1],
+            Set::Shared(shared) => &shared.by_length,
+        };
+        by_length.iter().map(|&index| self.get(index))
     }
 
     #[inline(always)]
@@ -69,7 +72,7 @@ impl AnyOf {
     }
 
     #[inline]
-    pub(super) fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
+    pub(super) fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Match> {
         match &self.0 {
             Set::Line => Short::Line.find(src, progress),
             Set::Shared(shared) => shared.find(src, progress),
@@ -85,7 +88,7 @@ impl Shared {
         let searcher = (total <= SEARCHER_MAX)
             .then(|| {
                 AhoCorasick::builder()
-                    // "As soon as any has ended", and then the longest first.
+                    // Reports the first to end, and of those the longest first.
                     .match_kind(MatchKind::Standard)
                     .kind(Some(kind))
                     .build(patterns.iter().map(Pattern::as_bytes))
@@ -93,7 +96,8 @@ impl Shared {
             })
             .flatten();
         let mut by_length: Vec<usize> = (0..patterns.len()).collect();
-        by_length.sort_by_key(|&i| Reverse(patterns.get(i).map(|p| p.as_bytes().len())));
+        by_length
+            .sort_by_key(|&i| patterns.get(i).map(|p| (Reverse(p.as_bytes().len()), p.as_bytes())));
         let mut last_bytes = patterns.iter().map(|p| p.as_bytes().last().copied());
         let first = last_bytes.next().flatten();
         let longest = by_length.first().and_then(|&i| patterns.get(i)).map(|p| p.as_bytes().len());
@@ -102,61 +106,62 @@ impl Shared {
         Shared { patterns, by_length, last_byte, searcher }
     }
 
-    fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
+    fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Match> {
         let fresh = src.get(progress.from..).filter(|fresh| !fresh.is_empty())?;
         let found = match self.last_byte {
             Some(byte) => self.find_by_last_byte(byte, fresh),
             None => self.find_any(fresh),
         };
-        if let Some(Found { start, end, member }) = found {
+        if let Some(Match { start, end, pattern }) = found {
             let from = progress.from;
-            return Some(Found { start: from + start, end: from + end, member });
+            return Some(Match { start: from + start, end: from + end, pattern });
         }
-        // What could begin a member lies no further back than where we began.
-        let held = self.patterns.iter().map(|p| p.held(fresh)).max().unwrap_or(0);
-        progress.set(src, held);
+        // A suffix that could begin a pattern does not begin before `from`.
+        let partial = self.patterns.iter().map(|p| p.partial(fresh)).max().unwrap_or(0);
+        progress.set(src, partial);
         None
     }
 
-    /// `memchr` for the byte they all end in, and a compare with each there:
-    /// the fastest on ordinary input, as `Word::find` is for one.
-    fn find_by_last_byte(&self, byte: u8, src: &[u8]) -> Option<Found> {
+    /// `memchr` for the byte that all patterns end in, and a compare with each of
+    /// them there: the fastest on ordinary input, as `Word::find` is for one.
+    fn find_by_last_byte(&self, byte: u8, src: &[u8]) -> Option<Match> {
         let mut end = 0;
         let mut credit = 64;
         loop {
             end += memchr(byte, src.get(end..)?)? + 1;
             let seen = src.get(..end)?;
-            for &member in &self.by_length {
-                let bytes = self.patterns.get(member)?.as_bytes();
+            for &pattern in &self.by_length {
+                let bytes = self.patterns.get(pattern)?.as_bytes();
                 if seen.ends_with(bytes) {
-                    return Some(Found { start: end - bytes.len(), end, member });
+                    return Some(Match { start: end - bytes.len(), end, pattern });
                 }
             }
             credit -= 16 * self.patterns.len() as isize;
             if end.checked_add_signed(credit).is_none() {
-                // A flood of that byte: no member has ended up to here.
+                // A flood of that byte: no pattern has ended up to here.
                 let longest = self.by_length.first().and_then(|&i| self.patterns.get(i))?;
                 let start = end.saturating_sub(longest.as_bytes().len());
                 let found = self.find_any(src.get(start..)?)?;
-                let Found { start: s, end: e, member } = found;
-                return Some(Found { start: start + s, end: start + e, member });
+                let Match { start: s, end: e, pattern } = found;
+                return Some(Match { start: start + s, end: start + e, pattern });
             }
         }
     }
 
-    fn find_any(&self, src: &[u8]) -> Option<Found> {
+    fn find_any(&self, src: &[u8]) -> Option<Match> {
         let Some(searcher) = &self.searcher else { return self.find_each(src) };
         let found = searcher.find(src)?;
-        Some(Found { start: found.start(), end: found.end(), member: found.pattern().as_usize() })
+        let pattern = found.pattern().as_usize();
+        Some(Match { start: found.start(), end: found.end(), pattern })
     }
 
-    /// The slow way, for sets too large for a searcher: looks for each member
-    /// in a window that doubles, so that one which is not there is not searched
-    /// for through the whole buffer at every frame.
-    fn find_each(&self, src: &[u8]) -> Option<Found> {
+    /// For sets too large for a searcher: searches for each pattern in a window
+    /// that doubles, so that an absent pattern is not searched for in the whole
+    /// buffer at every frame.
+    fn find_each(&self, src: &[u8]) -> Option<Match> {
         let mut window = WINDOW;
         loop {
-            // What ends first ends in the first window in which anything ends.
+            // The first to end is in the first window in which any ends.
             let part = src.get(..window).unwrap_or(src);
             let found = self.find_each_in(part);
             if found.is_some() || part.len() == src.len() {
@@ -166,14 +171,14 @@ impl Shared {
         }
     }
 
-    fn find_each_in(&self, mut src: &[u8]) -> Option<Found> {
-        let mut best: Option<Found> = None;
-        for (member, pattern) in self.patterns.iter().enumerate() {
+    fn find_each_in(&self, mut src: &[u8]) -> Option<Match> {
+        let mut best: Option<Match> = None;
+        for (index, pattern) in self.patterns.iter().enumerate() {
             let Some(found) = pattern.find(src, &mut Progress::default()) else { continue };
-            let Found { start, end, .. } = found;
+            let Match { start, end, .. } = found;
             // The first to end, and of those that end together the longest.
             if best.is_none_or(|best| (end, start) < (best.end, best.start)) {
-                best = Some(Found { start, end, member });
+                best = Some(Match { start, end, pattern: index });
             }
             src = src.get(..end)?;
         }
@@ -182,29 +187,36 @@ impl Shared {
 }
 
 impl PartialEq for AnyOf {
+    /// Compares without regard to order.
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            (Set::Line, Set::Line) => true,
-            (Set::Shared(a), Set::Shared(b)) => Arc::ptr_eq(a, b) || a.patterns == b.patterns,
-            _ => false,
+            (Set::Shared(a), Set::Shared(b)) if Arc::ptr_eq(a, b) => true,
+            _ => self.canonical().eq(other.canonical()),
         }
     }
 }
 
 impl Eq for AnyOf {}
 
-impl fmt::Debug for AnyOf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter().filter_map(Pattern::new)).finish()
+impl Hash for AnyOf {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.canonical().for_each(|pattern| pattern.hash(state));
     }
 }
 
-/// Up to how many members are compared one by one, and of how many bytes.
+impl fmt::Debug for AnyOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let patterns = (0..self.len()).map(|index| self.get(index));
+        f.debug_list().entries(patterns.filter_map(Pattern::new)).finish()
+    }
+}
+
+/// The largest set that is compared one by one, and its longest pattern in bytes.
 const FEW: usize = 4;
 const SHORT: usize = 64;
 
 /// The first window of `find_each`.
 const WINDOW: usize = 256;
 
-/// Bytes of all members together above which no automaton is built.
+/// The size in bytes of all patterns above which no automaton is built.
 const SEARCHER_MAX: usize = 1 << 20;

@@ -1,18 +1,19 @@
-use super::search::{Found, Progress};
+use super::search::{Match, Progress};
 use super::short::{Short, Word};
 use memchr::memmem;
+use std::hash::{Hash, Hasher};
 use std::{fmt, sync::Arc};
 
 /// A byte string that ends a frame; never empty.
 #[derive(Clone)]
-pub struct Pattern(Repr);
+pub(crate) struct Pattern(Repr);
 
-/// The payloads are alike in place and size, so that each moves in one register.
+/// The payloads have the same place and size, so that each moves in one register.
 #[derive(Clone)]
 enum Repr {
-    /// The last of these.
+    /// The last of these bytes.
     Byte(Eight),
-    /// Of 2 to 7 bytes: the last of these. The first is their number, and zeros
+    /// The last 2 to 7 of these bytes. The first byte is their number, and zeros
     /// are between.
     Short(Eight),
     Eight(Eight),
@@ -31,10 +32,9 @@ struct Long {
 }
 
 impl Pattern {
-    /// `None` if `bytes` is empty.
-    #[must_use]
+    /// Returns `None` if `bytes` is empty.
     #[inline]
-    pub fn new(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn new(bytes: &[u8]) -> Option<Self> {
         match bytes.len() {
             0 => None,
             1..=8 => Some(Self::inline(bytes)),
@@ -42,10 +42,10 @@ impl Pattern {
         }
     }
 
-    /// Of 1 to 8 bytes.
+    /// A pattern of 1 to 8 bytes.
     #[inline]
     pub(super) const fn inline(bytes: &[u8]) -> Self {
-        // The first and the last of them, which overlap, instead of one by one.
+        // The first and the last bytes, which overlap, instead of one by one.
         let (first, last, width) = match (bytes.first_chunk(), bytes.last_chunk()) {
             (Some(first), Some(last)) => (u32::from_be_bytes(*first), u32::from_be_bytes(*last), 4),
             _ => match (bytes.first_chunk(), bytes.last_chunk()) {
@@ -71,10 +71,8 @@ impl Pattern {
         Pattern(Repr::Long(Arc::new(Long::new(bytes))))
     }
 
-    /// The byte string.
-    #[must_use]
     #[inline]
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(super) fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Repr::Byte(Eight([.., byte])) => std::slice::from_ref(byte),
             Repr::Short(Eight(bytes)) => {
@@ -98,22 +96,21 @@ impl Pattern {
         }
     }
 
-    /// The first occurrence in `src`; if there is none, `progress` is brought up
-    /// to date.
+    /// Returns the first occurrence in `src`. If there is none, updates `progress`.
     #[inline(always)]
-    pub(super) fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
+    pub(super) fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Match> {
         match &self.0 {
             Repr::Long(long) => long.find(src, progress),
             _ => self.short()?.find(src, progress),
         }
     }
 
-    /// Length of the longest suffix of `src`, where it is not, that could begin
-    /// the pattern.
-    pub(super) fn held(&self, src: &[u8]) -> usize {
+    /// The length of the longest suffix of `src`, which does not contain the
+    /// pattern, that could begin it.
+    pub(super) fn partial(&self, src: &[u8]) -> usize {
         match &self.0 {
-            Repr::Long(long) => long.held(src),
-            _ => self.short().map_or(0, |short| short.held(src)),
+            Repr::Long(long) => long.partial(src),
+            _ => self.short().map_or(0, |short| short.partial(src)),
         }
     }
 }
@@ -131,7 +128,7 @@ impl Long {
         long
     }
 
-    /// Goes on from `matched` bytes of the pattern over `src`. Gives how much
+    /// Continues from `matched` bytes of the pattern over `src`. Returns how much
     /// is matched at the end, and where in `src` the pattern ended, if it did.
     fn step(&self, mut matched: usize, src: &[u8]) -> (usize, Option<usize>) {
         let needle = self.finder.needle();
@@ -144,36 +141,36 @@ impl Long {
         (matched, None)
     }
 
-    fn held(&self, src: &[u8]) -> usize {
+    fn partial(&self, src: &[u8]) -> usize {
         let tail = src.len().saturating_sub(self.borders.len());
         self.step(0, src.get(tail..).unwrap_or_default()).0
     }
 
     #[inline(never)]
-    fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Found> {
+    fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Match> {
         let start = self.search(src, progress)?;
-        Some(Found { start, end: start + self.borders.len(), member: 0 })
+        Some(Match { start, end: start + self.borders.len(), pattern: 0 })
     }
 
     fn search(&self, src: &[u8], progress: &mut Progress) -> Option<usize> {
         let len = self.borders.len();
-        let seen = progress.from + progress.held;
+        let seen = progress.seen();
         let fresh = src.get(seen..)?;
-        let held = if fresh.len() < len {
-            // A drip: go on where the last call stopped, look at nothing twice.
-            let (held, end) = self.step(progress.held, fresh);
+        let partial = if fresh.len() < len {
+            // A trickle: continue where the last call stopped, look at no byte twice.
+            let (partial, end) = self.step(progress.partial, fresh);
             if let Some(end) = end {
                 return (seen + end).checked_sub(len);
             }
-            held
+            partial
         } else {
             let found = self.finder.find(src.get(progress.from..)?);
             if let Some(at) = found {
                 return Some(progress.from + at);
             }
-            self.held(src)
+            self.partial(src)
         };
-        progress.set(src, held);
+        progress.set(src, partial);
         None
     }
 }
@@ -204,6 +201,12 @@ impl PartialEq for Pattern {
 }
 
 impl Eq for Pattern {}
+
+impl Hash for Pattern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
 
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

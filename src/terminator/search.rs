@@ -1,71 +1,77 @@
 use memchr::memchr;
 
-/// A terminator that was found.
+/// Where a terminator was found.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Found {
+pub(crate) struct Match {
     pub(crate) start: usize,
     pub(crate) end: usize,
-    /// Which one of the set.
-    pub(crate) member: usize,
+    /// The index of the pattern in its set.
+    pub(crate) pattern: usize,
 }
 
-/// How far the search has come in the bytes not yet delivered.
+/// How far the undelivered bytes were searched.
 ///
-/// No terminator starts before `from`; the `held` bytes from there on are all
-/// that was seen, and are the longest suffix of it that could begin one.
+/// No terminator starts before `from`. The `partial` bytes from there on are the
+/// longest suffix of what was searched that could begin one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) from: usize,
-    pub(crate) held: usize,
-    /// Whether the last frame was so long that it is worth calling `memchr`.
-    long: bool,
+    pub(crate) partial: usize,
+    /// Whether the last frame was so long that calling `memchr` pays off.
+    pub(super) long: bool,
 }
 
 impl Progress {
-    /// Whether nothing of the undelivered bytes was seen.
+    /// Whether none of the undelivered bytes was searched.
     #[inline(always)]
     pub(crate) fn is_fresh(&self) -> bool {
-        self.from == 0 && self.held == 0
+        self.seen() == 0
     }
 
-    /// No terminator starts before `from`; what follows is yet to be seen.
-    pub(crate) fn skip_to(&mut self, from: usize) {
-        self.from = from;
-        self.held = 0;
+    /// How many of the undelivered bytes were searched.
+    #[inline(always)]
+    pub(crate) fn seen(&self) -> usize {
+        self.from + self.partial
     }
 
-    /// Forgets what was seen: other bytes follow.
+    /// Records that other bytes follow.
     #[inline(always)]
     pub(crate) fn reset(&mut self) {
         self.from = 0;
-        self.held = 0;
+        self.partial = 0;
     }
 
-    /// The terminator is not in `src`, but its last `held` bytes could begin it.
-    pub(super) fn set(&mut self, src: &[u8], held: usize) {
-        self.from = src.len().saturating_sub(held);
-        self.held = held;
+    /// Records a match, of which only its length matters.
+    #[inline(always)]
+    pub(crate) fn note(&mut self, found: Match) {
+        self.long = found.start.saturating_sub(self.from) >= SHORT_FRAME;
+    }
+
+    /// Records that the terminator is not in `src`, whose last `partial` bytes
+    /// could begin it.
+    pub(super) fn set(&mut self, src: &[u8], partial: usize) {
+        debug_assert!(partial <= src.len());
+        self.from = src.len().saturating_sub(partial);
+        self.partial = partial;
     }
 }
 
-/// `memchr`, in a version that is inlined unless frames are long: for a short
+/// `memchr`, in a version that is inlined unless frames are `long`: for a short
 /// one the call costs more than the search.
 #[inline(always)]
-pub(super) fn find_byte(byte: u8, src: &[u8], progress: &mut Progress) -> Option<usize> {
-    let at = match src.first_chunk::<SHORT_FRAME>() {
-        Some(first) if !progress.long => match find_byte_inline(byte, first) {
-            Some(at) => at,
-            None => memchr(byte, src.get(SHORT_FRAME..)?)? + SHORT_FRAME,
+pub(super) fn find_byte(byte: u8, src: &[u8], long: bool) -> Option<usize> {
+    match src.first_chunk::<SHORT_FRAME>() {
+        Some(first) if !long => match find_byte_inline(byte, first) {
+            Some(at) => Some(at),
+            None => Some(memchr(byte, src.get(SHORT_FRAME..)?)? + SHORT_FRAME),
         },
-        _ => memchr(byte, src)?,
-    };
-    progress.long = at >= SHORT_FRAME;
-    Some(at)
+        _ => memchr(byte, src),
+    }
 }
 
 #[inline(always)]
 fn find_byte_inline(byte: u8, src: &[u8]) -> Option<usize> {
-    // SSE2 is there on every x86-64, so nothing has to be asked or called.
+    // Every x86-64 has SSE2, so no feature has to be detected.
     #[cfg(target_arch = "x86_64")]
     if let Some(searcher) = memchr::arch::x86_64::sse2::memchr::One::new(byte) {
         return searcher.find(src);
@@ -73,5 +79,5 @@ fn find_byte_inline(byte: u8, src: &[u8]) -> Option<usize> {
     memchr(byte, src)
 }
 
-/// Up to here a frame counts as short.
+/// A frame below this length is short.
 const SHORT_FRAME: usize = 256;

@@ -1,8 +1,8 @@
-use super::search::{Found, Progress, find_byte};
+use super::search::{Match, Progress, find_byte};
 use memchr::memchr;
 
-/// What nearly all frames end with. It is a copy of what the terminator holds,
-/// to search with.
+/// The pattern that ends nearly all frames: a copy of the terminator's bytes, to
+/// search with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Short {
     Byte(u8),
@@ -21,57 +21,63 @@ pub(crate) struct Word {
 }
 
 impl Short {
-    /// The first occurrence in `src`; if there is none, `progress` is brought up
-    /// to date.
+    /// Returns the first occurrence in `src`. If there is none, updates `progress`.
     #[inline(always)]
-    pub(crate) fn find(self, src: &[u8], progress: &mut Progress) -> Option<Found> {
-        let found = match self {
-            Short::Byte(byte) => find_byte_from(byte, src, progress).map(|start| Found {
-                start,
-                end: start + 1,
-                member: 0,
-            }),
-            Short::Line => find_byte_from(b'\n', src, progress).map(|lf| find_cr(lf, src)),
-            Short::Word(word) => word.find(src, progress),
-        };
-        if found.is_none() {
-            self.give_up(src, progress);
+    pub(crate) fn find(self, src: &[u8], progress: &mut Progress) -> Option<Match> {
+        let found = self.look(src, *progress);
+        match found {
+            Some(found) => progress.note(found),
+            None => self.note_absent(src, progress),
         }
         found
     }
 
-    #[cold]
-    #[inline(never)]
-    fn give_up(self, src: &[u8], progress: &mut Progress) {
-        progress.set(src, self.held(src));
+    /// The same for a caller that updates `progress` itself. Everything is passed
+    /// by value, so that all of it stays in registers.
+    #[inline(always)]
+    pub(crate) fn look(self, src: &[u8], Progress { from, long, .. }: Progress) -> Option<Match> {
+        match self {
+            Short::Byte(byte) => {
+                let start = find_byte_from(byte, src, from, long)?;
+                Some(Match { start, end: start + 1, pattern: 0 })
+            }
+            Short::Line => Some(find_cr(find_byte_from(b'\n', src, from, long)?, src)),
+            Short::Word(word) => word.find(src, from, long),
+        }
     }
 
-    /// Length of the longest suffix of `src` that could begin it.
-    pub(super) fn held(self, src: &[u8]) -> usize {
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn note_absent(self, src: &[u8], progress: &mut Progress) {
+        progress.set(src, self.partial(src));
+    }
+
+    /// The length of the longest suffix of `src` that could begin the pattern.
+    pub(super) fn partial(self, src: &[u8]) -> usize {
         match self {
             Short::Byte(_) => 0,
             Short::Line => usize::from(src.ends_with(b"\r")),
             Short::Word(Word { word, len }) => {
                 let word = word.to_le_bytes();
                 let bytes = word.get(8 - len..).unwrap_or_default();
-                let is_held = |n| bytes.get(..n).is_some_and(|prefix| src.ends_with(prefix));
-                (1..bytes.len()).rev().find(|&n| is_held(n)).unwrap_or(0)
+                let is_suffix = |n| bytes.get(..n).is_some_and(|prefix| src.ends_with(prefix));
+                (1..bytes.len()).rev().find(|&n| is_suffix(n)).unwrap_or(0)
             }
         }
     }
 }
 
 #[inline(always)]
-fn find_byte_from(byte: u8, src: &[u8], progress: &mut Progress) -> Option<usize> {
-    Some(progress.from + find_byte(byte, src.get(progress.from..)?, progress)?)
+fn find_byte_from(byte: u8, src: &[u8], from: usize, long: bool) -> Option<usize> {
+    Some(from + find_byte(byte, src.get(from..)?, long)?)
 }
 
-/// The end of a line whose LF is there.
+/// The end of a line whose LF is at `lf`.
 #[inline(always)]
-fn find_cr(lf: usize, src: &[u8]) -> Found {
+fn find_cr(lf: usize, src: &[u8]) -> Match {
     match lf.checked_sub(1) {
-        Some(cr) if src.get(cr) == Some(&b'\r') => Found { start: cr, end: lf + 1, member: 0 },
-        _ => Found { start: lf, end: lf + 1, member: 1 },
+        Some(cr) if src.get(cr) == Some(&b'\r') => Match { start: cr, end: lf + 1, pattern: 0 },
+        _ => Match { start: lf, end: lf + 1, pattern: 1 },
     }
 }
 
@@ -83,11 +89,11 @@ impl Word {
 
     /// `memchr` for the last byte and a compare: the fastest on ordinary input.
     #[inline(always)]
-    fn find(self, src: &[u8], progress: &mut Progress) -> Option<Found> {
+    fn find(self, src: &[u8], from: usize, long: bool) -> Option<Match> {
         let Word { word, len } = self;
         let last = (word >> 56) as u8;
-        let first_end = progress.from + len;
-        let end = first_end + find_byte(last, src.get(first_end - 1..)?, progress)?;
+        let first_end = from + len;
+        let end = first_end + find_byte(last, src.get(first_end - 1..)?, long)?;
         if self.ends_at(end, src) {
             return Some(self.found(end));
         }
@@ -95,28 +101,28 @@ impl Word {
     }
 
     #[inline(always)]
-    fn found(self, end: usize) -> Found {
-        Found { start: end - self.len, end, member: 0 }
+    fn found(self, end: usize) -> Match {
+        Match { start: end - self.len, end, pattern: 0 }
     }
 
-    /// Whether it ends at `end`, which lies in `src`.
+    /// Whether the pattern ends at `end`, which is at most the length of `src`.
     #[inline(always)]
     fn ends_at(self, end: usize, src: &[u8]) -> bool {
         let Word { word, len } = self;
         match end.checked_sub(8).and_then(|start| src.get(start..)?.first_chunk()) {
-            // The bytes before it are shifted out.
+            // The bytes before the pattern are shifted out.
             Some(window) => (u64::from_le_bytes(*window) ^ word) >> (64 - 8 * len) == 0,
             None => src.get(end - len..end) == word.to_le_bytes().get(8 - len..),
         }
     }
 
-    /// Goes on behind a last byte without the rest: the next one lies at `last` or
-    /// behind it.
+    /// Continues after a last byte without the rest; the next one is at `last` or
+    /// later.
     ///
-    /// Where one such is, more may follow: so the next places are compared all at
-    /// once, and `memchr` is called only behind them.
+    /// Floods of that byte must not be slow: the next places are compared all at
+    /// once, and `memchr` is called only after them.
     #[inline(never)]
-    fn find_next(self, src: &[u8], mut last: usize) -> Option<Found> {
+    fn find_next(self, src: &[u8], mut last: usize) -> Option<Match> {
         let word = self.word.to_le_bytes();
         let needle = word.get(8 - self.len..)?;
         loop {
@@ -135,9 +141,8 @@ impl Word {
     }
 }
 
-/// Which of the first `PLACES` bytes of `block` is the first that `needle` begins
-/// at. What it costs does not depend on the input: compilers make SIMD
-/// instructions of it.
+/// Returns the first of the `PLACES` first bytes of `block` at which `needle`
+/// begins. The cost does not depend on the input. Compilers vectorize the loop.
 #[inline(always)]
 fn find_in_block(block: &[u8; BLOCK], needle: &[u8]) -> Option<usize> {
     let mut is_here = [u8::MAX; PLACES];
@@ -152,8 +157,8 @@ fn find_in_block(block: &[u8; BLOCK], needle: &[u8]) -> Option<usize> {
     is_here.iter().position(|&is_here| is_here != 0)
 }
 
-/// How many places are compared at once.
+/// The number of places that are compared at once.
 const PLACES: usize = 32;
 
-/// How many bytes there must be for that: what begins there has up to 8.
+/// The number of bytes needed for that: a match at the last place has up to 8.
 const BLOCK: usize = 40;

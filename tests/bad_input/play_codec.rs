@@ -199,7 +199,7 @@ fn is(item: &Result<Frame, Error>, want: &Item, eof: bool, ended_by: &[u8]) -> b
         (Ok(Frame::Complete(data)), Item::Frame(want, by)) => {
             data == want && by.as_ref().is_none_or(|by| by == ended_by)
         }
-        (Err(Error::FrameTooLong { limit }), Item::TooLong(want)) => limit == want,
+        (Err(Error::FrameTooLong { limit, .. }), Item::TooLong(want)) => limit == want,
         _ => false,
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn play(case: &Case) -> Result<(), String> {
         }
     }
     match want {
-        Some(encoded) if matches!(terminator, Terminator::Pattern(_) | Terminator::AnyOf(_)) => {
+        Some(encoded) if terminator.patterns().next().is_some() => {
             read_back(&terminator, encoded, &content)
         }
         _ => Ok(()),
@@ -85,14 +85,14 @@ async fn arrived(done: Result<(), Error>, mut peer: DuplexStream) -> Result<Vec<
 async fn feed(terminator: &Terminator, content: &Bytes) -> Result<Vec<u8>, Error> {
     let (mut channel, peer) = channel(terminator);
     let done = channel.feed(content.clone()).await;
-    channel.close().await?;
+    channel.shutdown().await?;
     arrived(done, peer).await
 }
 
 async fn push_frame(terminator: &Terminator, content: &Bytes) -> Result<Vec<u8>, Error> {
     let (mut channel, peer) = channel(terminator);
     let done = channel.push_frame(content.clone());
-    channel.close().await?;
+    channel.shutdown().await?;
     arrived(done, peer).await
 }
 

@@ -35,8 +35,8 @@ impl Ending {
             Ending::Bytes(bytes) => Terminator::from(bytes.as_slice()),
             Ending::Any(members) => Terminator::any(members),
             Ending::Line => Terminator::line(),
-            Ending::Count(n) => Terminator::Count(*n),
-            Ending::Never => Terminator::None,
+            Ending::Count(n) => Terminator::from(*n),
+            Ending::Never => Terminator::none(),
         }
     }
 
@@ -240,7 +240,7 @@ impl Oracle {
     }
 
     fn spend_count(&mut self) {
-        (self.terminator, self.built) = (Ending::Never, Terminator::None);
+        (self.terminator, self.built) = (Ending::Never, Terminator::none());
         let data = std::mem::take(&mut self.content);
         self.close(Event::Frame { data, ended_by: vec![] });
     }
@@ -253,7 +253,7 @@ impl Oracle {
                 self.spend_count();
             } else if self.content.is_empty() && self.over(n as usize) {
                 self.skip = Some((Ending::Count(n), vec![]));
-                (self.terminator, self.built) = (Ending::Never, Terminator::None);
+                (self.terminator, self.built) = (Ending::Never, Terminator::none());
                 self.close(Event::TooLong(self.session.max_length));
             } else {
                 break;
@@ -285,7 +285,7 @@ impl Oracle {
         let delivered = if at_once && !waits { self.undelivered_from() } else { 0 };
         let (open, left) = self.content.split_at(delivered);
         let terminator = match self.terminator {
-            Ending::Count(n) => Terminator::Count(n - open.len() as u64),
+            Ending::Count(n) => Terminator::from(n - open.len() as u64),
             _ => self.built.clone(),
         };
         let left = match &self.skip {
@@ -367,7 +367,7 @@ impl Trace {
                 self.events.push(Event::Frame { data, ended_by: ended_by.to_vec() });
                 Ok(true)
             }
-            Err(Error::FrameTooLong { limit }) if self.open.is_empty() => {
+            Err(Error::FrameTooLong { limit, .. }) if self.open.is_empty() => {
                 self.events.push(Event::TooLong(limit));
                 Ok(true)
             }
@@ -408,20 +408,21 @@ pub(crate) trait Knobs {
 }
 
 macro_rules! knobs {
-    ($($type:ty $(, $generic:ident)?;)*) => {$(
+    ($($type:ty $(, $generic:ident)? $(: $codec:ident)?;)*) => {$(
         impl$(<$generic>)? Knobs for $type {
             fn apply(&mut self, change: &Change) {
                 if let Some(term) = &change.term {
                     self.set_terminator(term.built.clone());
                 }
+                let codec = self$(.$codec())?;
                 if let Some(streaming) = change.streaming {
-                    self.set_streaming(streaming);
+                    codec.set_streaming(streaming);
                 }
                 if let Some(max_length) = change.max_length {
-                    self.set_max_length(max_length);
+                    codec.set_max_length(max_length);
                 }
                 if let Some(keep) = change.keep {
-                    self.set_keep_terminator(keep);
+                    codec.set_keep_terminator(keep);
                 }
             }
         }
@@ -430,8 +431,8 @@ macro_rules! knobs {
 
 knobs! {
     TerminatorCodec;
-    Control<'_>;
-    Channel<T>, T;
+    Control<'_>: codec_mut;
+    Channel<T>, T: codec_mut;
 }
 
 /// The two ways to call the codec.
@@ -766,13 +767,13 @@ pub(crate) fn play_receive(
     let mut script = session.script.iter();
     loop {
         let terminator = channel.terminator().clone();
-        let to_the_end = terminator == Terminator::None;
+        let to_the_end = terminator.is_none();
         let item = match futures::executor::block_on(channel.receive(terminator)) {
             Ok(rest) if to_the_end => {
                 trace.open.extend_from_slice(&rest);
                 break;
             }
-            Err(Error::UnexpectedEof { partial }) => {
+            Err(Error::UnexpectedEof { partial, .. }) => {
                 trace.open.extend_from_slice(&partial);
                 break;
             }
@@ -783,7 +784,7 @@ pub(crate) fn play_receive(
                 };
                 return if trace.events == before { Ok(()) } else { trace.check_end(expected) };
             }
-            item => item.map(Frame::Complete),
+            item => item.map(|data| Frame::Complete(data.into())),
         };
         trace.note(item, channel.ended_by())?;
         script.next().inspect(|change| channel.apply(change));

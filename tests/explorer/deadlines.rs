@@ -2,10 +2,10 @@
 //! over then is known from the bytes that went in and out.
 
 use crate::sim::{
-    CLOSE, FLUSH, NEXT, RECEIVE, RECEIVE_PART, RUN, Scenario, Sim, VARIANTS, Variant, runtime,
+    FLUSH, NEXT, RECEIVE, RECEIVE_PART, RUN, SHUTDOWN, Scenario, Sim, VARIANTS, Variant, runtime,
 };
 use crate::world::{Link, Mock, world};
-use asynchat::{Builder, Channel, Control, Error, Frame, Handler, Run, Timeout};
+use asynchat::{Builder, Channel, Control, Error, Frame, Handler, Run, Timeout, Timeouts};
 use bytes::Bytes;
 use std::task::Poll;
 use std::time::Duration;
@@ -69,7 +69,7 @@ impl Clock {
     }
 
     /// A call is pending; `reads` is whether it waits for input.
-    pub(crate) fn note(&mut self, link: &Link, reads: bool, queued: usize) {
+    pub(crate) fn note(&mut self, link: &Link, reads: bool, queued: u64) {
         self.note_output(link);
         if !reads {
             self.paused = self.paused.or(self.input.map(|_| self.now));
@@ -119,8 +119,8 @@ impl Clock {
 /// All limits are set, and time may pass.
 fn channel(sim: &mut Sim, builder: Builder, input: &'static [u8]) -> Channel<Mock> {
     world(|world| world.clock = Some(Clock::default()));
-    let builder = builder.frame_timeout(FRAME).idle_timeout(IDLE).write_timeout(WRITE);
-    builder.terminator("\n").build(sim.mock(&Bytes::from_static(input)))
+    let timeouts = Timeouts { frame: Some(FRAME), idle: Some(IDLE), write: Some(WRITE) };
+    builder.timeouts(timeouts).terminator("\n").build(sim.mock(&Bytes::from_static(input)))
 }
 
 /// What was handed out and what is buffered is what was received.
@@ -141,7 +141,7 @@ impl Way {
             Way::Next => sim.turns(NEXT, channel, async |c| c.next().await),
             Way::Receive => {
                 let data = sim.turns(RECEIVE, channel, async |c| c.receive("\n").await);
-                Some(data.map(Frame::Complete))
+                Some(data.map(|data| Frame::Complete(data.into())))
             }
             Way::Parts => Some(sim.turns(RECEIVE_PART, channel, async |c| c.receive_part().await)),
         }
@@ -178,9 +178,9 @@ fn lines(sim: &mut Sim, builder: Builder, way: Way, input: &'static [u8], answer
                     }
                     Some(Ok(frame)) => panic!("{frame:?} behind {timeout:?}"),
                 }
-                channel.set_frame_timeout(FRAME);
+                channel.set_timeouts(Timeouts { frame: Some(FRAME), ..channel.timeouts() });
             }
-            Some(Err(Error::UnexpectedEof { partial })) => {
+            Some(Err(Error::UnexpectedEof { partial, .. })) => {
                 assert_eq!(partial, "");
                 break;
             }
@@ -227,7 +227,7 @@ fn next_and_flush(sim: &mut Sim, builder: Builder) {
         match error {
             Error::Timeout(timeout @ (Timeout::Frame(_) | Timeout::Idle(_))) => {
                 world(|world| world.timed_out(timeout));
-                channel.set_idle_timeout(IDLE);
+                channel.set_timeouts(Timeouts { idle: Some(IDLE), ..channel.timeouts() });
             }
             error => {
                 sim.tell(&error);
@@ -245,7 +245,7 @@ fn stalled(sim: &mut Sim, builder: Builder) {
     sim.push(&mut channel, 1);
     crate::writing::flush(sim, &mut channel);
     sim.push(&mut channel, 2);
-    let closed = sim.turns(CLOSE, &mut channel, async |c| c.close().await);
+    let closed = sim.turns(SHUTDOWN, &mut channel, async |c| c.shutdown().await);
     sim.check_closed(closed);
     sim.finish(&mut channel);
 }

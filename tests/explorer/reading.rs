@@ -8,7 +8,7 @@ use crate::sim::{
 };
 use crate::world::Mock;
 use asynchat::{Builder, Channel, Control, Error, Frame, Handler, Run, Terminator};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use std::collections::VecDeque;
 use std::task::Poll;
@@ -188,23 +188,23 @@ fn read_receive(sim: &mut Sim, builder: Builder, input: &Input, answers: usize, 
     let mut channel = reader.build(sim, builder);
     let limit = input.session.max_length;
     if within {
-        channel.set_max_length(0);
+        channel.codec_mut().set_max_length(0);
     }
     loop {
         let terminator = channel.terminator().clone();
-        let to_the_end = terminator == Terminator::None;
+        let to_the_end = terminator.is_none();
         let item = receive(sim, &mut channel, &terminator, within.then_some(limit));
         match item {
             Ok(rest) if to_the_end => {
                 reader.check_end(sim, &rest);
                 break;
             }
-            Err(Error::UnexpectedEof { partial }) => {
+            Err(Error::UnexpectedEof { partial, .. }) => {
                 reader.check_end(sim, &partial);
                 break;
             }
             Ok(_) | Err(Error::FrameTooLong { .. }) => {
-                reader.take(sim, &mut channel, item.map(Frame::Complete));
+                reader.take(sim, &mut channel, item.map(|data| Frame::Complete(data.into())));
             }
             Err(error) => {
                 sim.tell(&error);
@@ -212,7 +212,7 @@ fn read_receive(sim: &mut Sim, builder: Builder, input: &Input, answers: usize, 
                 let skips = channel.codec().is_skipping();
                 let left = if skips { vec![] } else { channel.unread().to_vec() };
                 match receive(sim, &mut channel, &terminator, None) {
-                    Err(Error::UnexpectedEof { partial }) => assert_eq!(partial, left),
+                    Err(Error::UnexpectedEof { partial, .. }) => assert_eq!(partial, left),
                     other => panic!("behind an error: {other:?}"),
                 }
                 break;
@@ -241,13 +241,13 @@ fn read_parts(sim: &mut Sim, builder: Builder, input: &Input, answers: usize) {
     let mut reader = Reader::new(input, answers);
     let mut channel = reader.build(sim, builder);
     loop {
-        let to_the_end = *channel.terminator() == Terminator::None;
+        let to_the_end = channel.terminator().is_none();
         match sim.turns(RECEIVE_PART, &mut channel, async |c| c.receive_part().await) {
             Ok(Frame::Complete(rest)) if to_the_end => {
                 reader.check_end(sim, &rest);
                 break;
             }
-            Err(Error::UnexpectedEof { partial }) => {
+            Err(Error::UnexpectedEof { partial, .. }) => {
                 reader.check_end(sim, &partial);
                 break;
             }
@@ -303,14 +303,22 @@ impl Handler for Callbacks<'_, '_> {
     }
 
     fn found_terminator(&mut self, channel: &mut Control<'_>) -> Result<(), Error> {
-        self.take(channel, Ok(Frame::Complete(Bytes::new())));
+        self.take(channel, Ok(Frame::Complete(BytesMut::new())));
         Ok(())
     }
 
     fn frame_too_long(&mut self, channel: &mut Control<'_>, limit: usize) -> Result<(), Error> {
-        self.take(channel, Err(Error::FrameTooLong { limit }));
+        let error = ByDefault.frame_too_long(channel, limit);
+        self.take(channel, error.map(|()| unreachable!()));
         Ok(())
     }
+}
+
+/// A handler that overrides nothing.
+struct ByDefault;
+
+impl Handler for ByDefault {
+    type Error = Error;
 }
 
 /// With `run`, which `stops` behind each frame and is called again.
@@ -424,7 +432,7 @@ fn discard_while_pending(sim: &mut Sim, builder: Builder, bytes: &Bytes) {
                 discarded = true;
                 let dropped = channel.discard_buffers();
                 let sent = sim.link(|link| link.wire.len());
-                assert_eq!(dropped.output_bytes, sim.queued.len() - sent);
+                assert_eq!(dropped.output_bytes, (sim.queued.len() - sent) as u64);
                 sim.queued.truncate(sent);
                 sim.push(&mut channel, 2);
                 // Whole lines up to here were handed out, so that what is dropped
@@ -465,7 +473,7 @@ fn one_after_the_other(sim: &mut Sim, builder: Builder, bytes: &Bytes) {
             Some(0) => sim.turn(NEXT, &mut channel, async |c| c.next().await.unwrap()),
             Some(1) => sim
                 .turn(RECEIVE, &mut channel, async |c| c.receive("\n").await)
-                .map_ok(Frame::Complete),
+                .map_ok(|data| Frame::Complete(data.into())),
             Some(2) => sim.turn(RECEIVE_PART, &mut channel, async |c| c.receive_part().await),
             _ => {
                 sim.push(&mut channel, 0);

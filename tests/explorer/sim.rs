@@ -1,7 +1,7 @@
 //! Turns: each makes a new future, polls it once and drops it.
 
 use crate::world::{Chunks, Fate, Link, Mock, World, failed_at, world};
-use asynchat::{Builder, Channel, Error, Pusher, Timeout, TryPushError};
+use asynchat::{Builder, Channel, Error, Pusher, Timeout, Timeouts, TryPushError};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -114,7 +114,7 @@ pub(crate) fn explore(
         let mut builder =
             Channel::builder().out_buffer_size(variant.out_buffer).linger(Duration::ZERO);
         if variant.limits {
-            builder = builder.frame_timeout(FAR).idle_timeout(FAR).write_timeout(FAR);
+            builder = builder.timeouts(Timeouts::all(FAR));
         }
         let played = catch_unwind(AssertUnwindSafe(|| (scenario.play)(&mut sim, builder)));
         schedules += 1;
@@ -264,7 +264,7 @@ impl Sim {
     }
 
     /// A call is pending: on what? Then that happens.
-    pub(crate) fn pends(&mut self, method: &'static str, waits: Waits, queued: usize) {
+    pub(crate) fn pends(&mut self, method: &'static str, waits: Waits, queued: u64) {
         self.drops(method);
         let wakes = self.check_wait(waits, queued);
         self.act(wakes);
@@ -289,7 +289,7 @@ impl Sim {
 
     /// Looks for who holds our waker. Gives whether somebody but an act from
     /// outside will wake us.
-    fn check_wait(&self, waits: Waits, queued: usize) -> bool {
+    fn check_wait(&self, waits: Waits, queued: u64) -> bool {
         if self.is_woken() {
             return true;
         }
@@ -336,7 +336,7 @@ impl Sim {
 
     /// Lets half of a limit pass, or not; as often as it takes if nothing else
     /// goes on. Whoever is late by that is woken.
-    fn pass_time(&self, reads: bool, queued: usize, others_wake: bool) {
+    fn pass_time(&self, reads: bool, queued: u64, others_wake: bool) {
         let is_over = |advances: bool| {
             world(|world| {
                 let World { clock, links, .. } = world;
@@ -445,9 +445,9 @@ impl Sim {
     /// Closes the channel: everything queued is on the wire, or an error was
     /// told.
     pub(crate) fn finish(&mut self, channel: &mut Channel<Mock>) {
-        let closed = self.turns(CLOSE, channel, async |c| c.close().await);
+        let closed = self.turns(SHUTDOWN, channel, async |c| c.shutdown().await);
         self.check_closed(closed);
-        let again = self.turns(CLOSE, channel, async |c| c.close().await);
+        let again = self.turns(SHUTDOWN, channel, async |c| c.shutdown().await);
         match again {
             Ok(()) => self.check_whole(),
             Err(Error::Closed) => assert!(self.has_told(), "closed by what?"),
@@ -516,8 +516,8 @@ pub(crate) const RUN: Method = ("Channel::run", Waits::Input);
 pub(crate) const RUN_FULL: Method = ("Channel::run", Waits::Output);
 pub(crate) const READY: Method = ("Channel::ready", Waits::Output);
 pub(crate) const FLUSH: Method = ("Channel::flush", Waits::Output);
-pub(crate) const CLOSE: Method = ("Channel::close", Waits::Output);
-pub(crate) const LINGER: Method = ("Channel::close_and_linger", Waits::Input);
+pub(crate) const SHUTDOWN: Method = ("Channel::shutdown", Waits::Output);
+pub(crate) const CLOSE: Method = ("Channel::close", Waits::Input);
 pub(crate) const POLL_READY: Method = ("Channel::poll_ready", Waits::Output);
 pub(crate) const POLL_FLUSH: Method = ("Channel::poll_flush", Waits::Output);
 pub(crate) const POLL_CLOSE: Method = ("Channel::poll_close", Waits::Output);

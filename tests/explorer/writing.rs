@@ -2,11 +2,11 @@
 //! has come, and all of it if it ended well.
 
 use crate::sim::{
-    Act, CLOSE, FLUSH, LINGER, NEXT, POLL_CLOSE, POLL_FLUSH, POLL_READY, READY, RUN, RUN_FULL,
+    Act, CLOSE, FLUSH, NEXT, POLL_CLOSE, POLL_FLUSH, POLL_READY, READY, RUN, RUN_FULL, SHUTDOWN,
     Scenario, Sim, VARIANTS, Variant, Waits, runtime,
 };
 use crate::world::{Mock, world};
-use asynchat::{Builder, Channel, Closed, Control, Error, Handler, Parts, Run};
+use asynchat::{Builder, Channel, Control, Error, Handler, Parts, PushError, Run};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use std::future::{Future, poll_fn};
@@ -116,7 +116,7 @@ fn failing_producer(sim: &mut Sim, builder: Builder) {
     // Nothing behind it is sent, so it is not counted.
     channel.push(sim.payload(2));
     read_on(sim, &mut channel);
-    let closed = sim.turns(CLOSE, &mut channel, async |c| c.close().await);
+    let closed = sim.turns(SHUTDOWN, &mut channel, async |c| c.shutdown().await);
     sim.check_closed(closed);
     assert!(sim.has_told());
     let has_failed = sim.injected("producer");
@@ -148,26 +148,26 @@ fn close_when_done(sim: &mut Sim, builder: Builder) {
     sim.finish(&mut channel);
 }
 
-fn close_in_between(sim: &mut Sim, builder: Builder) {
+fn shutdown_in_between(sim: &mut Sim, builder: Builder) {
     let mut channel = channel(sim, builder, "a\n");
     sim.push(&mut channel, 0);
     sim.push(&mut channel, 1);
     // Dropped while pending; the close stays queued.
-    let mut closed = sim.turn(CLOSE, &mut channel, async |c| c.close().await);
+    let mut closed = sim.turn(SHUTDOWN, &mut channel, async |c| c.shutdown().await);
     if closed.is_pending() {
         read_on(sim, &mut channel);
-        closed = Poll::Ready(sim.turns(CLOSE, &mut channel, async |c| c.close().await));
+        closed = Poll::Ready(sim.turns(SHUTDOWN, &mut channel, async |c| c.shutdown().await));
     }
     if let Poll::Ready(closed) = closed {
         sim.check_closed(closed);
     }
 }
 
-fn close_and_linger(sim: &mut Sim, builder: Builder, seconds: u64) {
+fn close(sim: &mut Sim, builder: Builder, seconds: u64) {
     let linger = std::time::Duration::from_secs(seconds);
     let mut channel = channel(sim, builder.linger(linger), "ab\n");
     sim.push(&mut channel, 0);
-    let closed = sim.turns(LINGER, &mut channel, async |c| c.close_and_linger().await);
+    let closed = sim.turns(CLOSE, &mut channel, async |c| c.close().await);
     let is_lost = sim.injected("read");
     match closed {
         // How the peer goes is no error.
@@ -178,14 +178,14 @@ fn close_and_linger(sim: &mut Sim, builder: Builder, seconds: u64) {
         Err(error) => sim.tell(&error),
     }
     sim.check_wire();
-    let again = sim.turns(LINGER, &mut channel, async |c| c.close_and_linger().await);
+    let again = sim.turns(CLOSE, &mut channel, async |c| c.close().await);
     assert_eq!(again.is_err(), sim.has_told());
 }
 
 fn linger(sim: &mut Sim, builder: Builder) {
     let runtime = runtime();
     let _guard = runtime.enter();
-    close_and_linger(sim, builder, 1);
+    close(sim, builder, 1);
 }
 
 /// A peer that neither sends nor ends: the time alone is the end of it.
@@ -196,7 +196,7 @@ fn linger_to_the_end_of_the_time(sim: &mut Sim, builder: Builder) {
     let mut channel = channel(sim, builder.linger(std::time::Duration::from_secs(1)), "");
     sim.push(&mut channel, 0);
     sim.outside.push_back(Act::Time);
-    match sim.turns(LINGER, &mut channel, async |c| c.close_and_linger().await) {
+    match sim.turns(CLOSE, &mut channel, async |c| c.close().await) {
         Ok(()) => sim.link(|link| {
             assert!(link.is_shut && link.wire == sim.queued);
             assert!(sim.outside.is_empty() || sim.injected("read"), "it did not linger");
@@ -524,7 +524,7 @@ fn pusher_waits(sim: &mut Sim, builder: Builder, produces: bool) {
                 Box::pin(async move {
                     match pusher.push(data.clone()).await {
                         Ok(()) => true,
-                        Err(Closed(back)) => {
+                        Err(PushError(back)) => {
                             assert_eq!(back, data);
                             false
                         }
@@ -618,7 +618,7 @@ struct Answers {
     stop: &'static [u8],
     /// Closes at this line.
     close: &'static [u8],
-    most: usize,
+    most: u64,
 }
 
 impl Answers {
@@ -774,10 +774,10 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         scenario("a producer that is not ready, reading", all, slow_producer_while_reading),
         scenario("a producer that fails", all, failing_producer),
         scenario("close_when_done", all, close_when_done),
-        scenario("close, dropped, then next", all, close_in_between),
-        scenario("close_and_linger, not at all", few, |sim, b| close_and_linger(sim, b, 0)),
-        scenario("close_and_linger", few, linger),
-        scenario("close_and_linger, a silent peer", &VARIANTS[..1], linger_to_the_end_of_the_time),
+        scenario("shutdown, dropped, then next", all, shutdown_in_between),
+        scenario("close, no linger", few, |sim, b| close(sim, b, 0)),
+        scenario("close", few, linger),
+        scenario("close, a silent peer", &VARIANTS[..1], linger_to_the_end_of_the_time),
         scenario("send, dropped", all, send),
         scenario("feed and flush", all, feed),
         scenario("ready before each push", all, ready),

@@ -5,7 +5,7 @@
 // Each test binary uses a part of it.
 #![allow(dead_code, unused_macros, unused_imports)]
 
-use asynchat::{Closed, Error, Frame, Run, TryPushError};
+use asynchat::{Error, Frame, PushError, Run, TryPushError};
 use bytes::Bytes;
 use futures::Stream;
 use std::collections::VecDeque;
@@ -626,8 +626,8 @@ impl Show for Frame {
     #[track_caller]
     fn show(self) -> String {
         match self {
-            Frame::Complete(data) => format!("complete({})", data.show()),
-            Frame::Partial(data) => format!("partial({})", data.show()),
+            Frame::Complete(data) => format!("complete({})", data.freeze().show()),
+            Frame::Partial(data) => format!("partial({})", data.freeze().show()),
         }
     }
 }
@@ -637,15 +637,15 @@ impl Show for Error {
     fn show(self) -> String {
         match self {
             Error::Io(e) => format!("io({:?})", e.kind()),
-            Error::FrameTooLong { limit } => format!("too long({limit})"),
-            Error::UnexpectedEof { partial } => format!("eof({})", partial.show()),
+            Error::FrameTooLong { limit, .. } => format!("too long({limit})"),
+            Error::UnexpectedEof { partial, .. } => format!("eof({})", partial.show()),
             Error::Producer(e) => format!("producer({:?})", e.kind()),
             other => format!("{other:?}").to_lowercase(),
         }
     }
 }
 
-impl Show for Closed {
+impl Show for PushError {
     #[track_caller]
     fn show(self) -> String {
         format!("closed({})", self.0.show())

@@ -1,7 +1,7 @@
 //! In memory, without a socket: decoding, switching, hostile input.
 
 use crate::measure::{Contest, Outcome, Unit, time};
-use asynchat::{FrameRef, Terminator, TerminatorCodec};
+use asynchat::{FrameRef, IntoTerminator, Terminator, TerminatorCodec};
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr_iter, memmem};
 use std::fmt::Debug;
@@ -248,7 +248,7 @@ pub(crate) fn switch() -> Vec<Outcome> {
     }
     /// A function of its own, as a callback is.
     #[inline(never)]
-    fn set(codec: &mut TerminatorCodec, terminator: impl Into<Terminator>) {
+    fn set(codec: &mut TerminatorCodec, terminator: impl IntoTerminator) {
         codec.set_terminator(terminator);
     }
     #[inline(never)]

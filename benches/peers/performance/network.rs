@@ -230,11 +230,11 @@ async fn push_all(socket: TcpStream, buffer: usize, chunk: &Bytes, times: usize)
     let mut channel = Channel::builder().out_buffer_size(buffer).build(socket);
     for _ in 0..times {
         channel.push(chunk.clone());
-        if channel.queued_bytes() >= IN_HAND {
+        if channel.queued_bytes() >= IN_HAND as u64 {
             channel.flush().await.expect("it is read");
         }
     }
-    channel.close().await.expect("it is read");
+    channel.shutdown().await.expect("it is read");
 }
 
 async fn feed_all(socket: TcpStream, boundary: usize, chunk: &Bytes, times: usize) {
@@ -351,7 +351,7 @@ async fn echo(socket: TcpStream) -> Result<(), Error> {
         channel.push(frame?.into_data());
         channel.push_slice(b"\n");
     }
-    channel.close().await
+    channel.shutdown().await
 }
 
 async fn echo_framed(socket: TcpStream) {

@@ -58,7 +58,7 @@ impl<'d> Input<'d> {
             11 => Term { ending: Ending::Any(vec![b"\r\n\r\n"]), built: Terminator::blank_line() },
             12 | 13 => Term::count(more as u64),
             14 => Term::count(u64::MAX >> more),
-            _ => Term { ending: Ending::Never, built: Terminator::None },
+            _ => Term { ending: Ending::Never, built: Terminator::none() },
         }
     }
 }

@@ -35,7 +35,7 @@ impl<'d> Term<'d> {
     }
 
     pub fn count(n: u64) -> Self {
-        Term { built: Terminator::Count(n), ending: Ending::Count(n) }
+        Term { built: Terminator::from(n), ending: Ending::Count(n) }
     }
 }
 
@@ -63,12 +63,12 @@ impl<'d> Ending<'d> {
 
     /// Compares with what the crate says is in force.
     pub fn check(&self, terminator: &Terminator) {
-        match (self, terminator) {
-            (Ending::Count(n), Terminator::Count(same)) => assert_eq!(n, same),
-            (Ending::Any(_), Terminator::Pattern(_) | Terminator::AnyOf(_)) => {}
-            (Ending::Never, Terminator::None) => {}
-            _ => panic!("{terminator:?} for {self:?}"),
-        }
+        let is_same = match self {
+            Ending::Count(n) => terminator.remaining() == Some(*n),
+            Ending::Any(_) => terminator.patterns().next().is_some(),
+            Ending::Never => terminator.is_none(),
+        };
+        assert!(is_same, "{terminator:?} for {self:?}");
     }
 
     /// The length of the longest suffix of `content` that could begin a member.

@@ -375,7 +375,7 @@ impl Report {
         self.attack(&format!("{name}: run"), whole, n, |n| read_with_run(&mut open(n), b""));
         self.attack(&format!("{name}: streaming"), config.streaming(longest), n, |n| {
             let mut channel = open(n);
-            channel.set_streaming(true);
+            channel.codec_mut().set_streaming(true);
             read_with_next(&mut channel, drop);
         });
         let open_as_asked = |n, ask| {
@@ -385,7 +385,7 @@ impl Report {
                 Ask::Within(_) | Ask::Part => &Config { max_length: usize::MAX, ..*config },
             };
             let mut channel = channel(config, terminator, Peer::says(text, piece, n));
-            channel.set_streaming(!matches!(ask, Ask::Part));
+            channel.codec_mut().set_streaming(!matches!(ask, Ask::Part));
             channel
         };
         for (what, bound, ask) in [
@@ -480,7 +480,7 @@ fn flood_without_terminator(report: &mut Report) {
         let input = Input { terminator, longest: 1, text: &text, piece: WHOLE_READS, n };
         report.input("flood without terminator", config, &input);
         // No terminator at all: nothing is held, but by who asks for a whole frame.
-        let none = &Terminator::None;
+        let none = &Terminator::none();
         let name = format!("flood, no terminator set, {}", config.name);
         let open = |n| channel(config, none, Peer::says(&text, WHOLE_READS, n));
         let (whole, streaming) = (config.whole(0), config.streaming(0));
@@ -492,7 +492,7 @@ fn flood_without_terminator(report: &mut Report) {
         });
         report.attack(&format!("{name}: receive_within"), whole, n, |n| {
             let mut channel = open(n);
-            channel.set_max_length(usize::MAX);
+            channel.codec_mut().set_max_length(usize::MAX);
             read_with(&mut channel, Ask::Within(config.max_length), none);
         });
         report.attack(&format!("{name}: receive_part"), streaming, n, |n| {
@@ -573,8 +573,8 @@ fn huge_count(report: &mut Report) {
                 let n = 10 * config.in_buffer_size;
                 report.attack(&name, config.streaming(0), n, |n| {
                     let peer = Peer::says(b"x", piece, n);
-                    let mut channel = channel(config, &Terminator::Count(1 << 63), peer);
-                    channel.set_streaming(streaming);
+                    let mut channel = channel(config, &Terminator::from(1 << 63), peer);
+                    channel.codec_mut().set_streaming(streaming);
                     read_with_next(&mut channel, drop);
                 });
             }
@@ -681,7 +681,7 @@ fn takes_all_but_a_byte(report: &mut Report, config: &Config, piece: usize, vect
         let mut channel = channel(config, &Terminator::lf(), peer);
         let mut pushed = 0;
         for _ in 0..n {
-            while channel.queued_bytes() < config.high_water {
+            while channel.queued_bytes() < config.high_water as u64 {
                 channel.push_slice(&[b'a'; 5000][..piece]);
                 pushed += piece;
             }
@@ -706,7 +706,7 @@ fn does_not_read(report: &mut Report, config: &Config, piece: usize, vectored: b
         report.attack(&format!("{name}: handler, {what}"), bound, 100, |n| {
             let mut channel = open(b"\n\n\n\n\n\n\n");
             assert!(poll_up_to(n, channel.run(&mut Answer { answer, slices })).is_none());
-            assert!(channel.queued_bytes() > config.low_water, "nothing is queued");
+            assert!(channel.queued_bytes() > config.low_water as u64, "nothing is queued");
             assert!(channel.get_ref().left > 0, "it has never stopped");
         });
     }
@@ -810,10 +810,10 @@ fn lingering(report: &mut Report) {
     huge[HUGE - 1] = b'y';
     let linger = Duration::from_secs(1);
     let rows: [(&str, Terminator, usize); 4] = [
-        ("no terminator set", Terminator::None, 0),
+        ("no terminator set", Terminator::none(), 0),
         ("a byte", Terminator::from("\n"), 1),
         ("half of 64 KiB", Terminator::from(huge), HUGE),
-        ("a count", Terminator::Count(1 << 63), 0),
+        ("a count", Terminator::from(1 << 63), 0),
     ];
     for config in CONFIGS {
         for (what, terminator, longest) in &rows {
@@ -824,25 +824,25 @@ fn lingering(report: &mut Report) {
                     let peer = Peer { takes, ..Peer::says(b"xxxxxxxx", piece, n) };
                     let mut channel = builder(config, terminator).linger(linger).build(peer);
                     channel.push_slice(b"bye");
-                    let closed = poll_up_to(n, channel.close_and_linger());
+                    let closed = poll_up_to(n, channel.close());
                     assert_eq!(channel.get_ref().left, 0, "not read to the end");
                     assert_eq!(closed.is_some(), takes == Takes::Everything);
                 };
-                let name = format!("close_and_linger, {}, {what} {how}", config.name);
+                let name = format!("close, {}, {what} {how}", config.name);
                 report.attack(&name, bound, n, |n| close(n, Takes::Everything));
                 let name = format!("{name}: not taken");
                 report.attack(&name, bound, n, |n| close(n, Takes::Nothing));
             }
         }
         // What was held of a frame goes, if not its block.
-        let name = format!("close_and_linger, {}: in a frame", config.name);
+        let name = format!("close, {}: in a frame", config.name);
         report.afterwards(&name, config.behind_a_frame(1), 3 * config.max_length, |n| {
             let peer = Peer::says(b"x", 64, config.max_length / 2 + n);
             let mut channel = builder(config, &Terminator::lf()).linger(linger).build(peer);
             while channel.unread().len() < config.max_length / 2 {
                 assert!(poll_up_to(1, channel.next()).is_none());
             }
-            assert!(poll_up_to(n, channel.close_and_linger()).is_some());
+            assert!(poll_up_to(n, channel.close()).is_some());
             channel
         });
     }
@@ -923,7 +923,7 @@ fn tiny_pieces(report: &mut Report) {
                     let peer = Peer::never_reads(b"", vectored);
                     let mut channel = channel(config, &Terminator::lf(), peer);
                     for _ in 0..n {
-                        if channel.queued_bytes() < config.high_water {
+                        if channel.queued_bytes() < config.high_water as u64 {
                             channel.push_slice(text);
                         }
                         assert!(poll_up_to(1, channel.next()).is_none());

@@ -111,7 +111,7 @@ macro_rules! talk {
             }
 
             fn set_streaming(&mut self, streaming: bool) {
-                self.set_streaming(streaming);
+                self.codec_mut().set_streaming(streaming);
             }
 
             fn ended_by(&self) -> &[u8] {
@@ -514,7 +514,7 @@ async fn stream(
     }
     match not_ready.or(failed) {
         Some(error) => Err(error.into()),
-        None => Ok(patiently!(setup, channel.close_and_linger())?),
+        None => Ok(patiently!(setup, channel.close())?),
     }
 }
 

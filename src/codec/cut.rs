@@ -1,0 +1,407 @@
+//! Where the next frame ends. No other file decides it.
+
+use super::{Span, TerminatorCodec};
+use crate::terminator::{Kind, Match, Progress, Short};
+use crate::{Error, Terminator};
+
+/// How frames are taken from the input.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ReadMode {
+    /// In the mode and under the limit that are set.
+    AsSet,
+    /// Whole, under this limit. Without a terminator the frame is all the input.
+    Whole { max_length: usize },
+    /// In parts. Without a terminator the frame is all the input.
+    Parts,
+}
+
+impl ReadMode {
+    /// Whether without a terminator the end of input ends a frame.
+    pub(crate) fn ends_at_eof(self) -> bool {
+        !matches!(self, ReadMode::AsSet)
+    }
+}
+
+/// The result of a look at the undelivered bytes, on the fast path.
+#[derive(Clone, Copy)]
+pub(crate) enum Look {
+    /// A frame that a byte string ends.
+    Pattern(Match),
+    /// A frame of this length.
+    Count(usize),
+    /// The terminator is not there.
+    Absent,
+    /// Only the general path can decide.
+    General,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum EndedBy {
+    Nothing,
+    /// The pattern with this index of the current terminator.
+    Current(usize),
+    /// The pattern with this index of one that was set before.
+    Earlier(usize),
+}
+
+/// What to do with the undelivered bytes.
+enum Cut {
+    /// Drop this many and look again.
+    Skip(usize),
+    /// Drop this many and report `FrameTooLong`.
+    TooLong(usize),
+    /// Take the next frame, or a part of it.
+    Frame(Span),
+    /// Wait for more input.
+    Wait,
+}
+
+/// Cuts frames at a short terminator, outside the codec: a loop over many frames
+/// does not look into the codec for each of them.
+///
+/// It is valid until the codec changes.
+#[derive(Clone, Copy)]
+pub(crate) struct FastPath {
+    short: Short,
+    max_length: usize,
+    progress: Progress,
+}
+
+impl FastPath {
+    /// The end of the first frame in `src`, no byte of which was searched before.
+    #[inline(always)]
+    pub(crate) fn cut(&mut self, src: &[u8]) -> Option<Match> {
+        let found = self.short.look(src, self.progress)?;
+        self.progress.note(found);
+        (found.start <= self.max_length).then_some(found)
+    }
+}
+
+impl TerminatorCodec {
+    /// Looks for the next frame without changing anything. The caller notes the
+    /// result.
+    #[inline(always)]
+    pub(crate) fn look(&self, src: &[u8], mode: ReadMode) -> Look {
+        if self.skip.is_some() || !self.progress.is_fresh() {
+            return Look::General;
+        }
+        let limit = self.limit(mode).unwrap_or(usize::MAX);
+        if let Kind::Count(n) = self.terminator.0 {
+            return match usize::try_from(n) {
+                Ok(n) if n <= limit && n <= src.len() => Look::Count(n),
+                _ => Look::General,
+            };
+        }
+        let Some(short) = self.terminator.short() else { return Look::General };
+        match short.look(src, self.progress) {
+            Some(found) if found.start <= limit => Look::Pattern(found),
+            Some(_) => Look::General,
+            None => Look::Absent,
+        }
+    }
+
+    /// Notes a frame that `look` has found.
+    #[inline(always)]
+    pub(crate) fn note(&mut self, look: Look) -> Option<Span> {
+        match look {
+            Look::Pattern(found) => {
+                self.progress.note(found);
+                Some(self.note_match(found))
+            }
+            Look::Count(n) => Some(self.note_count(n)),
+            Look::Absent | Look::General => None,
+        }
+    }
+
+    /// Notes a frame that this match ends.
+    #[inline(always)]
+    pub(crate) fn note_match(&mut self, found: Match) -> Span {
+        self.end_frame();
+        self.ended_by = EndedBy::Current(found.pattern);
+        let len = if self.keep_terminator { found.end } else { found.start };
+        Span { consume: found.end, len, is_complete: true }
+    }
+
+    #[inline(always)]
+    fn note_count(&mut self, n: usize) -> Span {
+        self.end_frame();
+        self.replace_terminator(Terminator::none());
+        self.ended_by = EndedBy::Nothing;
+        Span::complete(n)
+    }
+
+    /// How far `src`, where `look` found no terminator, was searched.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn searched(&self, src: &[u8]) -> Progress {
+        let mut progress = self.progress;
+        if let Some(short) = self.terminator.short() {
+            short.note_absent(src, &mut progress);
+        }
+        progress
+    }
+
+    /// Continues the search from there.
+    #[inline(always)]
+    pub(crate) fn resume(&mut self, progress: Progress) {
+        self.progress = progress;
+    }
+
+    /// Returns the fast path for many frames, if it applies.
+    #[inline(always)]
+    pub(crate) fn fast_path(&self) -> Option<FastPath> {
+        if self.streaming || self.skip.is_some() || !self.progress.is_fresh() {
+            return None;
+        }
+        let short = self.terminator.short()?;
+        Some(FastPath { short, max_length: self.max_length, progress: self.progress })
+    }
+
+    /// The number of the frame that the undelivered bytes belong to.
+    pub(crate) fn frame_number(&self) -> u64 {
+        self.frames
+    }
+
+    /// Whether part of a frame has been delivered or skipped, and its end is to come.
+    pub(crate) fn is_mid_frame(&self) -> bool {
+        self.is_skipping() || (self.mid_frame && !self.terminator.is_none())
+    }
+
+    /// Finds the next frame: how many bytes to skip, and where the frame lies after
+    /// them. With `eof` no input follows `src`.
+    pub(super) fn cut(
+        &mut self,
+        src: &[u8],
+        mode: ReadMode,
+        eof: bool,
+    ) -> (usize, Result<Option<Span>, Error>) {
+        let limit = self.limit(mode);
+        let mut skip = 0;
+        loop {
+            let rest = src.get(skip..).unwrap_or_default();
+            match self.cut_once(rest, limit, mode) {
+                Cut::Skip(n) => skip += n,
+                Cut::TooLong(n) => return (skip + n, Err(too_long(limit.unwrap_or(usize::MAX)))),
+                Cut::Frame(span) => return (skip, Ok(Some(span))),
+                Cut::Wait if !eof => return (skip, Ok(None)),
+                Cut::Wait => {
+                    let span = self.cut_eof(rest.len(), mode);
+                    let dropped = if span.is_some() { 0 } else { rest.len() };
+                    return (skip + dropped, Ok(span));
+                }
+            }
+        }
+    }
+
+    /// Returns the limit in bytes of whole frames, or `None` in streaming mode.
+    #[inline(always)]
+    fn limit(&self, mode: ReadMode) -> Option<usize> {
+        match mode {
+            ReadMode::Whole { max_length } => Some(max_length),
+            ReadMode::AsSet if !self.streaming => Some(self.max_length),
+            _ => None,
+        }
+    }
+
+    /// Decides about the undelivered bytes, all of which are in `src`.
+    #[inline(always)]
+    fn cut_once(&mut self, src: &[u8], limit: Option<usize>, mode: ReadMode) -> Cut {
+        if self.skip.is_some() {
+            return self.cut_skip(src);
+        }
+        match self.terminator.0 {
+            Kind::Count(n) => return self.cut_count(src, n, limit),
+            Kind::None => return self.cut_unended(src, limit, mode),
+            _ => {}
+        }
+        let Some(found) = self.terminator.find(src, &mut self.progress) else {
+            return self.cut_unfinished(limit);
+        };
+        if limit.is_some_and(|limit| found.start > limit) {
+            self.end_frame();
+            return Cut::TooLong(found.end);
+        }
+        Cut::Frame(self.note_match(found))
+    }
+
+    /// The terminator has not arrived.
+    #[inline(never)]
+    fn cut_unfinished(&mut self, limit: Option<usize>) -> Cut {
+        let from = self.progress.from;
+        match limit {
+            Some(limit) if from <= limit => return Cut::Wait,
+            Some(_) => self.begin_skip(self.terminator.clone()),
+            None => {}
+        }
+        self.progress.from = 0;
+        if limit.is_some() { Cut::TooLong(from) } else { self.cut_partial(from) }
+    }
+
+    #[inline(never)]
+    fn cut_count(&mut self, src: &[u8], n: u64, limit: Option<usize>) -> Cut {
+        let len = usize::try_from(n).unwrap_or(usize::MAX);
+        if limit.is_some_and(|limit| len > limit) || (limit.is_some() && len as u64 != n) {
+            self.replace_terminator(Terminator::none());
+            self.begin_skip(Terminator(Kind::Count(n)));
+            return Cut::TooLong(0);
+        }
+        if src.len() as u64 >= n {
+            return Cut::Frame(self.note_count(len));
+        }
+        if limit.is_some() {
+            return Cut::Wait;
+        }
+        self.terminator = Terminator(Kind::Count(n - src.len() as u64));
+        self.cut_partial(src.len())
+    }
+
+    /// There is no terminator.
+    fn cut_unended(&mut self, src: &[u8], limit: Option<usize>, mode: ReadMode) -> Cut {
+        match limit {
+            Some(limit) if mode.ends_at_eof() && src.len() <= limit => Cut::Wait,
+            Some(_) if mode.ends_at_eof() => {
+                self.begin_skip(Terminator::none());
+                Cut::TooLong(src.len())
+            }
+            _ => self.cut_partial(src.len()),
+        }
+    }
+
+    /// The rest of a skipped frame.
+    #[cold]
+    fn cut_skip(&mut self, src: &[u8]) -> Cut {
+        let Some(skip) = self.skip.take() else { return Cut::Wait };
+        let (dropped, rest) = match skip.0 {
+            Kind::Count(n) if n <= src.len() as u64 => (n as usize, None),
+            Kind::Count(n) => (src.len(), Some(Terminator(Kind::Count(n - src.len() as u64)))),
+            _ => match skip.find(src, &mut self.progress) {
+                Some(found) => (found.end, None),
+                None => (std::mem::take(&mut self.progress.from), Some(skip)),
+            },
+        };
+        let has_ended = rest.is_none();
+        self.skip = rest;
+        if has_ended {
+            self.end_frame();
+        }
+        if has_ended || dropped > 0 { Cut::Skip(dropped) } else { Cut::Wait }
+    }
+
+    /// The next `len` bytes, whose frame goes on.
+    fn cut_partial(&mut self, len: usize) -> Cut {
+        if len == 0 {
+            return Cut::Wait;
+        }
+        self.mid_frame = !self.terminator.is_none();
+        // Without a terminator there is no frame to be in.
+        self.frames += u64::from(!self.mid_frame);
+        self.ended_by = EndedBy::Nothing;
+        Cut::Frame(Span::partial(len))
+    }
+
+    /// Input has ended with `left` bytes undelivered.
+    fn cut_eof(&mut self, left: usize, mode: ReadMode) -> Option<Span> {
+        let is_skipped = self.skip.take().is_some();
+        self.end_frame();
+        if !is_skipped && mode.ends_at_eof() && self.terminator.is_none() {
+            self.ended_by = EndedBy::Nothing;
+            return Some(Span::complete(left));
+        }
+        if left == 0 || is_skipped {
+            return None;
+        }
+        if let Kind::Count(n) = self.terminator.0 {
+            self.terminator = Terminator(Kind::Count(n.saturating_sub(left as u64)));
+        }
+        self.ended_by = EndedBy::Nothing;
+        Some(Span::partial(left))
+    }
+
+    /// The undelivered bytes belong to the next frame, and none was searched.
+    #[inline(always)]
+    pub(super) fn end_frame(&mut self) {
+        self.progress.reset();
+        self.mid_frame = false;
+        self.frames += 1;
+    }
+
+    fn begin_skip(&mut self, terminator: Terminator) {
+        self.skip = Some(terminator);
+        self.mid_frame = false;
+    }
+
+    /// Drops the whole frames at the front of `src`, and begins to skip an unfinished
+    /// one. Returns how many bytes to drop.
+    pub(crate) fn discard(&mut self, src: &[u8]) -> usize {
+        if src.is_empty() && !self.mid_frame {
+            // A count that waits for its first byte is not unfinished.
+            return 0;
+        }
+        if let EndedBy::Current(index) = self.ended_by {
+            self.earlier = self.terminator.clone();
+            self.ended_by = EndedBy::Earlier(index);
+        }
+        // A frame that is not delivered does not change `ended_by`.
+        let ended_by = (self.ended_by, self.earlier.clone());
+        let mut rest = src;
+        while self.skip.is_some() {
+            let Cut::Skip(n) = self.cut_skip(rest) else { break };
+            rest = rest.get(n..).unwrap_or_default();
+        }
+        // An over-long frame is dropped like the others.
+        while !rest.is_empty() && !matches!(self.decode_slice(&mut rest), Ok(None)) {}
+        let unfinished = self.mid_frame || !rest.is_empty();
+        if unfinished && self.skip.is_none() && !self.terminator.is_none() {
+            let terminator = self.terminator.clone();
+            if let Kind::Count(_) = terminator.0 {
+                self.replace_terminator(Terminator::none());
+            }
+            self.begin_skip(terminator);
+            while let Cut::Skip(n) = self.cut_skip(rest) {
+                rest = rest.get(n..).unwrap_or_default();
+            }
+        }
+        if self.skip.is_none() {
+            self.mid_frame = false;
+            self.frames += 1;
+        }
+        (self.ended_by, self.earlier) = ended_by;
+        src.len() - rest.len()
+    }
+
+    /// Forgets the undelivered bytes, which were taken away.
+    pub(crate) fn forget(&mut self) {
+        self.skip = None;
+        self.end_frame();
+    }
+
+    /// Part of the undelivered bytes was searched for another terminator.
+    #[inline(never)]
+    pub(super) fn set_terminator_midway(&mut self, terminator: Terminator) {
+        if self.skip.is_none() {
+            if terminator == self.terminator {
+                return;
+            }
+            self.progress.reset();
+        }
+        self.replace_terminator(terminator);
+    }
+
+    /// Replaces the terminator, but not the answer of `ended_by`.
+    #[inline(always)]
+    pub(super) fn replace_terminator(&mut self, terminator: Terminator) {
+        if let EndedBy::Current(index) = self.ended_by {
+            self.earlier = std::mem::replace(&mut self.terminator, terminator);
+            self.ended_by = EndedBy::Earlier(index);
+        } else {
+            // Not `replace`: a value that was only just stored is not loaded whole.
+            self.terminator = terminator;
+        }
+    }
+}
+
+#[cold]
+fn too_long(limit: usize) -> Error {
+    tracing::debug!(target: "asynchat", limit, "frame too long");
+    Error::FrameTooLong { limit }
+}

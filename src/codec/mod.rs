@@ -1,0 +1,421 @@
+//! `TerminatorCodec`: its settings, and its doors for tokio-util and for slices.
+
+mod cut;
+mod span;
+
+pub(crate) use self::cut::{FastPath, Look, ReadMode};
+pub(crate) use self::span::Span;
+
+use self::cut::EndedBy;
+use crate::terminator::{IntoTerminator, Progress};
+use crate::{Error, Frame, FrameRef, Terminator};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio_util::codec::{Decoder, Encoder};
+
+/// Cuts a byte stream into frames at a terminator that can change at any time.
+///
+/// The codec performs no I/O. Use it in tokio-util's [`Framed`], [`FramedRead`] and
+/// [`FramedWrite`], call [`decode_slice`] on bytes that you own, or use a
+/// [`Channel`](crate::Channel), which has none of `Framed`'s limits (see below).
+///
+/// ```
+/// use asynchat::{Frame, TerminatorCodec};
+/// use bytes::BytesMut;
+/// use tokio_util::codec::Decoder;
+///
+/// let mut codec = TerminatorCodec::new("\r\n");
+/// let mut input = BytesMut::from("DATA 5\r\nhello");
+/// let line = codec.decode(&mut input)?.and_then(Frame::into_complete);
+/// assert_eq!(line.as_deref(), Some(&b"DATA 5"[..]));
+/// codec.set_terminator(5);
+/// let body = codec.decode(&mut input)?.and_then(Frame::into_complete);
+/// assert_eq!(body.as_deref(), Some(&b"hello"[..]));
+/// # Ok::<(), asynchat::Error>(())
+/// ```
+///
+/// # Two modes
+///
+/// In *whole* mode, the default, a frame is returned once, as [`Complete`], when its
+/// end has arrived. Without a terminator, data is returned as [`Partial`] as it
+/// arrives.
+///
+/// In [*streaming*](Self::set_streaming) mode data is returned as `Partial` as it
+/// arrives, except the longest suffix that could begin a terminator. The rest of the
+/// frame is returned as `Complete`.
+///
+/// Frames (the `Partial`s joined with their `Complete`) and errors never depend on
+/// how the input was split across reads. The terminator is stripped unless it is
+/// [kept](Self::set_keep_terminator). At the end of input the rest is returned as
+/// one `Partial`.
+///
+/// # Limits
+///
+/// In whole mode a frame of more than [`max_length`](Self::set_max_length) bytes is
+/// [`Error::FrameTooLong`], once, as soon as that is certain. A count above the limit
+/// is refused before any of its bytes is awaited. The frame is then skipped through
+/// its terminator, whatever is set meanwhile, and the next one is returned normally.
+/// Streaming mode and [`Terminator::none`] hold nothing back and have no limit.
+///
+/// Time is linear in the input, also under a trickle: a byte is looked at again at
+/// most for the length of a terminator.
+///
+/// # In `Framed`
+///
+/// `Framed` decides when to call the codec. This has two limits (tokio-util 0.7.20):
+///
+/// - After [`decode`](Decoder::decode) returned `None`, it is not called again until
+///   new bytes arrive. A terminator that is changed through `codec_mut()` then does
+///   not see the buffered bytes until that happens, and never if input has ended.
+///   Change it right after a frame.
+/// - After an error `Framed` returns `None` once and then waits for new bytes, even
+///   if good frames are buffered.
+///
+/// [`Framed`]: tokio_util::codec::Framed
+/// [`FramedRead`]: tokio_util::codec::FramedRead
+/// [`FramedWrite`]: tokio_util::codec::FramedWrite
+/// [`decode_slice`]: Self::decode_slice
+/// [`Complete`]: Frame::Complete
+/// [`Partial`]: Frame::Partial
+#[derive(Clone, Debug)]
+pub struct TerminatorCodec {
+    terminator: Terminator,
+    max_length: usize,
+    streaming: bool,
+    keep_terminator: bool,
+    /// Whether part of the current frame has been delivered.
+    mid_frame: bool,
+    encode_terminator: Terminator,
+    /// How far `skip`, if any, or else `terminator` was searched for.
+    progress: Progress,
+    /// The end of an over-long or discarded frame whose rest is being skipped.
+    skip: Option<Terminator>,
+    /// How many frames have ended: the number of the current one.
+    frames: u64,
+    ended_by: EndedBy,
+    /// The terminator that `EndedBy::Earlier` refers to.
+    earlier: Terminator,
+}
+
+impl TerminatorCodec {
+    /// The default `max_length`: 64 KiB.
+    pub const DEFAULT_MAX_LENGTH: usize = 64 * 1024;
+
+    /// Creates a codec for frames that end at `terminator`.
+    pub fn new(terminator: impl IntoTerminator) -> Self {
+        TerminatorCodec {
+            terminator: terminator.into_terminator(),
+            max_length: Self::DEFAULT_MAX_LENGTH,
+            streaming: false,
+            keep_terminator: false,
+            mid_frame: false,
+            encode_terminator: Terminator::none(),
+            progress: Progress::default(),
+            skip: None,
+            frames: 0,
+            ended_by: EndedBy::Nothing,
+            earlier: Terminator::none(),
+        }
+    }
+
+    /// Sets the terminator, builder-style.
+    #[must_use]
+    pub fn with_terminator(mut self, terminator: impl IntoTerminator) -> Self {
+        self.set_terminator(terminator);
+        self
+    }
+
+    /// Sets the limit in bytes, builder-style.
+    #[must_use]
+    pub fn with_max_length(mut self, max_length: usize) -> Self {
+        self.set_max_length(max_length);
+        self
+    }
+
+    /// Sets streaming mode, builder-style.
+    #[must_use]
+    pub fn with_streaming(mut self, streaming: bool) -> Self {
+        self.set_streaming(streaming);
+        self
+    }
+
+    /// Sets whether terminators are kept, builder-style.
+    #[must_use]
+    pub fn with_keep_terminator(mut self, keep: bool) -> Self {
+        self.set_keep_terminator(keep);
+        self
+    }
+
+    /// Sets the terminator that is appended when encoding, builder-style.
+    #[must_use]
+    pub fn with_encode_terminator(mut self, terminator: impl IntoTerminator) -> Self {
+        self.set_encode_terminator(terminator);
+        self
+    }
+
+    /// Changes the terminator, from the first byte not yet delivered.
+    ///
+    /// The rest of an over-long frame is still skipped through its own terminator.
+    /// Setting an equal terminator again does not restart the search.
+    // Always inlined: a new terminator is in registers. Passed on in memory it would
+    // have to be loaded before it is stored.
+    #[inline(always)]
+    pub fn set_terminator(&mut self, terminator: impl IntoTerminator) {
+        let terminator = terminator.into_terminator();
+        if self.progress.is_fresh() {
+            self.replace_terminator(terminator);
+        } else {
+            self.set_terminator_midway(terminator);
+        }
+        if tracing::enabled!(target: "asynchat", tracing::Level::TRACE) {
+            self.trace_terminator();
+        }
+    }
+
+    /// Sets the maximum number of bytes of content of a frame in whole mode, the
+    /// terminator not included. `usize::MAX` is no limit.
+    pub fn set_max_length(&mut self, max_length: usize) {
+        self.max_length = max_length;
+    }
+
+    /// Sets whether frames are returned in parts, as they arrive.
+    pub fn set_streaming(&mut self, streaming: bool) {
+        self.streaming = streaming;
+    }
+
+    /// Sets whether the terminator stays at the end of a complete frame.
+    pub fn set_keep_terminator(&mut self, keep: bool) {
+        self.keep_terminator = keep;
+    }
+
+    /// Sets the terminator that is appended to each encoded item: a byte string, or
+    /// the first of a set. A count and [`Terminator::none`] (the default) append
+    /// nothing.
+    ///
+    /// [`Terminator::line`] appends CR LF and also refuses content with a bare LF. It
+    /// is right for a peer that accepts both as the end of a line.
+    ///
+    /// Content is refused unless it reads back as exactly one frame. Do not begin a
+    /// set with a member that another member ends before its own end (`"\n\n"` before
+    /// `"\n"`): nothing can be encoded then.
+    pub fn set_encode_terminator(&mut self, terminator: impl IntoTerminator) {
+        self.encode_terminator = terminator.into_terminator();
+    }
+
+    /// Returns the current terminator. For a count, this is the number of bytes
+    /// remaining.
+    #[must_use]
+    pub fn terminator(&self) -> &Terminator {
+        &self.terminator
+    }
+
+    /// Returns the maximum number of bytes of content of a frame in whole mode.
+    #[must_use]
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// Returns `true` if frames are returned in parts, as they arrive.
+    #[must_use]
+    pub fn streaming(&self) -> bool {
+        self.streaming
+    }
+
+    /// Returns `true` if the terminator stays at the end of a complete frame.
+    #[must_use]
+    pub fn keep_terminator(&self) -> bool {
+        self.keep_terminator
+    }
+
+    /// Returns the terminator that is appended to each encoded item.
+    #[must_use]
+    pub fn encode_terminator(&self) -> &Terminator {
+        &self.encode_terminator
+    }
+
+    /// Returns the byte string that ended the last frame.
+    ///
+    /// It is empty if the frame was ended by a count, or was a `Partial`.
+    #[must_use]
+    pub fn ended_by(&self) -> &[u8] {
+        match self.ended_by {
+            EndedBy::Nothing => b"",
+            EndedBy::Current(index) => self.terminator.pattern(index),
+            EndedBy::Earlier(index) => self.earlier.pattern(index),
+        }
+    }
+
+    /// Returns `true` if the rest of an over-long or discarded frame is being
+    /// skipped.
+    #[must_use]
+    pub fn is_skipping(&self) -> bool {
+        self.skip.is_some()
+    }
+
+    /// Takes the next frame off the front of `src`, without copying.
+    ///
+    /// The frame borrows `src`, not the codec, so the terminator can be changed
+    /// between frames. `None` means that `src` holds no further frame. The bytes that
+    /// are then left in `src` must be passed again, before the bytes that arrive
+    /// next.
+    ///
+    /// ```
+    /// use asynchat::{FrameRef, TerminatorCodec};
+    ///
+    /// let mut codec = TerminatorCodec::new("\n");
+    /// let mut src = &b"one\ntwo\nthr"[..];
+    /// assert_eq!(codec.decode_slice(&mut src)?, Some(FrameRef::Complete(b"one")));
+    /// assert_eq!(codec.decode_slice(&mut src)?, Some(FrameRef::Complete(b"two")));
+    /// assert_eq!(codec.decode_slice(&mut src)?, None);
+    /// assert_eq!(src, b"thr");
+    /// # Ok::<(), asynchat::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::FrameTooLong`]; the next call continues after that frame.
+    // Always inlined: a call would cost as much as the frame.
+    #[inline(always)]
+    pub fn decode_slice<'b>(&mut self, src: &mut &'b [u8]) -> Result<Option<FrameRef<'b>>, Error> {
+        match self.look_and_note(src, ReadMode::AsSet) {
+            Some(span) => Ok(Some(span.take_slice(src))),
+            None => self.decode_slice_general(src, false),
+        }
+    }
+
+    /// Takes the next frame off `src` if no more input follows: the rest is returned
+    /// as one `Partial`, or dropped if it was being skipped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::FrameTooLong`]; the next call continues after that frame.
+    pub fn decode_slice_eof<'b>(
+        &mut self,
+        src: &mut &'b [u8],
+    ) -> Result<Option<FrameRef<'b>>, Error> {
+        self.decode_slice_general(src, true)
+    }
+
+    #[inline(never)]
+    fn decode_slice_general<'b>(
+        &mut self,
+        src: &mut &'b [u8],
+        eof: bool,
+    ) -> Result<Option<FrameRef<'b>>, Error> {
+        let (skip, span) = self.cut(src, ReadMode::AsSet, eof);
+        *src = src.get(skip..).unwrap_or_default();
+        Ok(span?.map(|span| span.take_slice(src)))
+    }
+
+    /// Finds the next frame in `src`, from whose front the bytes that are skipped
+    /// before it are removed. With `eof` no more input follows.
+    #[inline(always)]
+    pub(crate) fn next_span(
+        &mut self,
+        src: &mut BytesMut,
+        mode: ReadMode,
+        eof: bool,
+    ) -> Result<Option<Span>, Error> {
+        match self.look_and_note(src, mode) {
+            Some(span) => Ok(Some(span)),
+            None => self.next_span_general(src, mode, eof),
+        }
+    }
+
+    #[inline(never)]
+    fn next_span_general(
+        &mut self,
+        src: &mut BytesMut,
+        mode: ReadMode,
+        eof: bool,
+    ) -> Result<Option<Span>, Error> {
+        let (skip, span) = self.cut(src, mode, eof);
+        src.advance(skip.min(src.len()));
+        span
+    }
+
+    /// The next frame, if the fast path finds it.
+    #[inline(always)]
+    fn look_and_note(&mut self, src: &[u8], mode: ReadMode) -> Option<Span> {
+        let look = self.look(src, mode);
+        if let Look::Absent = look {
+            // Or the tail of each read would be searched twice.
+            self.progress = self.searched(src);
+        }
+        self.note(look)
+    }
+
+    #[cold]
+    fn trace_terminator(&self) {
+        tracing::trace!(target: "asynchat", terminator = ?self.terminator, "terminator set");
+    }
+
+    /// The bytes to append to `content` so that it reads back as one frame.
+    pub(crate) fn ending_for(&self, content: &[u8]) -> Result<&[u8], Error> {
+        let terminator = &self.encode_terminator;
+        let ending = terminator.pattern(0);
+        if ending.is_empty() {
+            return Ok(ending);
+        }
+        let mut progress = Progress::default();
+        if terminator.find(content, &mut progress).is_some() {
+            return Err(Error::TerminatorInContent);
+        }
+        // The content has no terminator, but one could lie across its end.
+        let partial = content.get(progress.from..).unwrap_or_default();
+        let owned;
+        let edge = if partial.is_empty() {
+            ending
+        } else {
+            owned = [partial, ending].concat();
+            owned.as_slice()
+        };
+        match terminator.find(edge, &mut Progress::default()) {
+            // The whole ending, not a shorter member that begins there too.
+            Some(found) if found.start == partial.len() && found.end == edge.len() => Ok(ending),
+            _ => Err(Error::TerminatorInContent),
+        }
+    }
+}
+
+impl Default for TerminatorCodec {
+    /// Creates a codec without a terminator: data is returned as it arrives.
+    fn default() -> Self {
+        Self::new(Terminator::none())
+    }
+}
+
+impl Decoder for TerminatorCodec {
+    type Item = Frame;
+    type Error = Error;
+
+    /// Takes the next frame off `src`, without copying.
+    // Always inlined: a call would cost as much as the frame.
+    #[inline(always)]
+    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, Error> {
+        Ok(self.next_span(src, ReadMode::AsSet, false)?.map(|span| span.take(src)))
+    }
+
+    /// Takes the next frame off `src` if no more input follows.
+    fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, Error> {
+        Ok(self.next_span(src, ReadMode::AsSet, true)?.map(|span| span.take(src)))
+    }
+}
+
+impl Encoder<Bytes> for TerminatorCodec {
+    type Error = Error;
+
+    /// Writes `item` as it is, and after it the `encode_terminator`, if one is set.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TerminatorInContent`] if a reader with that terminator would not read
+    /// back exactly `item`, because the terminator occurs in it or across its end.
+    /// Nothing is written then.
+    fn encode(&mut self, item: Bytes, dst: &mut BytesMut) -> Result<(), Error> {
+        let ending = self.ending_for(&item)?;
+        dst.reserve(item.len() + ending.len());
+        dst.put(item);
+        dst.put_slice(ending);
+        Ok(())
+    }
+}

@@ -1,0 +1,47 @@
+use crate::{Frame, FrameRef};
+use bytes::BytesMut;
+
+/// Where the next frame lies in the undelivered bytes: `consume` of them are taken
+/// off the front, and the first `len` are the frame, or a part of it.
+///
+/// It must be taken, once: the codec is after it already.
+#[must_use]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    /// At most the number of undelivered bytes.
+    pub(crate) consume: usize,
+    /// At most `consume`.
+    pub(crate) len: usize,
+    pub(crate) is_complete: bool,
+}
+
+impl Span {
+    pub(crate) fn complete(len: usize) -> Self {
+        Span { consume: len, len, is_complete: true }
+    }
+
+    pub(crate) fn partial(len: usize) -> Self {
+        Span { consume: len, len, is_complete: false }
+    }
+
+    /// Takes the frame off the front of `src`.
+    // The frame is made here and nowhere before, in place: a frame that is returned
+    // through memory is stored word by word and loaded in larger pieces. Such a load
+    // waits for the stores, which is half the time of a frame.
+    #[inline(always)]
+    pub(crate) fn take(self, src: &mut BytesMut) -> Frame {
+        debug_assert!(self.len <= self.consume && self.consume <= src.len());
+        let mut data = src.split_to(self.consume.min(src.len()));
+        data.truncate(self.len);
+        if self.is_complete { Frame::Complete(data) } else { Frame::Partial(data) }
+    }
+
+    /// The same for a slice.
+    #[inline(always)]
+    pub(crate) fn take_slice<'b>(self, src: &mut &'b [u8]) -> FrameRef<'b> {
+        debug_assert!(self.len <= self.consume && self.consume <= src.len());
+        let data = src.get(..self.len).unwrap_or(src);
+        *src = src.get(self.consume..).unwrap_or_default();
+        if self.is_complete { FrameRef::Complete(data) } else { FrameRef::Partial(data) }
+    }
+}
