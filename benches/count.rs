@@ -148,6 +148,15 @@ fn receive(times: usize) {
     }
 }
 
+/// Sends everything. It yields now and then.
+fn flush(channel: &mut Channel<Join<Lines, Sink>>) {
+    loop {
+        if let Some(flushed) = channel.flush().now_or_never() {
+            return flushed.expect("a sink never fails");
+        }
+    }
+}
+
 /// Up to 256 KiB at a time.
 fn push(length: usize, times: usize) {
     let chunk = Bytes::from(vec![b'x'; length]);
@@ -155,7 +164,7 @@ fn push(length: usize, times: usize) {
     for _ in 0..times {
         channel.push(chunk.clone());
         if channel.queued_bytes() >= 256 * 1024 {
-            channel.flush().now_or_never().expect("a sink takes all").expect("it never fails");
+            flush(&mut channel);
         }
     }
     let queued = channel.queued_bytes();

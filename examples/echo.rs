@@ -60,5 +60,5 @@ async fn echo(socket: TcpStream) -> Result<(), Error> {
             Err(e) => return Err(e),
         }
     }
-    channel.shutdown().await
+    channel.close().await
 }

@@ -64,7 +64,7 @@ where
             }
         },
     }
-    channel.shutdown().await?;
+    channel.close().await?;
     Ok(Answer {
         status: String::from_utf8_lossy(&status).into(),
         header_len: header.len(),

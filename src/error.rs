@@ -1,58 +1,53 @@
-use crate::Timeout;
 use bytes::Bytes;
+use std::time::Duration;
 use std::{fmt, io};
 
-/// What can go wrong on a channel or in the codec.
+/// An error of a channel or of the codec.
 ///
-/// [`FrameTooLong`] is the only one after which input simply goes on: the
-/// over-long frame is skipped and the next one comes normally. After
-/// [`Timeout`] it can, if that is not one of writing; see there.
-///
-/// [`FrameTooLong`]: Error::FrameTooLong
-/// [`Timeout`]: Error::Timeout
+/// Only after [`FrameTooLong`](Error::FrameTooLong) input continues by itself: the
+/// over-long frame is skipped, and the next one is returned normally.
 #[non_exhaustive]
 pub enum Error {
     /// The transport failed.
     Io(io::Error),
     /// The peer sent a frame whose content is longer than `limit` bytes.
     ///
-    /// If it was to end by a count, that is spent: set what the bytes behind
-    /// it end at.
+    /// If the terminator was a count, it is now [`none`](crate::Terminator::none);
+    /// set a terminator for the bytes that follow.
     #[non_exhaustive]
     FrameTooLong {
-        /// The `max_length` in force, in bytes of content.
+        /// The `max_length` that was exceeded, in bytes of content.
         limit: usize,
     },
-    /// The caller's content would not have been read back as one frame,
-    /// because the terminator occurs in it or across its end.
+    /// The caller's content would not be read back as one frame, because the
+    /// terminator occurs in it or across its end.
     TerminatorInContent,
-    /// Input ended before the frame [`receive`](crate::Channel::receive)
-    /// waited for was complete.
+    /// Input ended before the frame that [`receive`](crate::Channel::receive) waited
+    /// for was complete.
     #[non_exhaustive]
     UnexpectedEof {
-        /// What had arrived of it; empty if input ended between two frames.
+        /// The part of the frame that had arrived. It is empty if input ended between
+        /// two frames.
         partial: Bytes,
     },
-    /// A producer in the output queue failed; nothing behind it was sent.
+    /// A producer in the output queue failed. Nothing after it was sent.
     Producer(io::Error),
-    /// The writing side has been closed or has failed before.
+    /// The write half is closed, or has failed before.
     Closed,
     /// The connection was given up with [`Pusher::abort`](crate::Pusher::abort).
     Aborted,
-    /// A deadline has passed.
+    /// A limit of [`Timeouts`](crate::Timeouts) was exceeded.
     ///
-    /// After [`Timeout::Frame`] and [`Timeout::Idle`] input is over, but nothing
-    /// that was received is lost, and output goes on: push a last word, and
-    /// close. Or set the timeouts anew
-    /// ([`set_timeouts`](crate::Channel::set_timeouts)): that gives the
-    /// peer the whole time once more, and input goes on where it was. Until then
-    /// `next` gives `None`, `receive` this error again, and what there is of a
-    /// frame stays in [`unread`](crate::Channel::unread).
+    /// After [`Timeout::Frame`] and [`Timeout::Idle`] input is over and output goes
+    /// on: push a last message, and close. `next` then returns `None`, `receive` this
+    /// error again, and an unfinished frame stays in
+    /// [`unread`](crate::Channel::unread).
+    /// [`set_timeouts`](crate::Channel::set_timeouts) resumes input where it was, with
+    /// the whole time again.
     ///
-    /// [`Timeout::Write`] is a failure of the writing side, like one of the
-    /// transport.
+    /// [`Timeout::Write`] is a failure of the write half, like one of the transport.
     Timeout(Timeout),
-    /// An upgrade was refused because input was left unread: it was sent
+    /// An upgrade was refused because input was left unread. That input was sent
     /// before the new transport began and must not be taken for part of it.
     UnreadInput,
 }
@@ -90,7 +85,7 @@ impl fmt::Display for Error {
             }
             Error::Producer(_) => f.write_str("producer failed"),
             Error::Closed => f.write_str("channel closed for writing"),
-            Error::Aborted => f.write_str("connection given up"),
+            Error::Aborted => f.write_str("connection aborted"),
             Error::Timeout(timeout) => timeout.fmt(f),
             Error::UnreadInput => f.write_str("unread input before the upgrade"),
         }
@@ -100,7 +95,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            // Its message is this one's.
+            // `Display` shows its message already.
             Error::Io(e) => e.source(),
             Error::Producer(e) => Some(e),
             _ => None,
@@ -121,7 +116,7 @@ impl From<Timeout> for Error {
 }
 
 impl From<Error> for io::Error {
-    /// For callers that speak `io::Result`; the kind says what it was.
+    /// Converts for callers that return `io::Result`. The kind tells the error.
     fn from(e: Error) -> Self {
         let kind = match e {
             Error::Io(e) => return e,
@@ -136,3 +131,27 @@ impl From<Error> for io::Error {
         io::Error::new(kind, e)
     }
 }
+
+/// The limit of [`Timeouts`](crate::Timeouts) that was exceeded, with the time that was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Timeout {
+    /// A frame had begun and was not complete in time; see [`Timeouts::frame`](crate::Timeouts::frame).
+    Frame(Duration),
+    /// No frame began in time; see [`Timeouts::idle`](crate::Timeouts::idle).
+    Idle(Duration),
+    /// The transport took no output in time; see [`Timeouts::write`](crate::Timeouts::write).
+    Write(Duration),
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Timeout::Frame(after) => write!(f, "frame not complete within {after:?}"),
+            Timeout::Idle(after) => write!(f, "no frame within {after:?}"),
+            Timeout::Write(after) => write!(f, "nothing could be sent for {after:?}"),
+        }
+    }
+}
+
+impl std::error::Error for Timeout {}

@@ -1,17 +1,17 @@
 //! Ready-made producers for
 //! [`push_with_producer`](crate::Channel::push_with_producer).
 //!
-//! A producer is any `Stream` of `Result<impl Into<Bytes>, impl Into<io::Error>>`,
-//! so most of what asynchat's successors needed classes for is in `futures`
-//! already: `stream::iter` and `once`, `chain`, `map`, `unfold`, channels. The
-//! ones below are those it lacks.
+//! A producer is any `Stream` of `Result<impl Into<Bytes>, impl Into<io::Error>>`. Most
+//! classes of asynchat's successors are in `futures` already: `stream::iter` and `once`,
+//! `chain`, `map`, `unfold`, channels. A stream of plain `Bytes` becomes one with
+//! `.map(Ok::<_, io::Error>)`. The functions below are those that `futures` lacks.
 //!
-//! `docs/producers.md` shows the idiom for each producer of Medusa, the server
-//! that asynchat came from.
+//! `docs/producers.md` shows the idiom for each producer of Medusa, the server that
+//! asynchat came from.
 //!
-//! Where asynchat's `more()` had only the empty string, a stream has three
-//! answers: not ready (`Pending`), exhausted (`None`) and failed (`Err`). An
-//! empty chunk is skipped.
+//! asynchat's `more()` had only the empty string to say that it is exhausted. A stream has
+//! three answers: not ready (`Pending`), exhausted (`None`) and failed (`Err`). An empty
+//! chunk is skipped.
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -19,13 +19,12 @@ use std::{io, pin::Pin};
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
-/// Any producer, as the queue holds it and [`Parts`](crate::Parts) gives it
-/// back.
+/// A boxed producer, as the queue holds it and [`Parts`](crate::Parts) returns it.
 pub type BoxProducer = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
-/// Calls `more` until it gives `None`: asynchat's `more()`.
+/// Calls `more` until it returns `None`: asynchat's `more()`.
 ///
-/// It is called only when there is room for what it gives.
+/// It is called only when there is capacity for its chunk.
 ///
 /// ```
 /// use asynchat::producer;
@@ -44,7 +43,7 @@ where
     from_iter(std::iter::from_fn(more))
 }
 
-/// Gives what the iterator gives, chunk by chunk, as room comes free.
+/// Sends the items of an iterator, chunk by chunk, as there is capacity.
 pub fn from_iter<I>(chunks: I) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static
 where
     I: IntoIterator,
@@ -66,9 +65,9 @@ where
 
 /// Reads exactly `len` bytes of `reader`: for a length that was announced.
 ///
-/// A reader that ends before fails the producer with
-/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), so that what is queued
-/// behind it cannot pass for its end. What it has beyond is not sent.
+/// A reader that ends early fails the producer with
+/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), so that output queued after it cannot
+/// be taken for its rest. Further bytes of the reader are not sent.
 pub fn from_reader_exact<R>(
     reader: R,
     len: u64,

@@ -222,6 +222,18 @@ def discard_buffers_behind_a_close():
     return "to be written: %s" % bool(chat.writable())
 
 
+def discard_buffers_while_a_write_is_pending():
+    chat = Chat(None)
+    chat.wire.blocked = True
+    chat.push(b"a")
+    chat.push(b"b")
+    chat.discard_buffers()
+    chat.push(b"c")
+    chat.wire.blocked = False
+    chat.initiate_send()
+    return chat.seen()
+
+
 def an_error_of_a_callback():
     chat = Chat(b"\n")
 

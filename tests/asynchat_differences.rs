@@ -332,7 +332,24 @@ fn discard_buffers_behind_a_close() {
     channel.discard_buffers();
     show(anew!(channel.shutdown()));
     let ours = format!("{:?}", peer.output_calls());
-    differs("discard_buffers_behind_a_close", "to be written: False", ours, "[Shutdown]");
+    // A channel begins unflushed.
+    let want = "[Flush, Shutdown]";
+    differs("discard_buffers_behind_a_close", "to be written: False", ours, want);
+}
+
+#[test]
+fn discard_buffers_while_a_write_is_pending() {
+    let (mut channel, peer) = channel(None);
+    peer.blocks_writes();
+    channel.push("a");
+    let _ = poll!(channel.flush());
+    channel.push("b");
+    channel.discard_buffers();
+    channel.push("c");
+    peer.wake_write();
+    show(anew!(channel.flush()));
+    let ours = format!("send({})", peer.written());
+    differs("discard_buffers_while_a_write_is_pending", "send(c)", ours, "send(ac)");
 }
 
 #[test]

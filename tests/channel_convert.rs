@@ -522,13 +522,24 @@ fn into_framed_takes_a_channel_whose_close_is_done() {
 }
 
 #[test]
-fn into_framed_gives_the_channel_back_while_the_transport_is_not_flushed() {
+fn into_framed_accepts_a_transport_that_is_not_flushed() {
     let (mut channel, peer) = channel("\n");
     peer.flushes([Step::Pending]);
     channel.push("hello");
     assert_waits!(peer, channel.flush());
     assert_eq!(channel.queued_bytes(), 0);
-    assert!(channel.into_framed().is_err());
+    assert!(channel.into_framed().is_ok());
+    assert_eq!(peer.written(), "hello");
+}
+
+#[test]
+fn into_framed_refuses_output_that_is_not_sent() {
+    let (mut channel, peer) = channel("\n");
+    peer.blocks_writes();
+    channel.push("hello");
+    assert_waits!(peer, channel.flush());
+    let channel = channel.into_framed().expect_err("output is queued");
+    assert_eq!(channel.queued_bytes(), 5);
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn life_cycle_switches_overlong_frames_and_discards_have_events_without_content(
     {
         assert_has(&events, words);
     }
-    assert_has(&events, "writing side shut down");
+    assert_has(&events, "write half shut down");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn errors_have_events_without_content() {
         channel.push_with_producer(producer([Give::Err(ErrorKind::NotFound)]).0);
         assert_eq!(show(poll!(channel.flush())), "producer(NotFound)");
     });
-    for words in ["reading failed", "writing failed", "producer failed"] {
+    for words in ["reading failed", "output failed", "producer failed"] {
         assert_has(&events, words);
     }
 }

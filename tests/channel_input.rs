@@ -325,14 +325,30 @@ fn the_stream_is_fused_and_says_so() {
 #[test]
 fn at_a_failure_switching_and_pushing_still_do_not_panic_or_hang() {
     let (mut channel, peer) = channel("\n");
-    peer.reads([data("abc"), Read::Err(ErrorKind::ConnectionReset)]);
-    assert_eq!(show(poll!(channel.next())), "io(ConnectionReset)");
+    peer.reads([data("abc"), Read::Err(ErrorKind::UnexpectedEof)]);
+    assert_eq!(show(poll!(channel.next())), "io(UnexpectedEof)");
     channel.set_terminator("b");
     assert_eq!(show(poll!(channel.next())), "none", "what is buffered is no frame now");
     channel.push("bye");
     assert_eq!(show(poll!(channel.next())), "none");
     assert_eq!(show(poll!(channel.flush())), "done");
     assert_eq!(peer.written(), "bye");
+}
+
+#[test]
+fn a_reset_ends_both_directions() {
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+    for kind in [ConnectionReset, ConnectionAborted, BrokenPipe, NotConnected] {
+        let (mut channel, peer) = channel("\n");
+        peer.reads([data("one\nabc"), Read::Err(kind)]);
+        assert_eq!(show(poll!(channel.next())), "complete(one)");
+        assert_eq!(show(poll!(channel.next())), format!("io({kind:?})"));
+        assert_eq!(show(poll!(channel.next())), "none");
+        channel.push("bye");
+        assert_eq!(channel.queued_bytes(), 0, "{kind:?}");
+        assert_eq!(show(poll!(channel.flush())), "closed", "{kind:?}: reported once");
+        assert_eq!(peer.written(), "");
+    }
 }
 
 #[test]

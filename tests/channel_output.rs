@@ -618,7 +618,7 @@ fn push_never_waits() {
     assert_waits!(peer, channel.flush());
     channel.push("y");
     peer.wake_write();
-    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(show(anew!(channel.flush())), "done", "it yields now and then");
     assert_eq!(peer.written_bytes().len(), 500_001);
 }
 
@@ -919,7 +919,31 @@ fn a_flush_of_the_io_that_is_pending_is_waited_for() {
 // discard_buffers
 
 #[test]
-fn discard_buffers_drops_write_buffer_and_queue_and_says_how_much() {
+fn discard_buffers_drops_buffer_and_queue_if_no_write_is_pending() {
+    for (mut channel, peer) in both() {
+        peer.writes([Write::Accept(1), Write::Accept(2)]);
+        peer.flushes([Step::Pending]);
+        channel.push("abc");
+        assert_waits!(peer, channel.flush());
+        channel.push(vec![b'x'; 9000]);
+        let (stream, probe) = producer([Give::Pending]);
+        channel.push_with_producer(stream);
+        (0..90).for_each(|_| channel.push_slice(&[b'y'; 100]));
+        let discarded = channel.discard_buffers();
+        assert_eq!(discarded.input_bytes, 0);
+        assert_eq!(discarded.output_bytes, 9000 + 9000);
+        assert_eq!((discarded.producers, probe.drops()), (1, 1));
+        assert_eq!(channel.queued_bytes(), 0);
+        peer.wake_write();
+        channel.push("new");
+        anew!(channel.flush()).unwrap();
+        assert_eq!(peer.written(), "abcnew");
+    }
+}
+
+/// A retried write begins with the bytes that were offered first.
+#[test]
+fn discard_buffers_keeps_the_first_slice_of_a_pending_write() {
     for (mut channel, peer) in both() {
         peer.writes([Write::Accept(1), Write::Pending]);
         channel.push("abc");
@@ -930,27 +954,90 @@ fn discard_buffers_drops_write_buffer_and_queue_and_says_how_much() {
         assert_waits!(peer, channel.flush());
         let discarded = channel.discard_buffers();
         assert_eq!(discarded.input_bytes, 0);
-        assert_eq!(discarded.output_bytes, 2 + 9000 + 9000);
+        assert_eq!(discarded.output_bytes, 9000 + 9000, "without the rest of abc");
         assert_eq!((discarded.producers, probe.drops()), (1, 1));
-        assert_eq!(channel.queued_bytes(), 0);
+        assert_eq!(channel.queued_bytes(), 2);
+        let again = channel.discard_buffers();
+        assert_eq!((again.output_bytes, again.producers), (0, 0));
+        assert_eq!(channel.queued_bytes(), 2, "kept, however often");
         peer.wake_write();
         channel.push("new");
         anew!(channel.flush()).unwrap();
-        assert_eq!(peer.written(), "anew");
+        assert_eq!(peer.written(), "abcnew");
+    }
+}
+
+#[test]
+fn discard_buffers_keeps_one_tls_record_of_a_long_slice() {
+    for vectored in [true, false] {
+        let (mut channel, peer) = channel();
+        if !vectored {
+            peer.is_not_vectored();
+        }
+        let large: Vec<u8> = (0..100_000u32).map(|i| (i / 7) as u8).collect();
+        peer.writes([Write::Accept(1), Write::Pending]);
+        channel.push(large.clone());
+        assert_waits!(peer, channel.flush());
+        assert_eq!(channel.discard_buffers().output_bytes, 99_999 - 16_384);
+        assert_eq!(channel.queued_bytes(), 16_384);
+        channel.push("new");
+        peer.wake_write();
+        anew!(channel.flush()).unwrap();
+        assert!(peer.written_bytes() == [&large[..16_385], b"new"].concat());
+    }
+}
+
+#[test]
+fn discard_buffers_keeps_what_was_offered_and_not_what_came_later() {
+    for vectored in [true, false] {
+        let (mut channel, peer) = channel();
+        if !vectored {
+            peer.is_not_vectored();
+        }
+        peer.blocks_writes();
+        channel.push("abc");
+        assert_waits!(peer, channel.flush());
+        channel.push_slice(b"later");
+        peer.writes([Write::Accept(2), Write::Pending]);
+        peer.wake_write();
+        assert_waits!(peer, channel.flush());
+        assert_eq!(peer.written(), "ab");
+        let offered = peer.pieces().last().unwrap()[0].1;
+        channel.push_slice(b"still later");
+        let discarded = channel.discard_buffers().output_bytes;
+        assert_eq!(discarded, "clater".len() as u64 - offered as u64 + 11, "vectored: {vectored}");
+        assert_eq!(channel.queued_bytes(), offered as u64);
+        peer.wake_write();
+        assert_eq!(show(poll!(channel.flush())), "done");
+        assert_eq!(peer.written(), "clater"[..offered], "vectored: {vectored}");
     }
 }
 
 #[test]
 fn discard_buffers_keeps_a_queued_close() {
     let (mut channel, peer) = channel();
+    channel.push("abc");
+    channel.close_when_done();
+    channel.discard_buffers();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "");
+    assert_eq!(peer.calls().last(), Some(&Call::Shutdown));
+}
+
+#[test]
+fn a_queued_close_follows_the_bytes_that_discard_buffers_keeps() {
+    let (mut channel, peer) = channel();
     peer.blocks_writes();
     channel.push("abc");
     channel.close_when_done();
     assert_waits!(peer, channel.flush());
     channel.discard_buffers();
+    assert_waits!(peer, channel.flush());
+    assert_eq!(peer.calls(), [], "not shut down before them");
+    peer.wake_write();
     assert_eq!(show(poll!(channel.flush())), "done");
-    assert_eq!(peer.written(), "");
-    assert_eq!(peer.calls().last(), Some(&Call::Shutdown));
+    assert_eq!(peer.written(), "abc");
+    assert_eq!(peer.calls(), [Call::Write(3), Call::Flush, Call::Shutdown]);
 }
 
 #[test]
@@ -1080,21 +1167,42 @@ fn room_that_was_there_meanwhile_is_remembered() {
         let mut channel = builder.high_water(1000).low_water(100).build(io);
         peer.sends("a\nb\n");
         peer.blocks_writes();
-        channel.push(vec![b'x'; 1000]);
+        channel.push(vec![b'x'; 10]);
+        channel.push(vec![b'x'; 990]);
         assert!(poll!(channel.ready()).is_pending(), "full");
         if discards {
-            channel.discard_buffers();
+            assert_eq!(channel.discard_buffers().output_bytes, 990);
+            assert_eq!(channel.queued_bytes(), 10, "offered, and below the low mark");
         } else {
             peer.wake_write();
             for frame in ["complete(a)", "complete(b)"] {
                 assert_eq!(show(poll!(channel.next())), frame);
             }
             peer.blocks_writes();
+            assert_eq!(channel.queued_bytes(), 0);
         }
-        assert_eq!(channel.queued_bytes(), 0);
         channel.push(vec![b'x'; 500]);
         assert_eq!(show(poll!(channel.ready())), "done", "corked: {corked}");
     }
+}
+
+#[test]
+fn there_is_no_room_if_discard_buffers_keeps_more_than_the_low_mark() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().high_water(1000).low_water(100).build(io);
+    peer.blocks_writes();
+    channel.push(vec![b'x'; 1000]);
+    assert_waits!(peer, channel.ready());
+    assert_eq!(channel.discard_buffers().output_bytes, 0);
+    assert_eq!(channel.queued_bytes(), 1000);
+    assert_waits!(peer, channel.ready());
+    peer.writes([Write::Accept(899), Write::Pending]);
+    peer.wake_write();
+    assert_waits!(peer, channel.ready());
+    assert_eq!(channel.queued_bytes(), 101);
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.ready())), "done");
+    assert_eq!(peer.written_bytes().len(), 1000);
 }
 
 #[test]
@@ -1251,20 +1359,58 @@ async fn close_reads_while_it_sends_for_a_peer_that_writes_first() {
     assert_eq!(peer.await.unwrap(), 1000);
 }
 
-#[test]
-fn close_tells_how_a_producer_failed_also_if_reading_fails_behind_it() {
-    let (mut channel, peer) = channel();
-    let (failing, _probe) = producer([Give::Err(ErrorKind::InvalidData)]);
-    channel.push("x");
-    channel.push_with_producer(failing);
-    peer.blocks_writes();
-    assert!(poll!(channel.close()).is_pending());
-    peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
-    assert!(poll!(channel.close()).is_pending());
-    peer.wake_write();
-    assert_eq!(show(anew!(channel.close())), "producer(InvalidData)");
-    assert_eq!(show(anew!(channel.close())), "closed");
-    assert_eq!(peer.written(), "x");
+/// The read errors that end both directions.
+const BREAKS: [ErrorKind; 4] = [
+    ErrorKind::ConnectionReset,
+    ErrorKind::ConnectionAborted,
+    ErrorKind::BrokenPipe,
+    ErrorKind::NotConnected,
+];
+
+/// Read errors that end input only.
+const READ_FAILURES: [ErrorKind; 4] =
+    [ErrorKind::Other, ErrorKind::TimedOut, ErrorKind::UnexpectedEof, ErrorKind::InvalidData];
+
+#[tokio::test(start_paused = true)]
+async fn close_reports_a_failed_producer_if_only_reading_failed() {
+    for kind in READ_FAILURES {
+        let (mut channel, peer) = channel();
+        let (failing, _probe) = producer([Give::Err(ErrorKind::InvalidData)]);
+        channel.push("x");
+        channel.push_with_producer(failing);
+        peer.blocks_writes();
+        assert_waits!(peer, channel.close());
+        peer.reads([Read::Err(kind)]);
+        assert_waits!(peer, channel.close());
+        peer.wake_write();
+        assert_eq!(show(anew!(channel.close())), "producer(InvalidData)", "{kind:?}");
+        assert_eq!(show(anew!(channel.close())), "closed", "{kind:?}");
+        assert_eq!(peer.written(), "x", "{kind:?}");
+        assert_eq!(peer.calls().last(), Some(&Call::Shutdown), "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_drops_output_and_reports_a_break_while_it_sends() {
+    for kind in BREAKS {
+        // The failure that came first is the one that is reported.
+        let by_producer = (Give::Err(ErrorKind::InvalidData), "producer(InvalidData)".into());
+        for (give, reported) in [by_producer, (Give::Pending, format!("io({kind:?})"))] {
+            let (mut channel, peer) = channel();
+            let (stream, probe) = producer([give]);
+            channel.push("x");
+            channel.push_with_producer(stream);
+            peer.blocks_writes();
+            assert_waits!(peer, channel.close());
+            peer.reads([Read::Err(kind)]);
+            assert_eq!(show(poll!(channel.close())), reported, "{kind:?}");
+            assert_eq!((channel.queued_bytes(), probe.drops()), (0, 1), "{kind:?}, {reported}");
+            peer.wake_write();
+            assert_eq!(show(poll!(channel.close())), "closed", "{kind:?}, {reported}");
+            assert_eq!(peer.written(), "", "{kind:?}, {reported}");
+            assert_eq!(peer.calls(), [], "{kind:?}, {reported}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@ use common::Ending;
 use mock::{Call, Give, Mock, Peer, Probe, Read, Step, Write, mock, producer};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::task::Poll;
 
@@ -40,7 +41,10 @@ enum Op {
     PusherAborts,
     PeerSends(Vec<u8>),
     PeerEnds,
-    PeerBreaks,
+    /// Reading finds that the connection is gone, in both directions.
+    PeerBreaks(ErrorKind),
+    /// Reading fails, and writing goes on.
+    PeerFails(ErrorKind),
     /// The peer takes this many bytes at most, and then nothing.
     PeerTakes(usize),
     PeerTakesAll,
@@ -99,7 +103,8 @@ fn op() -> impl Strategy<Value = Op> {
     let of_peer = prop_oneof![
         8 => input().prop_map(Op::PeerSends),
         1 => Just(Op::PeerEnds),
-        1 => Just(Op::PeerBreaks),
+        1 => prop::sample::select(BREAKS.as_slice()).prop_map(Op::PeerBreaks),
+        1 => prop::sample::select(READ_FAILURES.as_slice()).prop_map(Op::PeerFails),
         3 => len().prop_map(Op::PeerTakes),
         3 => Just(Op::PeerTakesAll),
         1 => Just(Op::PeerIsLate),
@@ -139,7 +144,10 @@ struct Input {
     /// How many bytes lie before these.
     before: usize,
     ended: bool,
+    /// Whether it ends by an error.
     broken: bool,
+    /// Whether by one that ends the output as well.
+    breaks: bool,
     /// Whether all was handed out, and the end is only to be told.
     done: bool,
     /// Whether it was told.
@@ -170,6 +178,7 @@ impl Input {
             before: 0,
             ended: false,
             broken: false,
+            breaks: false,
             done: false,
             over: false,
             term,
@@ -364,7 +373,10 @@ impl Input {
                 self.remove(data.len());
             }
             (Poll::Ready(Ok(data)), None) if to_the_end && self.ended && data.is_empty() => {
-                self.end();
+                // What is skipped has ended, too.
+                self.is_done();
+                self.skip = None;
+                self.remove(self.bytes.len());
             }
             (Poll::Ready(Err(Error::UnexpectedEof { partial, .. })), front) if self.ended => {
                 let rest = if front.is_some() { &self.bytes[..] } else { b"" };
@@ -397,6 +409,14 @@ struct Machine {
     read: usize,
     owned: Source,
     pushed: Source,
+    /// The length of the first slice of a write that is pending, else 0.
+    offered: usize,
+    /// How many bytes `discard_buffers` has kept that are not sent.
+    kept: usize,
+    /// Whether reading has found that the connection is gone.
+    found_break: bool,
+    /// Whether that was before the writing side was shut down.
+    lost: bool,
     /// How many payloads were made.
     payloads: usize,
     /// Whether the peer takes only so much.
@@ -420,11 +440,33 @@ struct Machine {
 struct Source {
     queued: Vec<u8>,
     sent: usize,
+    /// What was queued when buffers were discarded. What is kept of both sources
+    /// is the beginning of this.
+    before: VecDeque<u8>,
 }
 
 impl Source {
     fn is_sent(&self) -> bool {
-        self.sent == self.queued.len()
+        self.left() == 0
+    }
+
+    fn left(&self) -> usize {
+        self.queued.len() - self.sent
+    }
+
+    /// What is queued may only be kept.
+    fn discard(&mut self) {
+        self.before.extend(self.queued.drain(self.sent..));
+    }
+
+    /// Removes the next byte, of those that are kept or of the others.
+    fn send(&mut self, is_kept: bool) -> Option<u8> {
+        if is_kept {
+            return self.before.pop_front();
+        }
+        let byte = self.queued.get(self.sent).copied();
+        self.sent += 1;
+        byte
     }
 }
 
@@ -452,10 +494,15 @@ impl Machine {
             read: 0,
             owned: Source::default(),
             pushed: Source::default(),
+            offered: 0,
+            kept: 0,
+            found_break: false,
+            lost: false,
             payloads: 0,
             is_blocked: false,
             waits: false,
-            is_flushed: true,
+            // A transport may hold bytes when the channel gets it.
+            is_flushed: false,
             is_shut: false,
             has_producers: false,
             closing: false,
@@ -483,7 +530,8 @@ impl Machine {
     /// Whether writing has failed or was given up, so that not everything need be
     /// sent, and that is to be told.
     fn has_failed(&self) -> bool {
-        self.peer.broke() || self.is_aborted() || self.probes.iter().any(Probe::has_failed)
+        let by_producer = self.probes.iter().any(Probe::has_failed);
+        self.peer.broke() || self.lost || self.is_aborted() || by_producer
     }
 
     fn is_aborted(&self) -> bool {
@@ -493,8 +541,10 @@ impl Machine {
     /// Notes an error that was told: it can have happened, and is news.
     fn tell(&mut self, error: &Error) -> Checked {
         let what = match error {
-            Error::Io(e) if e.kind() == ErrorKind::ConnectionReset => "read",
             Error::Io(e) if e.kind() == ErrorKind::BrokenPipe => "write",
+            Error::Io(e) if BREAKS.contains(&e.kind()) && self.lost => "break",
+            Error::Io(e) if BREAKS.contains(&e.kind()) && self.found_break => "read",
+            Error::Io(e) if READ_FAILURES.contains(&e.kind()) => "read",
             Error::Producer(_) => "producer",
             Error::Aborted => "aborted",
             other => return Err(format!("{other:?}")),
@@ -532,10 +582,17 @@ impl Machine {
 
     /// What is on the wire is what was queued, as far as it has come.
     fn note_io(&mut self) -> Checked {
+        let (mut reads, mut writes) = (0, 0);
         for call in self.peer.calls() {
             match call {
-                Call::Read(n) => self.read += n,
-                Call::Write(_) | Call::Vectored(..) => self.is_flushed = false,
+                Call::Read(n) => {
+                    self.read += n;
+                    reads += 1;
+                }
+                Call::Write(_) | Call::Vectored(..) => {
+                    self.is_flushed = false;
+                    writes += 1;
+                }
                 Call::Flush => self.is_flushed = true,
                 Call::Shutdown => self.is_shut = true,
             }
@@ -543,23 +600,67 @@ impl Machine {
         for byte in self.peer.written_bytes() {
             let by_pusher = byte.is_ascii_lowercase();
             let source = if by_pusher { &mut self.pushed } else { &mut self.owned };
-            if source.queued.get(source.sent) != Some(&byte) {
+            if source.send(self.kept > 0) != Some(byte) {
                 return Err(format!("{:?} is not what was queued", char::from(byte)));
             }
-            source.sent += 1;
+            self.kept = self.kept.saturating_sub(1);
+            self.forget_discarded();
+        }
+        if self.is_shut && self.kept > 0 {
+            return Err(format!("shut down before {} bytes that were kept", self.kept));
+        }
+        self.note_offer(writes)?;
+        // A read that came to nothing would have waited, if there were no error.
+        if self.input.breaks && !self.found_break && self.peer.asked().len() > reads {
+            self.found_break = true;
+            self.lost = !self.is_shut;
+        }
+        self.peer.asked();
+        if self.peer.broke() || self.lost {
+            (self.offered, self.kept) = (0, 0);
+            self.forget_discarded();
         }
         Ok(())
+    }
+
+    /// One poll is over, in which so many writes took something. Only its last can
+    /// be pending.
+    fn note_offer(&mut self, writes: usize) -> Checked {
+        let pieces = self.peer.pieces();
+        let first_of = |slices: &Vec<(usize, usize)>| slices.first().map_or(0, |&(_, len)| len);
+        if pieces.first().is_some_and(|slices| first_of(slices) < self.offered) {
+            return Err(format!("less is offered again than {}: {pieces:?}", self.offered));
+        }
+        if pieces.len() > writes + 1 {
+            return Err("written again in the poll in which a write was pending".into());
+        }
+        if let Some(last) = pieces.last() {
+            self.offered = if pieces.len() > writes { first_of(last) } else { 0 };
+        }
+        Ok(())
+    }
+
+    fn forget_discarded(&mut self) {
+        if self.kept == 0 {
+            self.owned.before.clear();
+            self.pushed.before.clear();
+        }
     }
 
     /// Whether there is nothing left to send, to flush and to close.
     fn is_sent(&self) -> bool {
         let is_closed = self.is_shut || !self.closing;
-        self.owned.is_sent() && self.pushed.is_sent() && self.is_flushed && is_closed
+        let is_written = self.kept == 0 && self.owned.is_sent() && self.pushed.is_sent();
+        is_written && self.is_flushed && is_closed
     }
 
     /// A call that sends is pending, or done.
     fn check_sent(&mut self, done: Poll<()>) -> Checked {
         match done {
+            // Found even if only a producer is waited for.
+            Poll::Pending if self.lost || self.input.breaks && !self.is_blocked => {
+                Err("sending waits, and the connection is gone".into())
+            }
             Poll::Pending if self.is_blocked || self.waits => Ok(()),
             Poll::Pending => Err("sending waits, and nothing is in its way".into()),
             Poll::Ready(()) if self.has_failed() => Err("done, and sending has failed".into()),
@@ -634,10 +735,15 @@ impl Machine {
                 self.input.ended = true;
                 self.peer.ends();
             }
-            Op::PeerBreaks if !is_over => {
+            Op::PeerBreaks(kind) if !is_over => {
+                (self.input.broken, self.input.breaks) = (true, true);
+                self.may_tell.extend(["read", "break"]);
+                self.peer.reads([Read::Err(kind)]);
+            }
+            Op::PeerFails(kind) if !is_over => {
                 self.input.broken = true;
                 self.may_tell.push("read");
-                self.peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+                self.peer.reads([Read::Err(kind)]);
             }
             Op::PeerTakes(n) if n > 0 && !self.may_tell.contains(&"write") => {
                 self.is_blocked = true;
@@ -776,18 +882,21 @@ impl Machine {
         let to_the_end = self.input.term == Ending::Never;
         let aborted = self.is_aborted();
         match got {
-            Poll::Ready(Err(Error::UnexpectedEof { .. })) if is_end => Ok(()),
             Poll::Ready(Ok(data)) if is_end && to_the_end && data.is_empty() => Ok(()),
+            // The frame that the end of input ends comes again and again, but for a
+            // failure of the output, once.
+            Poll::Ready(Err(error)) if to_the_end && self.input.over && !self.failed => {
+                self.tell(&error)
+            }
+            Poll::Ready(Err(Error::UnexpectedEof { .. })) if is_end => Ok(()),
             got if is_end => Err(format!("behind the end: {got:?}")),
             // Nothing is looked for any more.
             Poll::Ready(Err(Error::UnexpectedEof { partial, .. })) if self.input.done => {
                 self.input.end();
                 if partial.is_empty() { Ok(()) } else { Err(format!("{partial:?} behind all")) }
             }
-            Poll::Ready(Ok(data)) if self.input.done && to_the_end && data.is_empty() => {
-                self.input.end();
-                Ok(())
-            }
+            // The end itself is not told by it, and may wait for the output.
+            Poll::Ready(Ok(data)) if self.input.done && to_the_end && data.is_empty() => Ok(()),
             Poll::Ready(Err(Error::UnexpectedEof { .. }))
                 if self.has_told_of_output() && (aborted || !self.input.ended) =>
             {
@@ -798,8 +907,12 @@ impl Machine {
                 Ok(_) | Err(Error::FrameTooLong { .. } | Error::UnexpectedEof { .. }),
             ) => self.input.check_receive(got),
             Poll::Ready(Err(error)) => {
-                self.failed = true;
+                // The end itself is not told by it, and may wait for the output.
+                self.failed = aborted || !to_the_end || !self.input.is_done();
                 self.tell(&error)
+            }
+            Poll::Pending if self.input.ended && to_the_end => {
+                Err("everything waits, and it is there".into())
             }
             Poll::Pending if self.input.ended => self.check_end_waits(),
             Poll::Pending if self.input.broken || self.has_told_of_output() => {
@@ -830,7 +943,9 @@ impl Machine {
             {
                 Err("there is no room".into())
             }
-            Poll::Ready(Ok(())) if self.peer.broke() => Err("room, and sending has failed".into()),
+            Poll::Ready(Ok(())) if self.peer.broke() || self.lost => {
+                Err("room, and sending has failed".into())
+            }
             Poll::Ready(Ok(())) => Ok(()),
             Poll::Ready(Err(Error::Closed)) if self.closing || self.has_told_of_output() => Ok(()),
             Poll::Ready(Err(error)) => self.tell(&error),
@@ -852,15 +967,29 @@ impl Machine {
         if !self.failed && !self.input.over {
             self.input.discard(self.read - self.input.before);
         }
-        let left = |source: &Source| source.queued.len() - source.sent;
-        let expected = (left(&self.owned) + left(&self.pushed)) as u64;
+        // Kept is what the transport may have begun to send.
+        let keeps = self.offered.min(RECORD);
+        let left = self.kept + self.owned.left() + self.pushed.left();
         let is_known = !self.has_producers && !self.has_failed();
-        if is_known && discarded.output_bytes != expected {
-            return Err(format!("{discarded:?}, and there were {expected} bytes"));
+        if is_known && discarded.output_bytes != (left - keeps) as u64 {
+            return Err(format!("{discarded:?}, and there were {left} bytes, {keeps} to keep"));
+        }
+        if !self.is_aborted() && self.channel.queued_bytes() != keeps as u64 {
+            return Err(format!("{} queued, {keeps} to keep", self.channel.queued_bytes()));
+        }
+        let is_again = self.kept > 0;
+        if is_again && keeps > self.kept {
+            return Err(format!("{keeps} offered, of {} that were kept before", self.kept));
         }
         for source in [&mut self.owned, &mut self.pushed] {
-            source.queued.truncate(source.sent);
+            if is_again {
+                source.queued.truncate(source.sent);
+            } else {
+                source.discard();
+            }
         }
+        (self.offered, self.kept) = (keeps, keeps);
+        self.forget_discarded();
         (self.waits, self.has_producers) = (false, false);
         Ok(())
     }
@@ -967,3 +1096,14 @@ proptest! {
 }
 
 const HIGH_WATER: usize = 9000;
+
+/// No more of a pending write is kept: the largest TLS record.
+const RECORD: usize = 16 * 1024;
+
+/// The read errors that end both directions, but for the one with which writing fails.
+const BREAKS: [ErrorKind; 3] =
+    [ErrorKind::ConnectionReset, ErrorKind::ConnectionAborted, ErrorKind::NotConnected];
+
+/// Read errors that end input only.
+const READ_FAILURES: [ErrorKind; 3] =
+    [ErrorKind::Other, ErrorKind::TimedOut, ErrorKind::UnexpectedEof];

@@ -304,23 +304,26 @@ async fn a_frame_whose_rest_has_arrived_is_not_late() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_frame_that_never_pauses_is_late_as_well() {
+async fn a_frame_that_never_pauses_is_late_after_max_length() {
+    // What has arrived in time is at most `max_length`, or a read in streaming mode.
+    let builder = || limited().max_length(10_000).in_buffer_size(1000);
     for streaming in [false, true] {
-        let (mut channel, peer) = over(limited().streaming(streaming).max_length(usize::MAX));
+        let (mut channel, peer) = over(builder().streaming(streaming));
         peer.reads([Read::Endless(Bytes::from_static(b"xx"))]);
-        let mut late = 0;
+        let (mut late, mut too_long) = (0, 0);
         let error = loop {
             match poll!(channel.next()) {
                 Poll::Ready(Some(Ok(Frame::Partial(_)))) | Poll::Pending => {}
+                Poll::Ready(Some(Err(Error::FrameTooLong { .. }))) => too_long += 1,
                 Poll::Ready(other) => break show(other),
             }
             advance(FRAME).await;
             late += 1;
-            assert!(late < 100, "it never ends");
+            assert!(late < 600, "it never ends");
         };
-        assert_eq!(error, "timeout(frame(5s))");
+        assert_eq!((error.as_str(), too_long), ("timeout(frame(5s))", i32::from(!streaming)));
 
-        let (mut channel, peer) = over(limited().streaming(streaming).max_length(usize::MAX));
+        let (mut channel, peer) = over(builder().streaming(streaming));
         peer.reads([Read::Endless(Bytes::from_static(b"xx"))]);
         let mut turns = 0;
         let error = loop {
@@ -329,9 +332,10 @@ async fn a_frame_that_never_pauses_is_late_as_well() {
             }
             advance(FRAME).await;
             turns += 1;
-            assert!(turns < 100, "it never ends");
+            assert!(turns < 600, "it never ends");
         };
-        assert_eq!(error, "timeout(frame(5s))");
+        let expected = if streaming { "timeout(frame(5s))" } else { "too long(10000)" };
+        assert_eq!(error, expected);
     }
 }
 
@@ -689,9 +693,10 @@ async fn what_was_discarded_does_not_stall() {
     peer.blocks_writes();
     assert!(poll!(channel.flush()).is_pending());
     advance(WRITE - SECOND).await;
+    channel.push_with_producer(mock::producer([Give::Pending]).0);
     channel.discard_buffers();
-    assert_eq!(show(poll!(channel.flush())), "done");
-    channel.push("y");
+    // The write that is pending must be retried, with the whole time again.
+    assert_eq!(channel.queued_bytes(), 1);
     assert_eq!(at!(WRITE, channel.flush()), "timeout(write(30s))");
 }
 

@@ -850,35 +850,83 @@ async fn flushing_and_shutting_down_fail() {
     }
 }
 
-/// Reading fails while writing is well.
+/// A TLS peer that does not announce its end, say.
 #[tokio::test]
-async fn receiving_fails() {
-    for kind in [ErrorKind::TimedOut, ErrorKind::ConnectionReset, ErrorKind::Other] {
-        for api in APIS {
-            let which = format!("{kind:?}, {api:?}");
-            let (mut io, mut peer) = pair().await;
-            io.reads = [Fault::None, Fault::Err(kind)].into();
-            let mut channel = line(Channel::builder()).build(io);
-            peer.write_all(b"one\r\ntwo\r").await.unwrap();
-            channel.get_ref().socket.readable().await.unwrap();
-            channel.push("hello");
-            let said = within(api.all(&mut channel)).await;
-            let error = format!("io({kind:?})");
-            let good: &[&str] = match api {
-                Api::Next => &["complete(one)", &error, "none"],
-                Api::Receive => &["one", &error, "eof(two\r)", "eof()"],
-                Api::Run => &["complete(one)", "closed by an error", &error],
+async fn output_goes_on_if_only_reading_fails() {
+    use ErrorKind::{InvalidData, Other, TimedOut, UnexpectedEof};
+    for kind in [Other, TimedOut, UnexpectedEof, InvalidData] {
+        for (api, large) in APIS.into_iter().flat_map(|api| [(api, false), (api, true)]) {
+            if large && kind != UnexpectedEof {
+                continue; // It takes long, and the kinds are told apart before.
+            }
+            let which = format!("{kind:?}, {api:?}, large: {large}");
+            let (mut channel, peer) = reading_fails(kind).await;
+            let queued = "x".repeat(if large { much() } else { 5 });
+            channel.push(queued.clone());
+            let talk = async {
+                assert_eq!(api.all(&mut channel).await, api.of_failed_read(kind), "{which}");
+                if api != Api::Receive {
+                    assert_eq!(channel.unread(), b"two\r", "{which}");
+                }
+                // `run` has ended the writing side, with all that was queued before.
+                assert!(api != Api::Run || channel.queued_bytes() == 0, "{which}");
+                channel.push(" and bye");
+                assert_eq!(show(channel.shutdown().await), "done", "{which}");
+                drop(channel);
             };
-            assert_eq!(said, good, "{which}");
+            let ((), got) = within(async { tokio::join!(talk, arrived(peer)) }).await;
+            let rest = if api == Api::Run { "" } else { " and bye" };
+            assert!(got == queued + rest, "{which}: {} bytes", got.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn output_ends_if_reading_finds_a_broken_connection() {
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+    for kind in [ConnectionReset, ConnectionAborted, BrokenPipe, NotConnected] {
+        for (api, large) in APIS.into_iter().flat_map(|api| [(api, false), (api, true)]) {
+            let which = format!("{kind:?}, {api:?}, large: {large}");
+            let (mut channel, peer) = reading_fails(kind).await;
+            let queued = "x".repeat(if large { much() } else { 5 });
+            channel.push(queued.clone());
+            let (dropped, waiting) = tokio::sync::oneshot::channel::<Bytes>();
+            let waiting = async move { waiting.await.map_err(io::Error::other) };
+            channel.push_with_producer(stream::once(waiting));
+            let said = within(api.all(&mut channel)).await;
+            assert_eq!(said, api.of_failed_read(kind), "{which}");
             if api != Api::Receive {
                 assert_eq!(channel.unread(), b"two\r", "{which}");
             }
-            // The writing side has not failed.
-            channel.push(" and bye");
-            within(channel.shutdown()).await.unwrap();
+            assert!(dropped.is_closed(), "{which}");
+            within(assert_closed(&mut channel, &which)).await;
+            let sent = channel.sent_bytes() as usize;
+            assert_eq!(sent < queued.len(), large, "{which}: {sent} sent");
             drop(channel);
-            assert_eq!(arrived(peer).await, "hello and bye", "{which}");
+            assert!(arrived(peer).await == queued[..sent], "{which}");
         }
+    }
+}
+
+/// A channel over a socket whose second read fails, after "one\r\ntwo\r".
+async fn reading_fails(kind: ErrorKind) -> (Channel<Faulty>, TcpStream) {
+    let (mut io, mut peer) = pair().await;
+    io.reads = [Fault::None, Fault::Err(kind)].into();
+    peer.write_all(b"one\r\ntwo\r").await.unwrap();
+    io.socket.readable().await.unwrap();
+    (line(Channel::builder()).build(io), peer)
+}
+
+impl Api {
+    /// What is said in `reading_fails`.
+    fn of_failed_read(self, kind: ErrorKind) -> Vec<String> {
+        let error = format!("io({kind:?})");
+        let said: &[&str] = match self {
+            Api::Next => &["complete(one)", &error, "none"],
+            Api::Receive => &["one", &error, "eof(two\r)", "eof()"],
+            Api::Run => &["complete(one)", "closed by an error", &error],
+        };
+        said.iter().map(|item| item.to_string()).collect()
     }
 }
 

@@ -8,13 +8,13 @@ use asynchat::{Channel, Control, Error, Handler, Terminator};
 use futures::task::noop_waker_ref;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
+use std::future::Future;
 use std::io;
 use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Join, ReadBuf, join};
-use tokio_test::task::spawn;
 
 #[global_allocator]
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -125,9 +125,14 @@ impl Handler for Answer {
     }
 }
 
+/// A waker that is not allocated: a channel keeps the waker of a pending poll.
+fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(noop_waker_ref()))
+}
+
 fn serve_with_next(channel: &mut Channel<Transport>) {
     // A large frame takes several turns.
-    let mut polls = (0..20).map(|_| spawn(channel.next()).poll());
+    let mut polls = (0..20).map(|_| poll_once(channel.next()));
     let Some(Poll::Ready(Some(Ok(frame)))) = polls.find(Poll::is_ready) else {
         panic!("no frame");
     };
@@ -135,12 +140,12 @@ fn serve_with_next(channel: &mut Channel<Transport>) {
     channel.push_slice(b"\n");
     drop(frame);
     for _ in 0..20 {
-        assert!(spawn(channel.next()).poll().is_pending());
+        assert!(poll_once(channel.next()).is_pending());
     }
 }
 
 fn serve_with_receive(channel: &mut Channel<Transport>) {
-    let mut polls = (0..20).map(|_| spawn(channel.receive("\n")).poll());
+    let mut polls = (0..20).map(|_| poll_once(channel.receive("\n")));
     let Some(Poll::Ready(Ok(line))) = polls.find(Poll::is_ready) else {
         panic!("no line");
     };
@@ -148,7 +153,7 @@ fn serve_with_receive(channel: &mut Channel<Transport>) {
     channel.push_slice(b"\n");
     drop(line);
     for _ in 0..20 {
-        assert!(spawn(channel.receive("\n")).poll().is_pending());
+        assert!(poll_once(channel.receive("\n")).is_pending());
     }
 }
 
@@ -174,7 +179,7 @@ fn serve_with_run_blocked(channel: &mut Channel<Transport>) {
 fn serve_with_run(channel: &mut Channel<Transport>) {
     let mut handler = Answer { served: 0 };
     for _ in 0..20 {
-        assert!(spawn(channel.run(&mut handler)).poll().is_pending());
+        assert!(poll_once(channel.run(&mut handler)).is_pending());
     }
     assert_eq!(handler.served, 1);
 }
@@ -337,13 +342,13 @@ fn what_one_huge_frame_took_is_given_back_while_the_next_one_comes() {
     let io = join(io::Cursor::new(input).chain(then_quiet), Taking { blocked: 0 });
     let mut channel = Channel::builder().terminator("\n").max_length(usize::MAX).build(io);
     let region = Region::new(HEAP);
-    let mut polls = (0..100).map(|_| spawn(channel.next()).poll());
+    let mut polls = (0..100).map(|_| poll_once(channel.next()));
     let Some(Poll::Ready(Some(Ok(frame)))) = polls.find(Poll::is_ready) else {
         panic!("no frame");
     };
     assert_eq!(frame.data().len(), 999_990);
     drop(frame);
-    assert!(spawn(channel.next()).poll().is_pending());
+    assert!(poll_once(channel.next()).is_pending());
     assert_eq!(channel.unread(), b"xxxxxxxxx");
     let change = region.change();
     let kept = change.bytes_allocated as isize - change.bytes_deallocated as isize;
@@ -432,7 +437,7 @@ fn a_channel_with_a_pusher_keeps_its_inbox() {
 fn a_frame_that_is_kept_keeps_its_block_and_a_detached_one_does_not() {
     let builder = Channel::builder().terminator("\n");
     let mut channel = builder.build(quiet(3000, 1, false));
-    let Poll::Ready(Some(Ok(frame))) = spawn(channel.next()).poll() else {
+    let Poll::Ready(Some(Ok(frame))) = poll_once(channel.next()) else {
         panic!("no frame");
     };
     let address = frame.data().as_ptr();

@@ -1,25 +1,27 @@
 //! Into a channel, out of one, and from one transport to another.
 
-use super::{Channel, InputState};
+use super::Channel;
 use crate::{BoxProducer, Error, TerminatorCodec};
 use bytes::BytesMut;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::{fmt, io};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::codec::{Framed, FramedParts};
 
-/// Everything a [`Channel`] was made of.
+/// Everything that a [`Channel`] was made of.
 #[non_exhaustive]
 pub struct Parts<T> {
     /// The transport.
     pub io: T,
-    /// The codec, in the middle of a frame perhaps.
+    /// The codec. It may be in the middle of a frame.
     pub codec: TerminatorCodec,
-    /// Input not yet handed out.
+    /// The input not yet delivered.
     pub read_buf: BytesMut,
-    /// Output not yet sent, up to the first producer.
+    /// The output not yet sent, up to the first producer.
+    ///
+    /// It begins with the bytes of a write that the transport has not finished.
     pub unsent: BytesMut,
-    /// The rest of the output; bytes queued behind a producer are one as well.
+    /// The rest of the output. Bytes queued after a producer are a producer as well.
     pub producers: Vec<BoxProducer>,
 }
 
@@ -34,12 +36,12 @@ impl<T> fmt::Debug for Parts<T> {
     }
 }
 
-/// Why [`Channel::upgrade`] failed.
+/// An error of [`Channel::upgrade`].
 pub struct UpgradeError<T> {
-    /// What went wrong.
+    /// The reason.
     pub error: Error,
-    /// The channel as it was, unless the new transport's making failed, which
-    /// has used it up.
+    /// The channel as it was, unless making the new transport failed: that has consumed
+    /// the old one.
     pub channel: Option<Channel<T>>,
 }
 
@@ -72,41 +74,45 @@ impl<T> std::error::Error for UpgradeError<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
-    /// Goes on from a `Framed`, with what it has buffered in both directions.
+    /// Continues from a `Framed`, with what it has buffered in both directions.
     pub fn from_framed(framed: Framed<T, TerminatorCodec>) -> Self {
+        // Taken apart: a `Framed` also remembers that its input has ended or failed, and
+        // that must not return with `into_framed`.
         let parts = framed.into_parts();
         let mut channel = Channel::builder().codec(parts.codec).build(parts.io);
-        channel.core.input.buffer = parts.read_buf;
+        *channel.framed.read_buffer_mut() = parts.read_buf;
         channel.push(parts.write_buf.freeze());
         channel
     }
 
-    /// Gives the channel's transport, codec and input to a `Framed`.
+    /// Returns the `Framed` with its transport, codec and input.
     ///
     /// # Errors
     ///
-    /// The channel comes back if output or a close is still queued, or an error
-    /// of the writing side was not told yet: a `Framed` has no place for them.
+    /// The channel is returned if output or a close is still queued, or if an error of the
+    /// output was not reported: a `Framed` has no place for them.
     /// [`flush`](Self::flush) it first.
-    // The channel is what the caller had; it is not boxed to please a lint.
-    #[allow(clippy::result_large_err)]
+    #[expect(clippy::result_large_err, reason = "the channel is what the caller had")]
     pub fn into_framed(mut self) -> Result<Framed<T, TerminatorCodec>, Channel<T>> {
-        let idle = self.core.output.is_settled();
-        // In one step: what is pushed in this very moment is not lost either.
-        if !idle || self.core.inbox.as_ref().is_some_and(|inbox| !inbox.close_if_empty()) {
-            self.core.absorb();
+        let is_settled = self.writer.is_settled();
+        // In one step, or a push in between would be lost.
+        if !is_settled || self.inbox.as_mut().is_some_and(|inbox| !inbox.close_if_empty()) {
+            self.drain_inbox();
             return Err(self);
         }
-        let parts = self.into_parts();
-        let mut framed = FramedParts::new::<bytes::Bytes>(parts.io, parts.codec);
-        framed.read_buf = parts.read_buf;
-        Ok(Framed::from_parts(framed))
+        let mut framed = self.framed;
+        if !framed.read_buffer().is_empty() {
+            // Only then it decodes what is buffered before it reads.
+            framed = framed.map_codec(|codec| codec);
+        }
+        framed.set_backpressure_boundary(FRAMED_BOUNDARY);
+        Ok(framed)
     }
 
     /// Replaces the transport by one made from it, STARTTLS for example.
     ///
-    /// What is queued is sent first. Settings, terminator and [`Pusher`]s go
-    /// over to the new channel.
+    /// Queued output is sent first. Settings, terminator and [`Pusher`]s are kept, and
+    /// clocks restart.
     ///
     /// ```
     /// # use asynchat::{Channel, UpgradeError};
@@ -121,12 +127,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// - [`Error::UnreadInput`] if any input is buffered or being skipped. It
-    ///   was sent in the clear; taking it for part of the new transport is the
-    ///   command injection of CVE-2011-0411. If it does belong to the new
-    ///   transport, hand it over yourself with [`into_parts`](Self::into_parts).
-    /// - Sending failed, or the writing side is closed.
-    /// - [`Error::Io`] from `make`, or from the end of input.
+    /// - [`Error::UnreadInput`] if input is buffered, or a frame is partly read. That
+    ///   input was sent in the clear, and taking it for part of the new transport is the
+    ///   command injection of CVE-2011-0411. If it does belong to the new transport, hand
+    ///   it over with [`into_parts`](Self::into_parts).
+    /// - The error of the output, if sending fails or the write half is closed.
+    /// - [`Error::Io`] from `make`, or if input has ended.
     ///
     /// # Cancel safety
     ///
@@ -139,25 +145,46 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Fut: Future<Output = io::Result<U>>,
         U: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut checked = self.flush().await;
-        if checked.is_ok() && !self.core.output.is_open() {
-            checked = Err(Error::Closed);
-        }
-        if checked.is_ok() && (!self.unread().is_empty() || self.core.codec.is_skipping()) {
-            checked = Err(Error::UnreadInput);
-        }
-        if checked.is_ok() && self.core.input.state != InputState::Open {
-            checked = Err(Error::Io(io::ErrorKind::UnexpectedEof.into()));
-        }
-        if let Err(error) = checked {
+        // Nothing is read ahead: it could be the beginning of the new transport.
+        let flushed = poll_fn(|cx| self.poll_flush_all(cx, false)).await;
+        if let Err(error) = flushed.and_then(|()| self.check_upgrade()) {
             tracing::debug!(target: "asynchat", %error, "upgrade refused");
             return Err(UpgradeError { error, channel: Some(self) });
         }
         tracing::debug!(target: "asynchat", "upgrade");
-        let Channel { io, core } = self;
-        match make(io).await {
-            Ok(io) => Ok(Channel { io, core }),
-            Err(e) => Err(UpgradeError { error: Error::Io(e), channel: None }),
+        let Channel { framed, reader, mut writer, inbox, mut deadlines, .. } = self;
+        let FramedParts { io, codec, .. } = framed.into_parts();
+        let io = match make(io).await {
+            Ok(io) => io,
+            Err(e) => return Err(UpgradeError { error: Error::Io(e), channel: None }),
+        };
+        writer.begin_transport();
+        if let Some(deadlines) = &mut deadlines {
+            deadlines.restart();
+        }
+        Ok(Channel {
+            framed: Framed::with_capacity(io, codec, 0),
+            reader,
+            writer,
+            inbox,
+            deadlines,
+            wakers: Default::default(),
+            linger: self.linger,
+            linger_timed_out: self.linger_timed_out,
+            corked: self.corked,
+            run: self.run,
+        })
+    }
+
+    fn check_upgrade(&self) -> Result<(), Error> {
+        if !self.writer.is_open() {
+            Err(Error::Closed)
+        } else if !self.unread().is_empty() || self.codec().cutter.is_mid_frame() {
+            Err(Error::UnreadInput)
+        } else if !self.reader.is_open() {
+            Err(Error::Io(io::ErrorKind::UnexpectedEof.into()))
+        } else {
+            Ok(())
         }
     }
 }
@@ -165,18 +192,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 impl<T> Channel<T> {
     /// Takes the channel apart, with everything that is buffered and queued.
     ///
-    /// That a close was asked for, or an error not told yet, is not in it. Its
+    /// A requested close and an error that was not reported are not part of it. Its
     /// [`Pusher`](crate::Pusher)s find it closed.
     #[must_use]
     pub fn into_parts(mut self) -> Parts<T> {
-        self.core.dismiss_pushers();
-        let (unsent, producers) = self.core.output.take();
-        Parts {
-            io: self.io,
-            codec: self.core.codec,
-            read_buf: std::mem::take(&mut self.core.input.buffer),
-            unsent,
-            producers,
+        self.drain_inbox();
+        if let Some(inbox) = &mut self.inbox {
+            inbox.close_into(&mut self.writer);
         }
+        let (unsent, producers) = self.writer.take();
+        let FramedParts { io, codec, read_buf, .. } = self.framed.into_parts();
+        Parts { io, codec, read_buf, unsent, producers }
     }
 }
+
+/// The backpressure boundary that a `Framed` has by default.
+const FRAMED_BOUNDARY: usize = 8 * 1024;

@@ -1,37 +1,39 @@
-//! `Channel`: codec, queue and transport, and the one place that polls them.
+//! `Channel`: a `Framed` with a queue of producers.
 
 mod builder;
 mod convert;
-mod core;
-mod deadlines;
-mod input;
-mod output;
 mod poll;
+mod wakers;
 
 pub use self::builder::Builder;
 pub use self::convert::{Parts, UpgradeError};
-pub(crate) use self::core::{Core, Life};
-use self::deadlines::Deadlines;
-pub(crate) use self::input::{Input, InputState};
-pub(crate) use self::output::{Output, Watermarks};
-pub(crate) use self::poll::{TURN, TURN_FRAME};
+pub(crate) use self::poll::{Event, Policy};
+pub(crate) use self::wakers::Side;
 
+use self::wakers::Wakers;
 use crate::codec::ReadMode;
+use crate::deadlines::{Deadlines, Timeouts};
 use crate::producer::boxed;
-use crate::{Error, Frame, IntoTerminator, Pusher, Terminator, TerminatorCodec, Timeouts};
-use bytes::Bytes;
+use crate::pusher::Inbox;
+use crate::read::{InputGuard, Reader};
+use crate::terminator::IntoTerminator;
+use crate::write::Writer;
+use crate::{Error, Frame, Pusher, Terminator, TerminatorCodec};
+use bytes::{Bytes, BytesMut};
+use futures::stream::FusedStream;
 use futures::{Sink, Stream};
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use std::time::Duration;
 use std::{fmt, io};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::codec::Framed;
 
 /// A transport whose input is cut into frames and whose output is a queue.
 ///
-/// Use it in one of three ways: as a `Stream` of [`Frame`]s, with
-/// [`receive`](Self::receive) for request and response, or by handing it a
-/// [`Handler`](crate::Handler) with [`run`](Self::run).
+/// Use it as a `Stream` of [`Frame`]s, with [`receive`](Self::receive) for request and
+/// response, or with a [`Handler`](crate::Handler) and [`run`](Self::run).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -41,12 +43,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// #     let mut peer = asynchat::Channel::new(there, "\n");
 /// #     assert_eq!(peer.receive("\n").await.unwrap(), "LEN");
 /// #     peer.push("5\nhello");
-/// #     peer.shutdown().await.unwrap();
+/// #     peer.close().await.unwrap();
 /// # });
 /// use asynchat::{Channel, Terminator};
 ///
 /// let mut channel = Channel::new(here, "\n");
-/// channel.push("LEN\n"); // sent by whatever is awaited next
+/// channel.push("LEN\n"); // sent by the next method that is awaited
 /// let length = channel.receive("\n").await?;
 /// let length: usize = std::str::from_utf8(&length).unwrap().parse().unwrap();
 /// let body = channel.receive(Terminator::count(length)).await?;
@@ -58,98 +60,130 @@ use tokio::io::{AsyncRead, AsyncWrite};
 ///
 /// # Input
 ///
-/// [`set_terminator`](Self::set_terminator) works at any moment, from the
-/// first byte not yet handed out on. Waiting for input also sends output, and
-/// output that cannot be sent never stops reading.
+/// [`set_terminator`](Self::set_terminator) works at any moment, from the first byte not
+/// yet delivered. Waiting for input also sends output, and output that cannot be sent
+/// never stops reading.
 ///
-/// After [`Error::FrameTooLong`] the stream goes on. Any other error ends it:
-/// first come the frames already received (not after [`Pusher::abort`]), then the
-/// error, then `None`, and that for ever; only after [`Error::Timeout`] you may
-/// give the peer more time. After a failure of writing what has arrived is read, in
-/// at most 32 reads: no peer stays by sending on.
+/// After [`Error::FrameTooLong`] the stream goes on. Any other error ends it: first come
+/// the frames already received (not after [`Pusher::abort`]), then the error, then
+/// `None` permanently. Only after [`Error::Timeout`] input can be
+/// [resumed](Self::set_timeouts). After a failure of the output, input that has arrived
+/// is read in at most 32 reads, so that no peer stays by sending on.
+///
+/// A read error that means a broken connection, such as a reset, ends both directions.
+/// Any other, such as a TLS peer that does not announce its end, ends input only.
 ///
 /// # Output
 ///
 /// [`push`](Self::push), [`push_slice`](Self::push_slice) and
-/// [`push_with_producer`](Self::push_with_producer) queue raw bytes and never
-/// wait; `Sink` (`feed`, `send`) queues one frame with `encode_terminator`
-/// behind it, and waits at the high-water mark. All share one queue in call
-/// order. Each chunk counts its length plus 64 bytes against that mark and a
-/// producer 1 KiB.
+/// [`push_with_producer`](Self::push_with_producer) queue raw bytes and never wait. The
+/// `Sink` (`feed`, `send`) queues one frame with `encode_terminator`, and waits at the
+/// high-water mark. All share one queue in call order. Each chunk counts its length plus
+/// 64 bytes against that mark, and a producer 1 KiB.
 ///
-/// Dropping a channel drops what is queued: [`close`](Self::close) it.
+/// Dropping a channel drops its queued output, with a `warn` event: [`close`](Self::close)
+/// it.
+///
+/// # Two tasks
+///
+/// The `Stream` and the `Sink` may be polled from two tasks
+/// ([`StreamExt::split`](futures::StreamExt::split)). A failure of input is reported by
+/// the `Stream` only. A failure of output is reported once, by the side that is polled
+/// first; afterwards the `Stream` ends with `None` and the `Sink` returns
+/// [`Error::Closed`]. A push does not wake a task: push with a [`Pusher`], or flush.
 pub struct Channel<T> {
-    pub(crate) io: T,
-    pub(crate) core: Core,
+    framed: Framed<T, TerminatorCodec>,
+    pub(crate) reader: Reader,
+    pub(crate) writer: Writer,
+    /// Made with the first `Pusher`, and dropped after the last.
+    pub(crate) inbox: Option<Inbox>,
+    /// Boxed, because most channels have none.
+    deadlines: Option<Box<Deadlines>>,
+    wakers: Wakers,
+    linger: Duration,
+    linger_timed_out: bool,
+    /// `true` if output waits for input to be used up, as far as there is capacity.
+    corked: bool,
+    /// How far `run` has come. Assigned there only.
+    pub(crate) run: RunState,
 }
 
-impl Channel<()> {
-    /// To set more than the terminator before the channel is made.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
+/// How far `Channel::run` has come.
+pub(crate) enum RunState {
+    New,
+    /// The handler knows of the connection.
+    Connected,
+    /// The handler knows that input has ended; output goes on.
+    InputEnded,
+    /// Reading failed; the output goes on until it is sent.
+    InputFailed(io::Error),
+    /// The handler knows the end.
+    Over {
+        lost: bool,
+    },
+}
+
+/// The parts of a channel apart from its `Framed`, for callbacks.
+pub(crate) struct Lent<'c> {
+    pub(crate) reader: &'c mut Reader,
+    pub(crate) writer: &'c mut Writer,
+    pub(crate) inbox: &'c mut Option<Inbox>,
+    pub(crate) deadlines: &'c mut Option<Box<Deadlines>>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
-    /// A channel with the default settings, whose first frame ends at
-    /// `terminator`.
-    pub fn new(io: T, terminator: impl IntoTerminator) -> Self {
-        Channel::builder().terminator(terminator).build(io)
-    }
-
-    /// The next frame, or `None` at the end of input.
+    /// Returns the next frame, or `None` at the end of input.
     ///
-    /// Output is sent meanwhile. If a close was asked for before the end was
-    /// told, `None` comes only when everything queued is sent and the writing
-    /// side is shut down; after it, [`shutdown`](Self::shutdown) sends what is left.
+    /// Queued output is sent before each frame. A server that answers pipelined requests
+    /// at once should be [corked](Builder::corked), so that the answers go out together.
     ///
-    /// So that other tasks get their turn it waits now and then, and wakes itself,
-    /// although a frame is there: what is polled only once may miss it.
+    /// If a close was requested before the end was reported, `None` is returned only when
+    /// everything queued is sent and the write half is shut down.
+    ///
+    /// To avoid starving other tasks, `next` occasionally yields even if a frame is
+    /// available.
     ///
     /// # Errors
     ///
-    /// [`Error::FrameTooLong`], after which the stream goes on. [`Error::Io`]
-    /// and [`Error::Producer`] come once, after the frames that were received
-    /// before, and are followed by `None`, and so does [`Error::Timeout`] if a
-    /// deadline is set. [`Error::Aborted`] comes at once.
+    /// After [`Error::FrameTooLong`] the stream goes on. [`Error::Io`], [`Error::Producer`]
+    /// and [`Error::Timeout`] are returned once, after the frames that were received
+    /// before, and are followed by `None`. [`Error::Aborted`] is returned at once.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: no byte is lost in either direction, and no deadline begins
-    /// anew.
+    /// Cancel safe: no byte is lost in either direction, and no time restarts.
     pub async fn next(&mut self) -> Option<Result<Frame, Error>> {
         poll_fn(|cx| self.poll_frame(cx, ReadMode::AsSet)).await
     }
 
-    /// Sets the terminator and gives the next frame, complete.
+    /// Sets the terminator and returns the next frame, complete.
     ///
-    /// It is whole also in streaming mode, and at most `max_length` bytes. With
-    /// [`Terminator::none`] it is everything up to the end of input; if that is
-    /// too long, all of it is skipped. Output is sent meanwhile.
+    /// The frame is whole also in streaming mode, and at most `max_length` bytes. With
+    /// [`Terminator::none`] it is everything up to the end of input; if that is too long,
+    /// all of it is skipped. Output is sent meanwhile.
+    ///
+    /// The bytes are a view of the block they were read into: copy what is small and kept
+    /// for long.
     ///
     /// # Errors
     ///
-    /// - [`Error::UnexpectedEof`] with what there was, if input ends first, or
-    ///   broke before.
-    /// - [`Error::FrameTooLong`]; the next call first finishes skipping it.
-    /// - [`Error::Timeout`]; of a frame or of idleness until one is set anew.
+    /// - [`Error::UnexpectedEof`] with what had arrived, if input ends first or is over.
+    /// - [`Error::FrameTooLong`]; the next call first finishes skipping the frame.
+    /// - [`Error::Timeout`], again with each call until input is
+    ///   [resumed](Self::set_timeouts).
     /// - [`Error::Io`], [`Error::Producer`] and [`Error::Aborted`], once.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: nothing is consumed before the frame is complete. The
-    /// terminator stays set.
-    ///
-    /// The bytes are a view of the block they were read into:
-    /// `Bytes::copy_from_slice` what is small and kept for long.
+    /// Cancel safe: nothing is consumed before the frame is complete. The terminator stays
+    /// set.
     pub async fn receive(&mut self, terminator: impl IntoTerminator) -> Result<Bytes, Error> {
-        self.core.codec.set_terminator(terminator);
-        let mode = ReadMode::Whole { max_length: self.core.codec.max_length() };
-        let frame = poll_fn(|cx| self.poll_receive(cx, mode)).await?;
-        Ok(frame.into_data())
+        self.set_terminator(terminator);
+        let max_length = self.framed.codec().max_length();
+        poll_fn(|cx| self.poll_receive(cx, ReadMode::Whole { max_length })).await
     }
 
-    /// [`receive`](Self::receive) under a limit of its own: for a protocol whose
+    /// Calls [`receive`](Self::receive) under a limit of its own: for a protocol whose
     /// lines are short and whose bodies are long.
     ///
     /// ```
@@ -161,8 +195,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// # }
     /// ```
     ///
-    /// `max_length`, in bytes of content, is what [`Error::FrameTooLong`] speaks
-    /// of then; what was [set](TerminatorCodec::set_max_length) stays set.
+    /// `max_length` is in bytes of content. The limit that was
+    /// [set](TerminatorCodec::set_max_length) stays set.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
     ///
     /// # Cancel safety
     ///
@@ -172,17 +210,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         max_length: usize,
         terminator: impl IntoTerminator,
     ) -> Result<Bytes, Error> {
-        self.core.codec.set_terminator(terminator);
-        let frame = poll_fn(|cx| self.poll_receive(cx, ReadMode::Whole { max_length })).await?;
-        Ok(frame.into_data())
+        self.set_terminator(terminator);
+        poll_fn(|cx| self.poll_receive(cx, ReadMode::Whole { max_length })).await
     }
 
-    /// The next part of a frame, as it arrives: for what is too large to hold.
+    /// Returns the next part of a frame, as it arrives: for a frame that is too large to
+    /// hold.
     ///
-    /// It comes as in streaming mode, whatever mode is set: `Partial`, never
-    /// empty, as long as the frame goes on, and `Complete` with the rest, which
-    /// may be empty. `max_length` does not count. With [`Terminator::none`] the
-    /// end of input is the end of the frame. Output is sent meanwhile.
+    /// Parts are returned as in streaming mode, whatever mode is set: `Partial`, never
+    /// empty, as long as the frame goes on, and `Complete` with the rest, which may be
+    /// empty. `max_length` does not apply. With [`Terminator::none`] the end of input ends
+    /// the frame. Output is sent meanwhile.
     ///
     /// ```
     /// # use asynchat::{Channel, Error};
@@ -205,26 +243,28 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// - [`Error::UnexpectedEof`] if input ends first: what is left has then come
-    ///   as a last part, and `partial` is empty. If input broke before, `partial`
-    ///   is what could not be handed out then: half a terminator.
-    /// - [`Error::Timeout`]; of a frame or of idleness until one is set anew.
+    /// - [`Error::UnexpectedEof`] if input ends first. The rest has been returned as a
+    ///   last part, and `partial` is empty. If input failed, `partial` is what could not
+    ///   be returned: part of a terminator.
+    /// - [`Error::Timeout`], again with each call until input is
+    ///   [resumed](Self::set_timeouts).
     /// - [`Error::Io`], [`Error::Producer`] and [`Error::Aborted`], once.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: a part is handed out whole. What is not taken of a frame
-    /// stays: call it again, or the rest is read as what is set next.
+    /// Cancel safe: a part is returned whole. Call it again for the rest of the frame, or
+    /// that is read under the terminator set next.
     pub async fn receive_part(&mut self) -> Result<Frame, Error> {
-        poll_fn(|cx| self.poll_receive(cx, ReadMode::Parts)).await
+        poll_fn(|cx| self.poll_receive_part(cx)).await
     }
 
-    /// Waits until there is room for output; it sends, and does not read.
+    /// Waits until there is capacity for output.
     ///
-    /// For what is pushed in answer to a peer: one that sends and never reads
-    /// the answers then has to wait, too. There is room until
-    /// [`queued_bytes`](Self::queued_bytes) has reached the high-water mark when it
-    /// is called, and then again when it has sunk to the low one.
+    /// Await it where the peer decides how much you push: a peer that sends and never
+    /// reads the answers then has to wait, too. It sends only if there is no capacity, and
+    /// reads only to notice a broken connection. There is capacity until
+    /// [`queued_bytes`](Self::queued_bytes) has reached the high-water mark, and again when
+    /// it has sunk to the low one.
     ///
     /// # Errors
     ///
@@ -232,33 +272,33 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: what is not sent stays queued.
+    /// Cancel safe: output that is not sent stays queued.
     pub async fn ready(&mut self) -> Result<(), Error> {
         poll_fn(|cx| Pin::new(&mut *self).poll_ready(cx)).await
     }
 
-    /// Sends everything queued. It does not read.
+    /// Sends everything that is queued, and flushes the transport.
     ///
-    /// Behind a producer that never ends it does not end either.
+    /// While only producers are waited for, up to one `in_buffer_size` is read ahead to
+    /// notice a broken connection. It does not end before the last producer does.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`], [`Error::Producer`], [`Error::Timeout`] or
-    /// [`Error::Aborted`] if sending fails, once; [`Error::Closed`] after that.
+    /// [`Error::Io`], [`Error::Producer`], [`Error::Timeout`] or [`Error::Aborted`] if
+    /// sending fails, once; afterwards [`Error::Closed`].
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: what is not sent stays queued.
+    /// Cancel safe: output that is not sent stays queued.
     pub async fn flush(&mut self) -> Result<(), Error> {
-        poll_fn(|cx| self.poll_flush_all(cx)).await
+        poll_fn(|cx| Pin::new(&mut *self).poll_flush(cx)).await
     }
 
-    /// Sends everything queued and shuts the writing side down.
+    /// Sends everything that is queued and shuts the write half down. Input goes on.
     ///
-    /// It does not read; [`next`](Self::next) still gives what comes in. If you
-    /// drop the channel while the peer is still sending, the kernel may reset
-    /// the connection and destroy what is on its way to the peer:
-    /// [`close`](Self::close) reads on for a while before.
+    /// To end the connection use [`close`](Self::close): if you drop the channel while
+    /// the peer is still sending, the kernel may reset the connection and destroy the
+    /// output in flight.
     ///
     /// # Errors
     ///
@@ -266,24 +306,28 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: the close stays queued, and what is not sent as well.
+    /// Cancel safe: the close stays queued, and so does output that is not sent.
     pub async fn shutdown(&mut self) -> Result<(), Error> {
-        self.close_when_done();
-        self.flush().await
+        poll_fn(|cx| Pin::new(&mut *self).poll_close(cx)).await
     }
 
-    /// Closes, and reads on for a while before you drop the channel.
+    /// Closes the connection so that the last output arrives.
     ///
-    /// It sends what is queued and shuts the writing side down, and then goes on
-    /// until the peer has closed its side or the time set with
-    /// [`linger`](crate::Builder::linger) is over, as [`run`](Self::run) does at
-    /// its end: so that the last answer arrives. All the while it reads, and
-    /// drops what comes, for the peer may write before it reads.
+    /// It sends everything that is queued, shuts the write half down, and waits until the
+    /// peer has closed its side. All the while it reads, and drops what it reads: closing
+    /// a socket with unread input makes the kernel reset it (RFC 9112, section 9.6).
+    ///
+    /// [`linger`](Builder::linger) limits how long it waits for the peer's close. It also
+    /// limits how long output may wait for a transport that takes nothing, if
+    /// [`Timeouts::write`] is not set. A peer that reads slowly is not cut off.
+    ///
+    /// Input is over: [`next`](Self::next) returns `None` afterwards.
     ///
     /// # Errors
     ///
-    /// As [`flush`](Self::flush). How the peer goes is none, and whether it does:
-    /// [`linger_timed_out`](Self::linger_timed_out).
+    /// As [`flush`](Self::flush); [`Error::Timeout`] if output remains. If only the peer's
+    /// close is missing, it returns `Ok`, and
+    /// [`linger_timed_out`](Self::linger_timed_out) is `true`.
     ///
     /// # Panics
     ///
@@ -294,86 +338,83 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Cancel safe: the close stays queued, and the time goes on.
     pub async fn close(&mut self) -> Result<(), Error> {
         self.close_when_done();
-        poll_fn(|cx| {
-            let sent = self.poll_send(cx);
-            self.core.drop_input();
-            if sent.is_ready() {
-                return self.poll_linger(cx);
-            }
-            ready!(self.poll_drop_input(cx));
-            // `sent` wakes us.
-            Poll::Pending
-        })
-        .await;
-        self.core.send_result()
+        poll_fn(|cx| self.poll_side(cx, Side::Output, Self::poll_close_all)).await
     }
 }
 
 impl<T> Channel<T> {
-    /// Changes what ends a frame, from the first byte not yet handed out on.
+    /// Changes the terminator, from the first byte not yet delivered.
     pub fn set_terminator(&mut self, terminator: impl IntoTerminator) {
-        self.core.codec.set_terminator(terminator);
+        self.framed.codec_mut().set_terminator(terminator);
     }
 
-    /// The terminator in force; of a running count, what remains.
+    /// Returns the current terminator. For a count, this is the number of bytes
+    /// remaining.
     #[must_use]
     pub fn terminator(&self) -> &Terminator {
-        self.core.codec.terminator()
+        self.framed.codec().terminator()
     }
 
-    /// The byte string that ended the last frame; empty if none did.
+    /// Returns the byte string that ended the last frame; empty if none did.
     #[must_use]
     pub fn ended_by(&self) -> &[u8] {
-        self.core.codec.ended_by()
+        self.framed.codec().ended_by()
     }
 
-    /// The codec, to change its settings.
+    /// Returns the codec.
+    #[must_use]
+    pub fn codec(&self) -> &TerminatorCodec {
+        self.framed.codec()
+    }
+
+    /// Returns the codec, to change its settings.
     pub fn codec_mut(&mut self) -> &mut TerminatorCodec {
-        &mut self.core.codec
+        self.framed.codec_mut()
     }
 
-    /// Sets whether output waits while frames are buffered; see
-    /// [`Builder::corked`].
+    /// Sets whether output waits while frames are buffered; see [`Builder::corked`].
     pub fn set_corked(&mut self, corked: bool) {
-        self.core.corked = corked;
+        self.corked = corked;
     }
 
-    /// Sets how long to wait for the peer.
-    ///
-    /// It counts for a frame that has begun as well: from its first byte if a
-    /// limit was set before, and from now if none was. After [`Error::Timeout`]
-    /// input goes on.
-    pub fn set_timeouts(&mut self, timeouts: Timeouts) {
-        self.core.set_timeouts(timeouts);
-        self.core.resume_input();
-    }
-
-    /// How long to wait for the peer.
+    /// Returns the limits of time.
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
-        self.core.timeouts()
+        self.deadlines.as_ref().map(|deadlines| deadlines.timeouts()).unwrap_or_default()
     }
 
-    /// Queues raw bytes. Never waits; see [`queued_bytes`](Self::queued_bytes).
-    /// Where the peer decides how much you push, await [`ready`](Self::ready)
-    /// before, or use the `Sink`.
+    /// Sets the limits of time.
     ///
-    /// They are owned or `'static`; for what is borrowed, `b"…"` literals too,
-    /// there is [`push_slice`](Self::push_slice).
+    /// They apply to a frame that has begun as well: from its first byte if a limit was
+    /// set before, and from now if none was. After [`Timeout::Frame`] or
+    /// [`Timeout::Idle`] input goes on where it was, with the whole time again.
     ///
-    /// They are sent by whatever is awaited next on this channel, unless it is
-    /// [`corked`](crate::Builder::corked). After a close they are dropped, with a
-    /// `warn` event.
+    /// [`Timeout::Frame`]: crate::Timeout::Frame
+    /// [`Timeout::Idle`]: crate::Timeout::Idle
+    pub fn set_timeouts(&mut self, timeouts: Timeouts) {
+        Deadlines::set(&mut self.deadlines, timeouts);
+        self.reader.resume();
+    }
+
+    /// Queues raw bytes. Never waits.
+    ///
+    /// The bytes are owned or `'static`; for borrowed ones, `b"…"` literals too, there is
+    /// [`push_slice`](Self::push_slice). The next method that is awaited on this channel
+    /// sends them, unless it is [corked](Builder::corked). After a close they are dropped,
+    /// with a `warn` event.
+    ///
+    /// Where the peer decides how much you push, await [`ready`](Self::ready) first, or
+    /// use the `Sink`.
     pub fn push(&mut self, data: impl Into<Bytes>) {
-        self.core.output.push(data.into());
+        self.writer.push(data.into());
     }
 
     /// Queues a copy of raw bytes. The cheapest way for small ones.
     pub fn push_slice(&mut self, data: &[u8]) {
-        self.core.output.push_slice(data);
+        self.writer.push_slice(data);
     }
 
-    /// Queues one frame, as the `Sink` does, but never waits.
+    /// Queues one frame, as the `Sink` does. Never waits.
     ///
     /// ```
     /// # let (io, _peer) = tokio::io::duplex(64);
@@ -383,107 +424,122 @@ impl<T> Channel<T> {
     /// let mut channel = Channel::builder().encode_terminator(Terminator::crlf()).build(io);
     /// channel.push_frame(format!("GET {key}"))?;
     /// # assert!(matches!(channel.push_frame("GET \r\nDELETE"), Err(Error::TerminatorInContent)));
+    /// # channel.discard_buffers();
     /// # Ok::<(), Error>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::TerminatorInContent`] if it would not be read back as this one
-    /// frame; [`Error::Closed`] after a close. Nothing is queued then.
+    /// [`Error::TerminatorInContent`] if it would not be read back as this one frame;
+    /// [`Error::Closed`] after a close. Nothing is queued then.
     pub fn push_frame(&mut self, content: impl Into<Bytes>) -> Result<(), Error> {
-        self.core.push_frame(content.into())
+        self.writer.push_frame(self.framed.codec(), content.into())
     }
 
     /// Queues a producer: a stream of chunks, sent raw, in its turn.
     ///
-    /// [`producer`](crate::producer) has ready-made ones, also of iterators and
-    /// readers. It is polled only when it is first in the queue and there is room,
-    /// and dropped once: exhausted, failed, discarded or with the channel. If it
-    /// fails, the queue is cleared, the writing side is closed, and the error
-    /// surfaces once as [`Error::Producer`].
+    /// The module [`producer`](crate::producer) has ready-made ones. A producer is polled
+    /// only when it is first in the queue and there is capacity. It is dropped once:
+    /// exhausted, failed, discarded or with the channel. If it fails, the queue is cleared,
+    /// the write half is closed, and the error is reported once as [`Error::Producer`].
     pub fn push_with_producer<S, B, E>(&mut self, producer: S)
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,
         B: Into<Bytes>,
         E: Into<io::Error>,
     {
-        self.core.output.push_producer(boxed(producer));
+        self.writer.push_producer(boxed(producer));
     }
 
-    /// Closes the writing side once everything queued so far is sent.
+    /// Queues a shutdown: the write half is closed after everything queued so far is sent.
     ///
-    /// Input goes on until it ends: `next` and `receive` still give frames, and
-    /// only [`run`](Self::run) hands out no more. From now on `Sink` answers
-    /// [`Error::Closed`] and a [`Pusher`] gives data back.
+    /// The next method that is awaited carries it out. Input goes on until it ends; only
+    /// [`run`](Self::run) delivers no more frames. From now on the `Sink` returns
+    /// [`Error::Closed`], and a [`Pusher`] returns its data.
     pub fn close_when_done(&mut self) {
-        self.core.close_when_done();
+        Inbox::close_when_done(&mut self.inbox, &mut self.writer);
     }
 
-    /// Drops everything buffered, in both directions. Emergencies only.
+    /// Drops everything buffered, in both directions. For emergencies only.
     ///
-    /// That is the input not yet handed out, whole frames included, and the
-    /// output not yet sent, which may cut one of your messages in two. Of an
-    /// unfinished frame the rest is skipped when it comes, through the
-    /// terminator in force, so that its tail does not become a frame. A close
-    /// that was asked for stays.
+    /// Undelivered input is dropped, whole frames included, and so is unsent output, which
+    /// may cut one of your messages in two. The rest of an unfinished frame is skipped when
+    /// it arrives, through the current terminator. A requested close stays.
+    ///
+    /// A write that the transport has not finished must be retried with the same bytes.
+    /// Up to 16 KiB of it stay queued and are sent before anything else.
     pub fn discard_buffers(&mut self) -> Discarded {
-        let buffer = std::mem::take(&mut self.core.input.buffer);
-        let dropped = self.core.codec.discard(&buffer);
-        // What is left is the beginning of the terminator to skip to.
-        self.core.input.buffer = buffer.as_ref().get(dropped..).unwrap_or_default().into();
-        self.core.discard_output(dropped)
+        let input_bytes = self.discard_input();
+        Discarded::new(input_bytes, &mut self.lend_with_framed().1)
     }
 
-    /// The bytes received and not yet handed out.
+    fn discard_input(&mut self) -> usize {
+        let mut guard = InputGuard::new(&mut self.framed);
+        let (codec, input, consumed) = guard.input();
+        let input_bytes = codec.cutter.discard(input);
+        *consumed = input_bytes;
+        drop(guard);
+        // The rest could begin the terminator to skip to. Its block is freed.
+        let buffer = self.framed.read_buffer_mut();
+        *buffer = BytesMut::from(buffer.as_ref());
+        input_bytes
+    }
+
+    /// Returns the bytes received and not yet delivered.
     #[must_use]
     pub fn unread(&self) -> &[u8] {
-        &self.core.input.buffer
+        self.framed.read_buffer()
     }
 
-    /// What is queued and not sent, as counted against the high-water mark:
-    /// each chunk its length plus 64 bytes, a producer 1 KiB. Small pushes are
-    /// gathered into chunks; what a [`Pusher`] has pushed is not in it before the
-    /// channel is next polled.
+    /// Returns what is queued and not sent, as counted against the high-water mark.
+    ///
+    /// Each chunk counts its length plus 64 bytes, and a producer 1 KiB; small pushes are
+    /// gathered into chunks. Data of a [`Pusher`] counts when the channel is next polled.
     #[must_use]
     pub fn queued_bytes(&self) -> u64 {
-        self.core.output.queued() as u64
+        self.writer.queued()
     }
 
-    /// How many bytes the transport has taken since the channel was made: for
-    /// telling a peer that is slow from one that does not read.
+    /// Returns how many bytes the transport has taken since the channel was created.
+    ///
+    /// It tells a peer that reads slowly from one that does not read.
     #[must_use]
     pub fn sent_bytes(&self) -> u64 {
-        self.core.output.sent()
+        self.writer.sent()
     }
 
-    /// Whether the channel was closed, and the time to [linger](Builder::linger)
-    /// was over before the peer had closed its side. Everything was sent, but
-    /// whether it has read that is not known.
+    /// Returns `true` if [`close`](Self::close) or [`run`](Self::run) sent everything and
+    /// the peer did not close its side in time.
     #[must_use]
     pub fn linger_timed_out(&self) -> bool {
-        self.core.linger_timed_out
+        self.linger_timed_out
     }
 
-    /// A handle that pushes into this channel from other tasks.
+    /// Returns a handle that pushes into this channel from other tasks.
     pub fn pusher(&mut self) -> Pusher {
-        self.core.pusher()
+        Inbox::pusher(&mut self.inbox, &self.writer)
     }
 
-    /// The codec, to look at its settings.
+    /// Returns the `Framed` that holds the transport, the codec and the read buffer.
     #[must_use]
-    pub fn codec(&self) -> &TerminatorCodec {
-        &self.core.codec
+    pub fn framed(&self) -> &Framed<T, TerminatorCodec> {
+        &self.framed
     }
 
-    /// The transport.
+    /// Returns the transport.
     #[must_use]
     pub fn get_ref(&self) -> &T {
-        &self.io
+        self.framed.get_ref()
     }
 
-    /// The transport. Do not read or write it: the channel would not know.
+    /// Returns the transport. Do not read or write it: the channel would not know.
     pub fn get_mut(&mut self) -> &mut T {
-        &mut self.io
+        self.framed.get_mut()
+    }
+
+    pub(crate) fn lend_with_framed(&mut self) -> (&mut Framed<T, TerminatorCodec>, Lent<'_>) {
+        let Channel { framed, reader, writer, inbox, deadlines, .. } = self;
+        (framed, Lent { reader, writer, inbox, deadlines })
     }
 }
 
@@ -501,11 +557,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream for Channel<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> futures::stream::FusedStream for Channel<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> FusedStream for Channel<T> {
     fn is_terminated(&self) -> bool {
-        let state = self.core.input.state;
-        matches!(state, InputState::Over | InputState::Failed)
-            || (matches!(state, InputState::TimedOut(_)) && self.core.has_told_all())
+        self.reader.is_fused() || (self.reader.is_timed_out() && self.all_reported())
     }
 }
 
@@ -513,26 +567,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> futures::stream::FusedStream for Channel
 ///
 /// # Cancel safety
 ///
-/// `SinkExt::feed` and `send` are cancel safe in this sense: if their future is
-/// dropped, the item was queued whole or not at all. With `flush` and `close`
-/// what is not sent stays queued, and so does the close.
+/// `SinkExt::feed` and `send` are cancel safe in this sense: if their future is dropped,
+/// the item was queued whole or not at all. With `flush` and `close` output that is not
+/// sent stays queued, and so does the close.
 impl<T: AsyncRead + AsyncWrite + Unpin> Sink<Bytes> for Channel<T> {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if !self.core.output.is_open() || !self.core.output.has_room() {
-            // What does not fit goes out; whatever stops that wakes us.
-            let sent = self.poll_send(cx);
-            let Core { output, .. } = &mut self.core;
-            let waits = (output.is_open() && !output.has_room())
-                || (output.has_failed() && !output.is_shut());
-            if waits && sent.is_pending() {
-                self.core.pause_frame();
-                return Poll::Pending;
-            }
-        }
-        self.core.send_result()?;
-        Poll::Ready(if self.core.output.is_open() { Ok(()) } else { Err(Error::Closed) })
+        self.poll_side(cx, Side::Output, Self::poll_capacity)
     }
 
     fn start_send(mut self: Pin<&mut Self>, item: Bytes) -> Result<(), Error> {
@@ -540,12 +582,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Sink<Bytes> for Channel<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.poll_flush_all(cx)
+        self.poll_side(cx, Side::Output, |channel, cx| channel.poll_flush_all(cx, true))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.close_when_done();
-        self.poll_flush_all(cx)
+        self.poll_side(cx, Side::Output, |channel, cx| channel.poll_flush_all(cx, true))
     }
 }
 
@@ -556,8 +598,8 @@ impl<T> fmt::Debug for Channel<T> {
             .field("terminator", self.terminator())
             .field("unread", &self.unread().len())
             .field("queued_bytes", &self.queued_bytes())
-            .field("input", &self.core.input.state)
-            .field("open", &self.core.output.is_open())
+            .field("input", self.reader.state())
+            .field("open", &self.writer.is_open())
             .finish_non_exhaustive()
     }
 }
@@ -566,10 +608,29 @@ impl<T> fmt::Debug for Channel<T> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Discarded {
-    /// Bytes received and not yet handed out.
+    /// The number of bytes received and not yet delivered.
     pub input_bytes: usize,
-    /// Bytes queued or buffered and not yet sent.
+    /// The number of bytes queued and not yet sent.
     pub output_bytes: u64,
-    /// Producers in the queue.
+    /// The number of producers in the queue.
     pub producers: usize,
+}
+
+impl Discarded {
+    /// Drops the output, after so much of the input.
+    pub(crate) fn new(input_bytes: usize, of: &mut Lent<'_>) -> Self {
+        if let Some(inbox) = of.inbox {
+            inbox.take_pushed(of.writer);
+        }
+        let (output_bytes, producers) = of.writer.discard();
+        if let Some(inbox) = of.inbox {
+            inbox.notify(of.writer.queued());
+        }
+        if let Some(deadlines) = of.deadlines {
+            deadlines.end_stall();
+        }
+        let discarded = Discarded { input_bytes, output_bytes, producers };
+        tracing::debug!(target: "asynchat", ?discarded, "buffers discarded");
+        discarded
+    }
 }

@@ -1,258 +1,619 @@
-//! What a channel's futures do when they are polled.
+//! What comes next on a connection: `poll_event` decides it, and every method that waits
+//! for input asks it. The methods that only send are `poll_flush_all` and
+//! `poll_capacity`; `poll_close_all` is the way to the end.
 
-use super::{Channel, Core, InputState, Life};
-use crate::codec::{ReadMode, Span};
-use crate::queue::poll_next_turn;
-use crate::{Error, Frame};
-use std::future::Future;
-use std::io;
-use std::pin::pin;
+use super::Channel;
+use super::wakers::Side;
+use crate::budget::{CALL, FRAME, poll_runtime};
+use crate::codec::{Look, ReadMode, Span};
+use crate::deadlines::Unfinished;
+use crate::pusher::Request;
+use crate::read::{End, InputGuard, Late, Read, Reading, release};
+use crate::{Error, Frame, Timeout};
+use bytes::{Bytes, BytesMut};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// The next event of the input.
+pub(crate) enum Event {
+    /// A frame, or a part of one, which the caller takes off the read buffer at once.
+    Frame(Span),
+    Error(Error),
+    /// Nothing more is delivered, and everything was reported.
+    End,
+}
+
+/// How a caller waits for the next event.
+#[derive(Clone, Copy)]
+pub(crate) struct Policy {
+    pub(crate) mode: ReadMode,
+    /// `true` if a buffered frame precedes output, as far as there is capacity.
+    pub(crate) corked: bool,
+    /// `true` if nothing is read or delivered without capacity.
+    pub(crate) pause_when_full: bool,
+    /// `true` if the bytes of frames count, and not those of reads: the caller may pass
+    /// frames on to others.
+    pub(crate) counts_frames: bool,
+}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
-    /// Sends what can be sent without waiting. Ready when nothing is left to
-    /// do, or sending has failed.
-    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(inbox) = &self.core.inbox {
-            inbox.register(cx.waker());
-            self.core.absorb();
-        }
-        let sent =
-            if self.core.output.has_work() { self.poll_send_in_time(cx) } else { Poll::Ready(()) };
-        self.core.publish();
-        sent
-    }
-
-    /// Reads on and drops what comes, until the peer has closed its side or
-    /// the time is over. Everything is sent before.
-    pub(crate) fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let core = &mut self.core;
-        if matches!(core.life, Life::Over { .. }) {
-            return Poll::Ready(());
-        }
-        if !core.linger.is_zero() && !core.output.has_failed() {
-            let mut time = match std::mem::replace(&mut core.life, Life::Connected) {
-                Life::Lingering(time) => time,
-                _ => Box::pin(tokio::time::sleep(core.linger)),
-            };
-            let time_left = time.as_mut().poll(cx).is_pending();
-            core.life = Life::Lingering(time);
-            if time_left {
-                ready!(self.poll_drop_input(cx));
-            } else {
-                tracing::debug!(target: "asynchat", "lingered out");
-                core.linger_timed_out = true;
-            }
-        }
-        let lost = self.core.output.has_failed();
-        self.core.life = Life::Over { lost };
-        Poll::Ready(())
-    }
-
-    /// Reads and drops what comes. Ready when that is over.
-    pub(super) fn poll_drop_input(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        for _ in 0..READS {
-            if self.core.input.state != InputState::Open {
-                return Poll::Ready(());
-            }
-            // What the peer is to get is sent or will be; how it goes is its
-            // own affair. How sending goes is told by who sends.
-            let _error = ready!(self.poll_read(cx));
-            self.core.drop_input();
-        }
-        poll_next_turn(cx)
-    }
-
-    pub(super) fn poll_flush_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if self.poll_send(cx).is_pending() {
-            self.core.pause_frame();
-            return Poll::Pending;
-        }
-        self.core.output.release();
-        Poll::Ready(self.core.send_result())
-    }
-
     /// The next frame.
     #[inline]
-    pub(super) fn poll_frame(
+    pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
         mode: ReadMode,
     ) -> Poll<Option<Result<Frame, Error>>> {
-        let span = match self.core.plain_span(mode) {
-            Some(span) => span,
-            None => match ready!(self.poll_span(cx, mode)) {
-                Some(Ok(span)) => span,
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
-            },
+        let span = match ready!(self.poll_span(cx, mode)) {
+            Event::Frame(span) => span,
+            Event::Error(error) => return Poll::Ready(Some(Err(error))),
+            Event::End => return Poll::Ready(None),
         };
-        Poll::Ready(Some(Ok(span.take(&mut self.core.input.buffer))))
+        Poll::Ready(Some(Ok(span.take(self.framed.read_buffer_mut()))))
     }
 
-    /// Where in the buffer the next frame lies. The caller must take it at once.
-    #[inline(never)]
-    fn poll_span(
-        &mut self,
-        cx: &mut Context<'_>,
-        mode: ReadMode,
-    ) -> Poll<Option<Result<Span, Error>>> {
-        if self.core.turn <= 0 {
-            self.core.turn = TURN;
-            return poll_next_turn(cx);
-        }
-        // For the frame, or the error, that comes of this.
-        self.core.turn -= TURN_FRAME;
-        if self.core.corked {
-            if let Some(span) = self.core.buffered_span(mode) {
-                return Poll::Ready(Some(span));
-            }
-        }
-        let sent = self.poll_send(cx);
-        if sent.is_pending() && self.core.output.queue.is_turn_over() {
-            // To send again with the next frame would be another one: one frame,
-            // read if need be, and then the others.
-            self.core.turn = 0;
-        }
-        loop {
-            let core = &mut self.core;
-            match core.input.state {
-                InputState::Open | InputState::Ended => {}
-                InputState::Over | InputState::Failed => {
-                    core.turn = TURN;
-                    return Poll::Ready(None);
-                }
-                InputState::TimedOut(_) if core.has_told_all() => {
-                    core.turn = TURN;
-                    return Poll::Ready(None);
-                }
-                InputState::Aborted => {
-                    core.input.state = InputState::Failed;
-                    return Poll::Ready(core.output.take_failure().map(Err));
-                }
-                InputState::Done | InputState::TimedOut(_) => {
-                    if !core.output.is_open() {
-                        // "The end" includes the end of our side.
-                        ready!(sent);
-                    }
-                    let failure = core.output.take_failure();
-                    if failure.is_some() {
-                        core.input.state = InputState::Failed;
-                    } else if core.input.state == InputState::Done {
-                        core.input.state = InputState::Over;
-                    }
-                    return Poll::Ready(failure.map(Err));
-                }
-            }
-            match core.next_span(mode) {
-                Ok(Some(span)) => return Poll::Ready(Some(Ok(span))),
-                Err(error) => return Poll::Ready(Some(Err(error))),
-                Ok(None) if core.input.state == InputState::Ended => {
-                    core.input.state = InputState::Done;
-                }
-                // A long frame over an I/O that is always ready must not keep
-                // the task to itself.
-                Ok(None) if core.turn < 0 => {
-                    core.turn = TURN;
-                    return poll_next_turn(cx);
-                }
-                Ok(None) => {
-                    let before = core.input.buffer.len();
-                    let Poll::Ready(error) = self.poll_more_in_time(cx) else {
-                        self.core.turn = TURN;
-                        return Poll::Pending;
-                    };
-                    if let Some(error) = error {
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                    let read = self.core.input.buffer.len().saturating_sub(before);
-                    self.core.turn -= TURN_READ + read as isize;
-                }
-            }
+    #[inline]
+    fn poll_span(&mut self, cx: &mut Context<'_>, mode: ReadMode) -> Poll<Event> {
+        match self.buffered_frame(mode) {
+            Some(span) => Poll::Ready(Event::Frame(span)),
+            None => self.poll_frame_slow(cx, mode),
         }
     }
 
-    /// For callers that want a frame and nothing else.
+    /// The next whole frame, for callers that want it and nothing else.
     pub(super) fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         mode: ReadMode,
-    ) -> Poll<Result<Frame, Error>> {
-        Poll::Ready(match ready!(self.poll_frame(cx, mode)) {
-            Some(Ok(Frame::Partial(partial))) if !matches!(mode, ReadMode::Parts) => {
-                Err(Error::UnexpectedEof { partial: partial.freeze() })
-            }
-            Some(frame) => frame,
-            None => self.core.receive_after_the_end(),
-        })
+    ) -> Poll<Result<Bytes, Error>> {
+        let span = match ready!(self.poll_span(cx, mode)) {
+            Event::Frame(span) => span,
+            Event::Error(error) => return Poll::Ready(Err(error)),
+            Event::End => return Poll::Ready(Err(self.error_after_end())),
+        };
+        let data = span.take_bytes(self.framed.read_buffer_mut());
+        if !span.is_complete {
+            return Poll::Ready(Err(Error::UnexpectedEof { partial: data }));
+        }
+        Poll::Ready(Ok(data))
     }
 
-    /// Reads once, for somebody who has taken all that is buffered. Ready when the
-    /// buffer or the state of input has changed; an error is the one that ends
-    /// everything.
-    pub(crate) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Error>> {
-        let is_broken = self.core.output.is_broken();
-        let is_over = is_broken && !self.core.input.takes_late_read();
-        let more = if is_over { Poll::Pending } else { self.poll_read(cx) };
-        match more {
-            Poll::Ready(Ok(())) => Poll::Ready(None),
-            // If writing failed too, that came first; one is enough.
-            Poll::Ready(Err(e)) => {
-                Poll::Ready(Some(self.core.output.take_failure().unwrap_or(Error::Io(e))))
+    /// The next part of a frame, for callers that want it and nothing else.
+    pub(super) fn poll_receive_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Error>> {
+        let frame = ready!(self.poll_frame(cx, ReadMode::Parts));
+        Poll::Ready(frame.unwrap_or_else(|| Err(self.error_after_end())))
+    }
+
+    /// The fast path: a frame is buffered, and there is nothing else to do.
+    #[inline(always)]
+    fn buffered_frame(&mut self, mode: ReadMode) -> Option<Span> {
+        let has_news = self.inbox.as_ref().is_some_and(|inbox| inbox.has_news());
+        let is_busy = has_news || self.writer.has_work() || self.reader.budget.is_exhausted();
+        if is_busy || !self.reader.is_open() || !self.wakers.is_input_idle() {
+            return None;
+        }
+        // The result is passed by value: it stays in registers.
+        let look = self.framed.codec().cutter.look(self.framed.read_buffer(), mode);
+        if let Look::Absent = look {
+            self.note_absent();
+        }
+        let span = self.framed.codec_mut().cutter.note(look)?;
+        self.reader.budget.spend(FRAME);
+        Some(span)
+    }
+
+    /// Or the tail of each read would be searched twice.
+    #[cold]
+    fn note_absent(&mut self) {
+        let progress = self.framed.codec().cutter.searched(self.framed.read_buffer());
+        self.framed.codec_mut().cutter.resume(progress);
+    }
+
+    #[inline(never)]
+    fn poll_frame_slow(&mut self, cx: &mut Context<'_>, mode: ReadMode) -> Poll<Event> {
+        let policy =
+            Policy { mode, corked: self.corked, pause_when_full: false, counts_frames: false };
+        self.poll_side(cx, Side::Input, |channel, cx| channel.poll_event(cx, policy))
+    }
+
+    /// The answer of `receive` when no frame is to come.
+    #[cold]
+    fn error_after_end(&mut self) -> Error {
+        if let Reading::Ended(End::TimedOut(late)) = *self.reader.state() {
+            // The rest of a frame must not become one.
+            return Error::Timeout(self.timeout(late));
+        }
+        let rest = self.framed.read_buffer_mut().split().freeze();
+        let is_skipping = self.framed.codec().is_skipping();
+        self.framed.codec_mut().cutter.forget();
+        Error::UnexpectedEof { partial: if is_skipping { Bytes::new() } else { rest } }
+    }
+
+    /// Polls as one of two tasks: both are woken by each event of their side.
+    pub(crate) fn poll_side<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        side: Side,
+        poll: impl FnOnce(&mut Self, &mut Context<'_>) -> Poll<R>,
+    ) -> Poll<R> {
+        let Some(both) = self.wakers.enter(side, cx.waker()) else {
+            let polled = poll(self, cx);
+            self.wakers.leave(side, cx.waker(), polled.is_pending());
+            return polled;
+        };
+        let before = self.progress();
+        let polled = poll(self, &mut Context::from_waker(&both));
+        self.wakers.leave(side, cx.waker(), polled.is_pending());
+        if self.progress() != before {
+            self.wakers.wake_other(side);
+        }
+        polled
+    }
+
+    /// Anything that the other side may wait for.
+    fn progress(&self) -> impl PartialEq + use<T> {
+        let Channel { framed, reader, writer, .. } = self;
+        let input = (framed.read_buffer().len(), reader.is_open(), reader.is_fused());
+        let output = (writer.sent(), writer.queued(), writer.has_work(), writer.is_closed());
+        (input, output)
+    }
+
+    /// What comes next on the connection.
+    ///
+    /// The order is: a buffered frame; at the end of input the failure of the input or of
+    /// the output; the end. An aborted connection has no frames. Output is sent first,
+    /// unless the channel is corked.
+    pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>, policy: Policy) -> Poll<Event> {
+        if self.reader.budget.is_exhausted() {
+            if policy.corked && !self.writer.has_yielded() {
+                // Answers do not wait for the others.
+                let _sent = self.poll_send(cx, None);
             }
-            Poll::Pending if is_broken => {
-                if !is_over {
-                    ready!(poll_budget(cx));
+            return self.reader.budget.poll_yield(cx);
+        }
+        // For the frame, or the error, that is returned.
+        self.reader.budget.spend(FRAME);
+        self.drain_inbox();
+        if policy.corked && !self.writer.fills_a_write() && self.writer.has_capacity() {
+            self.notify_pushers();
+            if let Some(event) = self.buffered_event(policy) {
+                return Poll::Ready(event);
+            }
+        }
+        let sent = self.poll_send(cx, None);
+        if sent.is_pending() && self.writer.has_yielded() {
+            // One frame, which may need a read; then others have their turn.
+            self.reader.budget.exhaust();
+        }
+        if policy.pause_when_full && sent.is_pending() && !self.writer.has_capacity() {
+            ready!(self.poll_pause(cx));
+        }
+        loop {
+            if let Some(event) = self.buffered_event(policy) {
+                return Poll::Ready(event);
+            }
+            if !self.reader.is_open() {
+                return self.poll_end(policy.mode, sent);
+            }
+            // A long frame over a transport that is always ready must not keep the task.
+            if self.reader.budget.is_overdrawn() {
+                return self.reader.budget.poll_yield(cx);
+            }
+            let before = self.unread().len();
+            match self.poll_more(cx, policy.mode) {
+                Poll::Ready(None) => {
+                    let read = self.unread().len().saturating_sub(before);
+                    let budget = &mut self.reader.budget;
+                    budget.spend(CALL);
+                    budget.spend_bytes(if policy.counts_frames { READ } else { read });
                 }
-                // Everything received was handed out: now the failure's turn.
-                self.core.input.state = InputState::Failed;
-                Poll::Ready(self.core.output.take_failure())
+                Poll::Ready(Some(error)) => return Poll::Ready(Event::Error(error)),
+                Poll::Pending => {
+                    self.reader.budget.restart();
+                    return Poll::Pending;
+                }
             }
-            Poll::Pending => Poll::Pending,
         }
     }
 
-    /// Reads once, and notes how input ends.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Core { input, output, .. } = &mut self.core;
-        match input.poll_fill(cx, &mut self.io) {
-            Poll::Ready(Ok(0)) => {
-                tracing::debug!(target: "asynchat", "input ended");
-                input.state = InputState::Ended;
+    /// The next event that needs no read.
+    fn buffered_event(&mut self, policy: Policy) -> Option<Event> {
+        let mode = policy.mode;
+        if !matches!(self.reader.state(), Reading::Open | Reading::Draining(_)) {
+            return None;
+        }
+        let at_eof = self.reader.is_at_eof();
+        let before = self.unread().len();
+        let next = self.next_span(mode, at_eof);
+        if policy.counts_frames {
+            self.reader.budget.spend_bytes(before - self.unread().len());
+        }
+        match next {
+            Ok(Some(span)) => {
+                if policy.counts_frames {
+                    self.reader.budget.spend_bytes(span.consume);
+                }
+                let is_end = at_eof && span.is_complete && mode.ends_at_eof();
+                if is_end && self.terminator().is_none() && self.reader.deliver_end() {
+                    // Only the first frame that the end of input ends precedes a failure.
+                    let failure = self.writer.take_failure().map(Event::Error);
+                    return Some(failure.unwrap_or(Event::Frame(span)));
+                }
+                Some(Event::Frame(span))
             }
-            Poll::Ready(Ok(_)) => {}
-            Poll::Ready(Err(e)) => {
-                tracing::debug!(target: "asynchat", error = %e, "reading failed");
-                input.state = InputState::Failed;
-                return Poll::Ready(Err(e));
+            Err(error) => Some(Event::Error(error)),
+            Ok(None) if self.reader.is_open() => None,
+            Ok(None) => {
+                let failure = self.reader.finish().map(Error::Io);
+                let has_failed = matches!(self.reader.state(), Reading::Ended(End::Failed));
+                // If the output has failed as well, that came first, and one is enough.
+                let first = has_failed.then(|| self.writer.take_failure()).flatten();
+                first.or(failure).map(Event::Error)
+            }
+        }
+    }
+
+    fn next_span(&mut self, mode: ReadMode, at_eof: bool) -> Result<Option<Span>, Error> {
+        let mut guard = InputGuard::new(&mut self.framed);
+        let (codec, input, consumed) = guard.input();
+        let (skip, span) = codec.cutter.cut(input, mode, at_eof);
+        *consumed = skip;
+        span
+    }
+
+    /// Input is over, and everything buffered has been delivered.
+    fn poll_end(&mut self, mode: ReadMode, sent: Poll<()>) -> Poll<Event> {
+        self.reader.budget.restart();
+        let is_eof = matches!(self.reader.state(), Reading::Ended(End::Eof { .. }));
+        let is_aborted = matches!(self.reader.state(), Reading::Ended(End::Aborted { .. }));
+        let is_reported =
+            self.reader.is_fused() || (self.reader.is_timed_out() && self.all_reported());
+        if !is_reported && !is_aborted && !self.writer.is_open() {
+            // "The end" includes the end of the output.
+            ready!(sent);
+        }
+        // The frame that the end of input ends, again: it is empty.
+        let is_frame = is_eof && mode.ends_at_eof() && self.terminator().is_none();
+        let end = if is_frame { Event::Frame(Span::complete(0)) } else { Event::End };
+        if is_reported && !is_frame {
+            return Poll::Ready(end);
+        }
+        let failure = self.writer.take_failure();
+        if failure.is_some() && !is_reported && !is_aborted {
+            self.reader.fail();
+        }
+        self.reader.note_reported();
+        Poll::Ready(failure.map_or(end, Event::Error))
+    }
+
+    /// Reads once. Ready when the buffer or the life of the input has changed; an error
+    /// is the one that ends everything.
+    fn poll_more(&mut self, cx: &mut Context<'_>, mode: ReadMode) -> Poll<Option<Error>> {
+        if self.deadlines.is_some() {
+            return self.poll_more_in_time(cx, mode);
+        }
+        self.poll_read(cx)
+    }
+
+    #[inline(never)]
+    fn poll_more_in_time(&mut self, cx: &mut Context<'_>, mode: ReadMode) -> Poll<Option<Error>> {
+        let Channel { framed, reader, writer, deadlines: Some(deadlines), .. } = self else {
+            return Poll::Pending;
+        };
+        let (now, before) = (Instant::now(), framed.read_buffer().len());
+        let is_unfinished = before > 0 || framed.codec().cutter.is_mid_frame();
+        let frame = is_unfinished.then(|| Unfinished {
+            number: framed.codec().cutter.frame_number(),
+            allowance: framed.codec().cutter.limit(mode).unwrap_or(reader.max_read_size()) as u64,
+        });
+        let waits_for_next = frame.is_none() && !writer.has_work();
+        if let Err(timeout) = deadlines.begin_read(now, frame) {
+            return Poll::Ready(Some(self.time_out(timeout)));
+        }
+        let more = self.poll_read(cx);
+        let read = self.framed.read_buffer().len().saturating_sub(before);
+        let Some(deadlines) = &mut self.deadlines else { return more };
+        if more.is_ready() {
+            deadlines.end_read(read as u64);
+            return more;
+        }
+        let sent = waits_for_next.then(|| self.writer.sent());
+        let Some((due, timeout)) = deadlines.read_due(now, sent) else { return Poll::Pending };
+        ready!(deadlines.poll_until(cx, due));
+        Poll::Ready(Some(self.time_out(timeout)))
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Error>> {
+        let is_broken = self.writer.is_broken();
+        if is_broken && !self.reader.takes_late_read() {
+            return Poll::Ready(self.fail_input());
+        }
+        match self.reader.poll_read(cx, &mut self.framed, usize::MAX) {
+            Poll::Ready(read) => {
+                self.note_break(read);
+                Poll::Ready(None)
+            }
+            Poll::Pending if is_broken => {
+                ready!(poll_runtime(cx));
+                // Everything received has been delivered.
+                Poll::Ready(self.fail_input())
             }
             Poll::Pending => {
-                output.release();
+                self.writer.release();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Input is over because the output has failed.
+    fn fail_input(&mut self) -> Option<Error> {
+        self.reader.fail();
+        self.writer.take_failure()
+    }
+
+    /// A break that reading has found ends both directions.
+    fn note_break(&mut self, read: Read) {
+        let Read::Broken(error) = read else { return };
+        if self.writer.is_closed() && !self.writer.has_failed() {
+            self.reader.note_failure(error);
+        } else {
+            self.writer.fail(Error::Io(error));
+            self.notify_pushers();
+        }
+    }
+
+    /// Waits for capacity. Ready if the connection broke meanwhile.
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.pause_clocks();
+        let broke = self.poll_read_ahead(cx);
+        if broke.is_pending() {
+            self.reader.budget.restart();
+        }
+        broke
+    }
+
+    /// Reads at most one `in_buffer_size` that nobody waits for: ready if the connection
+    /// broke, else pending.
+    fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.reader.is_open() {
+            let before = self.unread().len();
+            let limit = self.reader.max_read_size().saturating_sub(before);
+            if limit == 0 {
+                // The output that the caller waits for wakes it.
+                return Poll::Pending;
+            }
+            if self.reader.budget.is_overdrawn() {
+                return self.reader.budget.poll_yield(cx);
+            }
+            let read = ready!(self.reader.poll_read(cx, &mut self.framed, limit));
+            self.reader.budget.spend(CALL);
+            self.reader.budget.spend_bytes(self.unread().len().saturating_sub(before));
+            self.note_break(read);
+        }
+        // Input that ended well, or alone, leaves the output to wait for.
+        if self.writer.is_closed() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn pause_clocks(&mut self) {
+        if let Some(deadlines) = &mut self.deadlines {
+            deadlines.pause(Instant::now());
+        }
+    }
+
+    fn time_out(&mut self, timeout: Timeout) -> Error {
+        tracing::debug!(target: "asynchat", %timeout, "timed out");
+        let is_idle = matches!(timeout, Timeout::Idle(_));
+        self.reader.time_out(if is_idle { Late::Idle } else { Late::Frame });
+        if let Some(deadlines) = &mut self.deadlines {
+            deadlines.restart_reading();
+        }
+        Error::Timeout(timeout)
+    }
+
+    /// Sends what can be sent without waiting. Ready when nothing is left to do, or
+    /// sending has failed. `linger` is the limit of a stall if no other is set.
+    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>, linger: Option<Duration>) -> Poll<()> {
+        if let Some(inbox) = &self.inbox {
+            inbox.register(cx.waker());
+            self.drain_inbox();
+        }
+        let has_work = self.writer.has_work();
+        let sent = if has_work { self.poll_write(cx, linger) } else { Poll::Ready(()) };
+        self.notify_pushers();
+        sent
+    }
+
+    #[inline(never)]
+    fn poll_write(&mut self, cx: &mut Context<'_>, linger: Option<Duration>) -> Poll<()> {
+        let probe = self.deadlines.as_mut().and_then(|deadlines| deadlines.probe(cx.waker()));
+        let io = self.framed.get_mut();
+        let sent = match &probe {
+            Some(probe) => self.writer.poll_send(&mut Context::from_waker(probe), io),
+            None => self.writer.poll_send(cx, io),
+        };
+        if sent.is_pending() && !self.writer.has_yielded() && self.writer.is_blocked() {
+            return self.poll_stall(cx, linger);
+        }
+        if let Some(deadlines) = &mut self.deadlines {
+            deadlines.end_stall();
+        }
+        sent
+    }
+
+    /// The transport takes nothing. Ready when that has lasted too long.
+    fn poll_stall(&mut self, cx: &mut Context<'_>, linger: Option<Duration>) -> Poll<()> {
+        if linger.is_some() {
+            self.deadlines.get_or_insert_default();
+        }
+        let Some(deadlines) = &mut self.deadlines else { return Poll::Pending };
+        let due = deadlines.write_due(Instant::now(), self.writer.sent(), linger);
+        let Some((due, timeout)) = due else { return Poll::Pending };
+        if poll_runtime(cx).is_pending() {
+            deadlines.distrust_probe();
+        }
+        ready!(deadlines.poll_until(cx, due));
+        self.writer.fail(Error::Timeout(timeout));
+        Poll::Ready(())
+    }
+
+    /// Sends everything that is queued, and reads only to notice a break.
+    pub(super) fn poll_flush_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        reads_ahead: bool,
+    ) -> Poll<Result<(), Error>> {
+        ready!(self.poll_output(cx, reads_ahead));
+        self.writer.release();
+        Poll::Ready(self.writer.result())
+    }
+
+    /// Ready if there is capacity for more output.
+    pub(super) fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let has_capacity = self.writer.has_capacity();
+        if has_capacity && self.writer.is_fresh() {
+            // What the transport holds is flushed; nobody waits for that here.
+            let _sent = self.poll_send(cx, None);
+        }
+        if !self.writer.is_open() || !has_capacity {
+            let sent = self.poll_output(cx, true);
+            let is_full = self.writer.is_open() && !self.writer.has_capacity();
+            let is_failing = self.writer.has_failed() && !self.writer.is_closed();
+            if sent.is_pending() && (is_full || is_failing) {
                 return Poll::Pending;
             }
         }
-        Poll::Ready(Ok(()))
+        self.writer.result()?;
+        Poll::Ready(if self.writer.is_open() { Ok(()) } else { Err(Error::Closed) })
+    }
+
+    /// Sends, for a caller that waits for the output alone.
+    fn poll_output(&mut self, cx: &mut Context<'_>, reads_ahead: bool) -> Poll<()> {
+        if self.writer.budget.is_exhausted() {
+            return self.writer.budget.poll_yield(cx);
+        }
+        let before = self.writer.sent();
+        let sent = self.poll_send(cx, None);
+        self.writer.budget.spend(CALL);
+        self.writer.budget.spend_bytes((self.writer.sent() - before) as usize);
+        if sent.is_ready() {
+            return sent;
+        }
+        self.pause_clocks();
+        self.writer.budget.restart();
+        if reads_ahead && !self.writer.is_blocked() {
+            return self.poll_read_ahead(cx);
+        }
+        Poll::Pending
+    }
+
+    /// Sends, then reads and drops input until the peer has closed or the time is over.
+    pub(crate) fn poll_close_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let linger = Some(self.linger).filter(|linger| !linger.is_zero());
+        // Its waker is registered; whether output is over is asked below.
+        let _sent = self.poll_send(cx, linger);
+        // All the while input is dropped: the peer may write before it reads.
+        let ended = self.poll_discard(cx);
+        if !self.writer.is_closed() {
+            return Poll::Pending;
+        }
+        let lingers = ended.is_pending() && !self.writer.has_failed();
+        if let Some(linger) = linger.filter(|_| lingers) {
+            ready!(self.poll_linger(cx, linger));
+        }
+        Poll::Ready(self.writer.result())
+    }
+
+    /// Reads and drops input. Ready when it is over.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.reader.discard() {
+            *self.framed.read_buffer_mut() = BytesMut::new();
+            self.framed.codec_mut().cutter.forget();
+        }
+        loop {
+            if !self.reader.is_discarding() {
+                return Poll::Ready(());
+            }
+            if self.reader.budget.is_exhausted() {
+                return self.reader.budget.poll_yield(cx);
+            }
+            let read = ready!(self.reader.poll_read(cx, &mut self.framed, usize::MAX));
+            self.reader.budget.spend(CALL);
+            self.reader.budget.spend_bytes(self.unread().len());
+            self.framed.read_buffer_mut().clear();
+            match read {
+                // Everything is sent. The way in which the peer goes is its own.
+                Read::Broken(_) if self.writer.is_closed() => {}
+                read => self.note_break(read),
+            }
+        }
+    }
+
+    fn poll_linger(&mut self, cx: &mut Context<'_>, linger: Duration) -> Poll<()> {
+        let deadlines = self.deadlines.get_or_insert_default();
+        // Farther away than the clock goes: never.
+        let Some(due) = deadlines.linger_due(Instant::now(), linger) else { return Poll::Pending };
+        ready!(deadlines.poll_until(cx, due));
+        tracing::debug!(target: "asynchat", "linger timed out");
+        self.linger_timed_out = true;
+        self.reader.end_discarding();
+        Poll::Ready(())
     }
 }
 
-/// Pending, and to be woken, if the runtime makes the task yield: then everything
-/// of tokio's is pending, also a transport that has something to read.
-fn poll_budget(cx: &mut Context<'_>) -> Poll<()> {
-    let (sender, receiver) = oneshot::channel();
-    let _ = sender.send(());
-    pin!(receiver).poll(cx).map(drop)
+impl<T> Channel<T> {
+    /// Whether, after a timeout, the output has nothing left to report.
+    pub(super) fn all_reported(&self) -> bool {
+        self.writer.is_open() || self.writer.is_settled()
+    }
+
+    /// Moves what was pushed from other tasks into the queue.
+    pub(crate) fn drain_inbox(&mut self) {
+        let Some(inbox) = &mut self.inbox else { return };
+        let request = inbox.drain(&mut self.writer);
+        if inbox.is_abandoned() {
+            // The fast path is on again.
+            self.inbox = None;
+        }
+        match request {
+            Some(Request::CloseWhenDone) => self.writer.close_when_done(),
+            Some(Request::Abort) => self.abort(),
+            None => {}
+        }
+    }
+
+    /// Frees the memory of empty buffers.
+    pub(crate) fn release_buffers(&mut self) {
+        self.writer.release();
+        release(self.framed.read_buffer_mut());
+    }
+
+    fn notify_pushers(&mut self) {
+        match &mut self.inbox {
+            Some(inbox) if self.writer.is_open() => inbox.notify(self.writer.queued()),
+            Some(inbox) => drop(inbox.close()),
+            None => {}
+        }
+    }
+
+    fn abort(&mut self) {
+        tracing::debug!(target: "asynchat", "aborted");
+        self.writer.abort(Error::Aborted);
+        self.reader.abort();
+        // Through the codec, which the caller may use on.
+        self.discard_input();
+    }
+
+    /// The limit that was exceeded.
+    fn timeout(&self, late: Late) -> Timeout {
+        let timeouts = self.timeouts();
+        match late {
+            Late::Frame => Timeout::Frame(timeouts.frame.unwrap_or_default()),
+            Late::Idle => Timeout::Idle(timeouts.idle.unwrap_or_default()),
+        }
+    }
 }
 
-/// What one poll of `run` may do, and all polls for frames until one is pending:
-/// in bytes, and what a frame counts besides. Others must get their turn before a
-/// burst that is passed on to them is as much as their high-water mark.
-pub(crate) const TURN: isize = 64 * 1024;
-pub(crate) const TURN_FRAME: isize = 64;
-
-/// What a read counts beside its bytes.
-const TURN_READ: isize = 512;
-
-/// Reads in one poll that drops what comes.
-const READS: usize = 32;
+/// What a read counts where the bytes of frames count.
+const READ: usize = 4 * 1024;

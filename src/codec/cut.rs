@@ -1,6 +1,6 @@
 //! Where the next frame ends. No other file decides it.
 
-use super::{Span, TerminatorCodec};
+use super::Span;
 use crate::terminator::{Kind, Match, Progress, Short};
 use crate::{Error, Terminator};
 
@@ -16,7 +16,7 @@ pub(crate) enum ReadMode {
 }
 
 impl ReadMode {
-    /// Whether without a terminator the end of input ends a frame.
+    /// Returns `true` if without a terminator the end of input ends a frame.
     pub(crate) fn ends_at_eof(self) -> bool {
         !matches!(self, ReadMode::AsSet)
     }
@@ -36,12 +36,12 @@ pub(crate) enum Look {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum EndedBy {
+enum EndedBy {
     Nothing,
     /// The pattern with this index of the current terminator.
-    Current(usize),
+    Current(u32),
     /// The pattern with this index of one that was set before.
-    Earlier(usize),
+    Earlier(u32),
 }
 
 /// What to do with the undelivered bytes.
@@ -73,11 +73,91 @@ impl FastPath {
     pub(crate) fn cut(&mut self, src: &[u8]) -> Option<Match> {
         let found = self.short.look(src, self.progress)?;
         self.progress.note(found);
-        (found.start <= self.max_length).then_some(found)
+        Some(found)
+    }
+
+    /// The most bytes of content. A longer frame is for the general path.
+    #[inline(always)]
+    pub(crate) fn max_length(&self) -> usize {
+        self.max_length
     }
 }
 
-impl TerminatorCodec {
+/// The state of the input, and all settings that decide where a frame ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Cutter {
+    pub(super) terminator: Terminator,
+    pub(super) max_length: usize,
+    pub(super) streaming: bool,
+    pub(super) keep_terminator: bool,
+    /// `true` if part of the current frame has been delivered.
+    mid_frame: bool,
+    /// How far `skip`, if any, or else `terminator` was searched for.
+    progress: Progress,
+    /// The end of an over-long or discarded frame whose rest is being skipped. Boxed,
+    /// because it is rare.
+    skip: Option<Box<Terminator>>,
+    /// The number of frames have ended: the number of the current one.
+    frames: u64,
+    ended_by: EndedBy,
+    /// The terminator that `EndedBy::Earlier` refers to.
+    earlier: Terminator,
+}
+
+impl Cutter {
+    pub(super) fn new(terminator: Terminator, max_length: usize) -> Self {
+        Cutter {
+            terminator,
+            max_length,
+            streaming: false,
+            keep_terminator: false,
+            mid_frame: false,
+            progress: Progress::default(),
+            skip: None,
+            frames: 0,
+            ended_by: EndedBy::Nothing,
+            earlier: Terminator::none(),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn set_terminator(&mut self, terminator: Terminator) {
+        if self.progress.is_fresh() {
+            self.replace_terminator(terminator);
+        } else {
+            self.set_terminator_midway(terminator);
+        }
+    }
+
+    pub(super) fn ended_by(&self) -> &[u8] {
+        match self.ended_by {
+            EndedBy::Nothing => b"",
+            EndedBy::Current(index) => self.terminator.pattern(index as usize),
+            EndedBy::Earlier(index) => self.earlier.pattern(index as usize),
+        }
+    }
+
+    pub(crate) fn is_skipping(&self) -> bool {
+        self.skip.is_some()
+    }
+
+    /// Finds and notes the next frame, if nothing is unusual.
+    #[inline(always)]
+    pub(super) fn find_fast(&mut self, src: &[u8]) -> Option<Match> {
+        if self.skip.is_some() || self.keep_terminator || !self.progress.is_fresh() {
+            return None;
+        }
+        let found = self.terminator.short()?.find(src, &mut self.progress)?;
+        // In streaming mode, too, a longer frame is for the general path.
+        if found.start > self.max_length {
+            return None;
+        }
+        self.mid_frame = false;
+        self.frames = self.frames.wrapping_add(1);
+        self.ended_by = EndedBy::Current(found.pattern as u32);
+        Some(found)
+    }
+
     /// Looks for the next frame without changing anything. The caller notes the
     /// result.
     #[inline(always)]
@@ -85,14 +165,17 @@ impl TerminatorCodec {
         if self.skip.is_some() || !self.progress.is_fresh() {
             return Look::General;
         }
-        let limit = self.limit(mode).unwrap_or(usize::MAX);
-        if let Kind::Count(n) = self.terminator.0 {
-            return match usize::try_from(n) {
-                Ok(n) if n <= limit && n <= src.len() => Look::Count(n),
+        // In streaming mode longer frames are for the general path.
+        let limit = match mode {
+            ReadMode::Whole { max_length } => max_length,
+            _ => self.max_length,
+        };
+        let Some(short) = self.terminator.short() else {
+            return match self.terminator.0 {
+                Kind::Count(n) if n <= limit.min(src.len()) as u64 => Look::Count(n as usize),
                 _ => Look::General,
             };
-        }
-        let Some(short) = self.terminator.short() else { return Look::General };
+        };
         match short.look(src, self.progress) {
             Some(found) if found.start <= limit => Look::Pattern(found),
             Some(_) => Look::General,
@@ -113,11 +196,12 @@ impl TerminatorCodec {
         }
     }
 
-    /// Notes a frame that this match ends.
+    /// Notes a frame that this match ends. None of the bytes after it was searched.
     #[inline(always)]
     pub(crate) fn note_match(&mut self, found: Match) -> Span {
-        self.end_frame();
-        self.ended_by = EndedBy::Current(found.pattern);
+        self.mid_frame = false;
+        self.frames = self.frames.wrapping_add(1);
+        self.ended_by = EndedBy::Current(found.pattern as u32);
         let len = if self.keep_terminator { found.end } else { found.start };
         Span { consume: found.end, len, is_complete: true }
     }
@@ -162,14 +246,14 @@ impl TerminatorCodec {
         self.frames
     }
 
-    /// Whether part of a frame has been delivered or skipped, and its end is to come.
+    /// Returns `true` if part of a frame has been delivered or skipped, and its end is to come.
     pub(crate) fn is_mid_frame(&self) -> bool {
         self.is_skipping() || (self.mid_frame && !self.terminator.is_none())
     }
 
     /// Finds the next frame: how many bytes to skip, and where the frame lies after
     /// them. With `eof` no input follows `src`.
-    pub(super) fn cut(
+    pub(crate) fn cut(
         &mut self,
         src: &[u8],
         mode: ReadMode,
@@ -195,7 +279,7 @@ impl TerminatorCodec {
 
     /// Returns the limit in bytes of whole frames, or `None` in streaming mode.
     #[inline(always)]
-    fn limit(&self, mode: ReadMode) -> Option<usize> {
+    pub(crate) fn limit(&self, mode: ReadMode) -> Option<usize> {
         match mode {
             ReadMode::Whole { max_length } => Some(max_length),
             ReadMode::AsSet if !self.streaming => Some(self.max_length),
@@ -221,6 +305,7 @@ impl TerminatorCodec {
             self.end_frame();
             return Cut::TooLong(found.end);
         }
+        self.progress.reset();
         Cut::Frame(self.note_match(found))
     }
 
@@ -270,10 +355,13 @@ impl TerminatorCodec {
     /// The rest of a skipped frame.
     #[cold]
     fn cut_skip(&mut self, src: &[u8]) -> Cut {
-        let Some(skip) = self.skip.take() else { return Cut::Wait };
-        let (dropped, rest) = match skip.0 {
-            Kind::Count(n) if n <= src.len() as u64 => (n as usize, None),
-            Kind::Count(n) => (src.len(), Some(Terminator(Kind::Count(n - src.len() as u64)))),
+        let Some(mut skip) = self.skip.take() else { return Cut::Wait };
+        let (dropped, rest) = match &mut skip.0 {
+            Kind::Count(n) if *n <= src.len() as u64 => (*n as usize, None),
+            Kind::Count(n) => {
+                *n -= src.len() as u64;
+                (src.len(), Some(skip))
+            }
             _ => match skip.find(src, &mut self.progress) {
                 Some(found) => (found.end, None),
                 None => (std::mem::take(&mut self.progress.from), Some(skip)),
@@ -322,11 +410,11 @@ impl TerminatorCodec {
     pub(super) fn end_frame(&mut self) {
         self.progress.reset();
         self.mid_frame = false;
-        self.frames += 1;
+        self.frames = self.frames.wrapping_add(1);
     }
 
     fn begin_skip(&mut self, terminator: Terminator) {
-        self.skip = Some(terminator);
+        self.skip = Some(Box::new(terminator));
         self.mid_frame = false;
     }
 
@@ -344,12 +432,20 @@ impl TerminatorCodec {
         // A frame that is not delivered does not change `ended_by`.
         let ended_by = (self.ended_by, self.earlier.clone());
         let mut rest = src;
-        while self.skip.is_some() {
-            let Cut::Skip(n) = self.cut_skip(rest) else { break };
+        while let Some(Cut::Skip(n)) = self.skip.is_some().then(|| self.cut_skip(rest)) {
             rest = rest.get(n..).unwrap_or_default();
         }
-        // An over-long frame is dropped like the others.
-        while !rest.is_empty() && !matches!(self.decode_slice(&mut rest), Ok(None)) {}
+        // A count that waits for its first byte is not spent.
+        while !rest.is_empty() {
+            let (skip, next) = self.cut(rest, ReadMode::AsSet, false);
+            rest = rest.get(skip..).unwrap_or_default();
+            match next {
+                Ok(Some(span)) => rest = rest.get(span.consume..).unwrap_or_default(),
+                // An over-long frame is dropped like the others.
+                Err(_) => {}
+                Ok(None) => break,
+            }
+        }
         let unfinished = self.mid_frame || !rest.is_empty();
         if unfinished && self.skip.is_none() && !self.terminator.is_none() {
             let terminator = self.terminator.clone();
@@ -363,7 +459,7 @@ impl TerminatorCodec {
         }
         if self.skip.is_none() {
             self.mid_frame = false;
-            self.frames += 1;
+            self.frames = self.frames.wrapping_add(1);
         }
         (self.ended_by, self.earlier) = ended_by;
         src.len() - rest.len()

@@ -3,10 +3,9 @@
 mod cut;
 mod span;
 
-pub(crate) use self::cut::{FastPath, Look, ReadMode};
+pub(crate) use self::cut::{Cutter, Look, ReadMode};
 pub(crate) use self::span::Span;
 
-use self::cut::EndedBy;
 use crate::terminator::{IntoTerminator, Progress};
 use crate::{Error, Frame, FrameRef, Terminator};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -78,22 +77,8 @@ use tokio_util::codec::{Decoder, Encoder};
 /// [`Partial`]: Frame::Partial
 #[derive(Clone, Debug)]
 pub struct TerminatorCodec {
-    terminator: Terminator,
-    max_length: usize,
-    streaming: bool,
-    keep_terminator: bool,
-    /// Whether part of the current frame has been delivered.
-    mid_frame: bool,
+    pub(crate) cutter: Cutter,
     encode_terminator: Terminator,
-    /// How far `skip`, if any, or else `terminator` was searched for.
-    progress: Progress,
-    /// The end of an over-long or discarded frame whose rest is being skipped.
-    skip: Option<Terminator>,
-    /// How many frames have ended: the number of the current one.
-    frames: u64,
-    ended_by: EndedBy,
-    /// The terminator that `EndedBy::Earlier` refers to.
-    earlier: Terminator,
 }
 
 impl TerminatorCodec {
@@ -103,17 +88,8 @@ impl TerminatorCodec {
     /// Creates a codec for frames that end at `terminator`.
     pub fn new(terminator: impl IntoTerminator) -> Self {
         TerminatorCodec {
-            terminator: terminator.into_terminator(),
-            max_length: Self::DEFAULT_MAX_LENGTH,
-            streaming: false,
-            keep_terminator: false,
-            mid_frame: false,
+            cutter: Cutter::new(terminator.into_terminator(), Self::DEFAULT_MAX_LENGTH),
             encode_terminator: Terminator::none(),
-            progress: Progress::default(),
-            skip: None,
-            frames: 0,
-            ended_by: EndedBy::Nothing,
-            earlier: Terminator::none(),
         }
     }
 
@@ -160,12 +136,7 @@ impl TerminatorCodec {
     // have to be loaded before it is stored.
     #[inline(always)]
     pub fn set_terminator(&mut self, terminator: impl IntoTerminator) {
-        let terminator = terminator.into_terminator();
-        if self.progress.is_fresh() {
-            self.replace_terminator(terminator);
-        } else {
-            self.set_terminator_midway(terminator);
-        }
+        self.cutter.set_terminator(terminator.into_terminator());
         if tracing::enabled!(target: "asynchat", tracing::Level::TRACE) {
             self.trace_terminator();
         }
@@ -174,17 +145,17 @@ impl TerminatorCodec {
     /// Sets the maximum number of bytes of content of a frame in whole mode, the
     /// terminator not included. `usize::MAX` is no limit.
     pub fn set_max_length(&mut self, max_length: usize) {
-        self.max_length = max_length;
+        self.cutter.max_length = max_length;
     }
 
     /// Sets whether frames are returned in parts, as they arrive.
     pub fn set_streaming(&mut self, streaming: bool) {
-        self.streaming = streaming;
+        self.cutter.streaming = streaming;
     }
 
     /// Sets whether the terminator stays at the end of a complete frame.
     pub fn set_keep_terminator(&mut self, keep: bool) {
-        self.keep_terminator = keep;
+        self.cutter.keep_terminator = keep;
     }
 
     /// Sets the terminator that is appended to each encoded item: a byte string, or
@@ -205,25 +176,25 @@ impl TerminatorCodec {
     /// remaining.
     #[must_use]
     pub fn terminator(&self) -> &Terminator {
-        &self.terminator
+        &self.cutter.terminator
     }
 
     /// Returns the maximum number of bytes of content of a frame in whole mode.
     #[must_use]
     pub fn max_length(&self) -> usize {
-        self.max_length
+        self.cutter.max_length
     }
 
     /// Returns `true` if frames are returned in parts, as they arrive.
     #[must_use]
     pub fn streaming(&self) -> bool {
-        self.streaming
+        self.cutter.streaming
     }
 
     /// Returns `true` if the terminator stays at the end of a complete frame.
     #[must_use]
     pub fn keep_terminator(&self) -> bool {
-        self.keep_terminator
+        self.cutter.keep_terminator
     }
 
     /// Returns the terminator that is appended to each encoded item.
@@ -237,18 +208,14 @@ impl TerminatorCodec {
     /// It is empty if the frame was ended by a count, or was a `Partial`.
     #[must_use]
     pub fn ended_by(&self) -> &[u8] {
-        match self.ended_by {
-            EndedBy::Nothing => b"",
-            EndedBy::Current(index) => self.terminator.pattern(index),
-            EndedBy::Earlier(index) => self.earlier.pattern(index),
-        }
+        self.cutter.ended_by()
     }
 
     /// Returns `true` if the rest of an over-long or discarded frame is being
     /// skipped.
     #[must_use]
     pub fn is_skipping(&self) -> bool {
-        self.skip.is_some()
+        self.cutter.is_skipping()
     }
 
     /// Takes the next frame off the front of `src`, without copying.
@@ -276,10 +243,12 @@ impl TerminatorCodec {
     // Always inlined: a call would cost as much as the frame.
     #[inline(always)]
     pub fn decode_slice<'b>(&mut self, src: &mut &'b [u8]) -> Result<Option<FrameRef<'b>>, Error> {
-        match self.look_and_note(src, ReadMode::AsSet) {
-            Some(span) => Ok(Some(span.take_slice(src))),
-            None => self.decode_slice_general(src, false),
+        let found = self.cutter.find_fast(src).map(|it| (src.get(..it.start), src.get(it.end..)));
+        if let Some((Some(frame), Some(rest))) = found {
+            *src = rest;
+            return Ok(Some(FrameRef::Complete(frame)));
         }
+        self.decode_slice_general(src, false)
     }
 
     /// Takes the next frame off `src` if no more input follows: the rest is returned
@@ -301,52 +270,21 @@ impl TerminatorCodec {
         src: &mut &'b [u8],
         eof: bool,
     ) -> Result<Option<FrameRef<'b>>, Error> {
-        let (skip, span) = self.cut(src, ReadMode::AsSet, eof);
+        let (skip, span) = self.cutter.cut(src, ReadMode::AsSet, eof);
         *src = src.get(skip..).unwrap_or_default();
         Ok(span?.map(|span| span.take_slice(src)))
     }
 
-    /// Finds the next frame in `src`, from whose front the bytes that are skipped
-    /// before it are removed. With `eof` no more input follows.
-    #[inline(always)]
-    pub(crate) fn next_span(
-        &mut self,
-        src: &mut BytesMut,
-        mode: ReadMode,
-        eof: bool,
-    ) -> Result<Option<Span>, Error> {
-        match self.look_and_note(src, mode) {
-            Some(span) => Ok(Some(span)),
-            None => self.next_span_general(src, mode, eof),
-        }
-    }
-
     #[inline(never)]
-    fn next_span_general(
-        &mut self,
-        src: &mut BytesMut,
-        mode: ReadMode,
-        eof: bool,
-    ) -> Result<Option<Span>, Error> {
-        let (skip, span) = self.cut(src, mode, eof);
+    fn decode_general(&mut self, src: &mut BytesMut, eof: bool) -> Result<Option<Frame>, Error> {
+        let (skip, span) = self.cutter.cut(src, ReadMode::AsSet, eof);
         src.advance(skip.min(src.len()));
-        span
-    }
-
-    /// The next frame, if the fast path finds it.
-    #[inline(always)]
-    fn look_and_note(&mut self, src: &[u8], mode: ReadMode) -> Option<Span> {
-        let look = self.look(src, mode);
-        if let Look::Absent = look {
-            // Or the tail of each read would be searched twice.
-            self.progress = self.searched(src);
-        }
-        self.note(look)
+        Ok(span?.map(|span| span.take(src)))
     }
 
     #[cold]
     fn trace_terminator(&self) {
-        tracing::trace!(target: "asynchat", terminator = ?self.terminator, "terminator set");
+        tracing::trace!(target: "asynchat", terminator = ?self.cutter.terminator, "terminator set");
     }
 
     /// The bytes to append to `content` so that it reads back as one frame.
@@ -392,12 +330,17 @@ impl Decoder for TerminatorCodec {
     // Always inlined: a call would cost as much as the frame.
     #[inline(always)]
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, Error> {
-        Ok(self.next_span(src, ReadMode::AsSet, false)?.map(|span| span.take(src)))
+        if let Some(found) = self.cutter.find_fast(src) {
+            let mut data = src.split_to(found.end);
+            data.truncate(found.start);
+            return Ok(Some(Frame::Complete(data)));
+        }
+        self.decode_general(src, false)
     }
 
     /// Takes the next frame off `src` if no more input follows.
     fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, Error> {
-        Ok(self.next_span(src, ReadMode::AsSet, true)?.map(|span| span.take(src)))
+        self.decode_general(src, true)
     }
 }
 

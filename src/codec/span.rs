@@ -1,5 +1,5 @@
 use crate::{Frame, FrameRef};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 /// Where the next frame lies in the undelivered bytes: `consume` of them are taken
 /// off the front, and the first `len` are the frame, or a part of it.
@@ -30,18 +30,29 @@ impl Span {
     // waits for the stores, which is half the time of a frame.
     #[inline(always)]
     pub(crate) fn take(self, src: &mut BytesMut) -> Frame {
-        debug_assert!(self.len <= self.consume && self.consume <= src.len());
         let mut data = src.split_to(self.consume.min(src.len()));
         data.truncate(self.len);
         if self.is_complete { Frame::Complete(data) } else { Frame::Partial(data) }
+    }
+
+    /// The same for shared bytes.
+    #[inline(always)]
+    pub(crate) fn take_bytes(self, src: &mut BytesMut) -> Bytes {
+        debug_assert!(self.len <= self.consume && self.consume <= src.len());
+        let mut data = src.split_to(self.consume.min(src.len()));
+        data.truncate(self.len);
+        data.freeze()
     }
 
     /// The same for a slice.
     #[inline(always)]
     pub(crate) fn take_slice<'b>(self, src: &mut &'b [u8]) -> FrameRef<'b> {
         debug_assert!(self.len <= self.consume && self.consume <= src.len());
-        let data = src.get(..self.len).unwrap_or(src);
-        *src = src.get(self.consume..).unwrap_or_default();
+        // A branch, not a choice of values: the next frame does not wait for it.
+        let (Some(data), Some(rest)) = (src.get(..self.len), src.get(self.consume..)) else {
+            return FrameRef::Partial(std::mem::take(src));
+        };
+        *src = rest;
         if self.is_complete { FrameRef::Complete(data) } else { FrameRef::Partial(data) }
     }
 }

@@ -1,32 +1,50 @@
-use crate::channel::{Core, Discarded};
+use crate::channel::{Discarded, Lent};
+use crate::deadlines::{Deadlines, Timeouts};
 use crate::producer::boxed;
-use crate::{Error, IntoTerminator, Pusher, Terminator, TerminatorCodec, Timeouts};
-use bytes::{Buf, Bytes, BytesMut};
+use crate::pusher::Inbox;
+use crate::terminator::IntoTerminator;
+use crate::{Error, Pusher, Terminator, TerminatorCodec};
+use bytes::Bytes;
 use futures::Stream;
-use std::ops::{Deref, DerefMut};
 use std::{fmt, io};
 
 /// The channel, as a [`Handler`](crate::Handler)'s callbacks may use it.
 pub struct Control<'a> {
-    pub(super) core: Watched<'a>,
-    /// The input that is buffered, and how much of it is done with.
+    pub(super) codec: &'a mut TerminatorCodec,
+    /// The buffered input.
     pub(super) input: &'a [u8],
+    /// The length of the delivered part.
     pub(super) consumed: &'a mut usize,
+    pub(super) lent: Lent<'a>,
     pub(super) stop: bool,
+    /// `true` if a callback has done more than to push.
+    pub(super) is_dirty: bool,
+    /// `true` if a callback has pushed.
+    pub(super) has_pushed: bool,
 }
 
 impl<'a> Control<'a> {
+    pub(super) fn new(
+        (codec, input, consumed): (&'a mut TerminatorCodec, &'a [u8], &'a mut usize),
+        lent: Lent<'a>,
+    ) -> Self {
+        let (stop, is_dirty, has_pushed) = (false, false, false);
+        Control { codec, input, consumed, lent, stop, is_dirty, has_pushed }
+    }
+
     /// Queues raw bytes, owned or `'static`; see [`Channel::push`](crate::Channel::push).
     #[inline]
     pub fn push(&mut self, data: impl Into<Bytes>) {
-        self.core.pushing().output.push(data.into());
+        self.has_pushed = true;
+        self.lent.writer.push(data.into());
     }
 
-    /// Queues a copy of borrowed raw bytes; see
+    /// Queues a copy of raw bytes; see
     /// [`Channel::push_slice`](crate::Channel::push_slice).
     #[inline]
     pub fn push_slice(&mut self, data: &[u8]) {
-        self.core.pushing().output.push_slice(data);
+        self.has_pushed = true;
+        self.lent.writer.push_slice(data);
     }
 
     /// Queues one frame, checked; see
@@ -34,11 +52,12 @@ impl<'a> Control<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::TerminatorInContent`] and [`Error::Closed`]; nothing is queued.
-    /// If the writing side has failed it is `Closed` as well: ignore that one,
-    /// and [`run`](crate::Channel::run) ends with the cause.
+    /// [`Error::TerminatorInContent`] and [`Error::Closed`]; nothing is queued. It is
+    /// `Closed` also if the output has failed: ignore it then, and
+    /// [`run`](crate::Channel::run) ends with the cause.
     pub fn push_frame(&mut self, content: impl Into<Bytes>) -> Result<(), Error> {
-        self.core.pushing().push_frame(content.into())
+        self.has_pushed = true;
+        self.lent.writer.push_frame(self.codec, content.into())
     }
 
     /// Queues a producer; see
@@ -49,85 +68,96 @@ impl<'a> Control<'a> {
         B: Into<Bytes>,
         E: Into<io::Error>,
     {
-        self.core.pushing().output.push_producer(boxed(producer));
+        self.has_pushed = true;
+        self.lent.writer.push_producer(boxed(producer));
     }
 
-    /// Changes what ends a frame, from the next byte on. Mode and limit stay as
-    /// they are.
+    /// Changes the terminator, from the next byte. Mode and limit stay as they are.
     #[inline]
     pub fn set_terminator(&mut self, terminator: impl IntoTerminator) {
-        self.core.codec.set_terminator(terminator);
+        self.is_dirty = true;
+        self.codec.set_terminator(terminator);
     }
 
-    /// The terminator in force; of a running count, what remains.
+    /// Returns the current terminator. For a count, this is the number of bytes
+    /// remaining.
     #[must_use]
     pub fn terminator(&self) -> &Terminator {
-        self.core.codec.terminator()
+        self.codec.terminator()
     }
 
-    /// The byte string that ended the last frame; empty if none did.
+    /// Returns the byte string that ended the last frame; empty if none did.
     #[must_use]
     pub fn ended_by(&self) -> &[u8] {
-        self.core.codec.ended_by()
+        self.codec.ended_by()
     }
 
-    /// The codec, to change its settings.
+    /// Returns the codec, to change its settings.
     pub fn codec_mut(&mut self) -> &mut TerminatorCodec {
-        &mut self.core.codec
+        self.is_dirty = true;
+        self.codec
     }
 
-    /// Sets how long to wait for the peer; see
-    /// [`Channel::set_timeouts`](crate::Channel::set_timeouts).
-    pub fn set_timeouts(&mut self, timeouts: Timeouts) {
-        self.core.untouched().set_timeouts(timeouts);
-    }
-
-    /// How long to wait for the peer.
+    /// Returns the limits of time.
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
-        self.core.timeouts()
+        self.lent.deadlines.as_ref().map(|deadlines| deadlines.timeouts()).unwrap_or_default()
     }
 
-    /// Closes once everything queued so far is sent. No further frame is
-    /// handed out.
+    /// Sets the limits of time; see
+    /// [`Channel::set_timeouts`](crate::Channel::set_timeouts).
+    pub fn set_timeouts(&mut self, timeouts: Timeouts) {
+        Deadlines::set(self.lent.deadlines, timeouts);
+    }
+
+    /// Closes after everything queued so far is sent. No further frame is delivered.
     pub fn close_when_done(&mut self) {
-        self.core.close_when_done();
+        self.is_dirty = true;
+        Inbox::close_when_done(self.lent.inbox, self.lent.writer);
     }
 
     /// Drops everything buffered; see
     /// [`Channel::discard_buffers`](crate::Channel::discard_buffers).
     pub fn discard_buffers(&mut self) -> Discarded {
-        let rest = self.rest();
-        let dropped = self.core.codec.discard(rest);
-        *self.consumed += dropped;
-        self.core.discard_output(dropped)
+        self.is_dirty = true;
+        let input_bytes = self.codec.cutter.discard(self.rest());
+        *self.consumed += input_bytes;
+        Discarded::new(input_bytes, &mut self.lent)
     }
 
-    /// A handle that pushes into this channel from other tasks. What is pushed
-    /// with it joins the queue behind everything pushed through `Control` in the
-    /// same turn of [`run`](crate::Channel::run).
+    /// Returns a handle that pushes into this channel from other tasks.
+    ///
+    /// Its data joins the queue after everything that is pushed through `Control` in the
+    /// same poll of [`run`](crate::Channel::run).
     pub fn pusher(&mut self) -> Pusher {
-        self.core.pusher()
+        self.is_dirty = true;
+        Inbox::pusher(self.lent.inbox, self.lent.writer)
     }
 
-    /// What is queued and not sent; see
+    /// Returns what is queued and not sent; see
     /// [`Channel::queued_bytes`](crate::Channel::queued_bytes).
     #[must_use]
     pub fn queued_bytes(&self) -> u64 {
-        self.core.output.queued() as u64
+        self.lent.writer.queued()
     }
 
-    /// Makes [`run`](crate::Channel::run) return
-    /// [`Run::Stopped`](crate::Run::Stopped) after this callback, with the channel
-    /// intact and nothing sent or read in between.
+    /// Makes [`run`](crate::Channel::run) return [`Run::Stopped`](crate::Run::Stopped)
+    /// after this callback, with the channel intact and nothing sent or read in between.
     pub fn stop(&mut self) {
-        self.core.is_touched = true;
+        self.is_dirty = true;
         self.stop = true;
     }
 
-    /// What is buffered and not yet consumed.
+    /// The input that is buffered and not delivered.
+    #[inline(always)]
     pub(super) fn rest(&self) -> &'a [u8] {
         self.input.get(*self.consumed..).unwrap_or_default()
+    }
+
+    /// Returns `true` if there is capacity for the answer to another frame.
+    #[inline(always)]
+    pub(super) fn has_capacity(&mut self) -> bool {
+        !std::mem::take(&mut self.has_pushed) || self.lent.writer.has_capacity()
     }
 }
 
@@ -137,79 +167,5 @@ impl fmt::Debug for Control<'_> {
             .field("terminator", self.terminator())
             .field("queued_bytes", &self.queued_bytes())
             .finish_non_exhaustive()
-    }
-}
-
-/// A core that knows whether anything may have been changed in it.
-pub(super) struct Watched<'a> {
-    core: &'a mut Core,
-    /// More than by pushing.
-    pub(super) is_touched: bool,
-    has_pushed: bool,
-}
-
-impl Watched<'_> {
-    /// Only the room for output can change by it.
-    #[inline(always)]
-    fn pushing(&mut self) -> &mut Core {
-        self.has_pushed = true;
-        self.core
-    }
-
-    /// For changes that nobody has to hear of.
-    #[inline(always)]
-    pub(super) fn untouched(&mut self) -> &mut Core {
-        self.core
-    }
-
-    /// Whether there is room for what comes of another frame.
-    #[inline(always)]
-    pub(super) fn has_room(&mut self) -> bool {
-        !std::mem::take(&mut self.has_pushed) || self.core.output.has_room()
-    }
-}
-
-impl Deref for Watched<'_> {
-    type Target = Core;
-
-    #[inline(always)]
-    fn deref(&self) -> &Core {
-        self.core
-    }
-}
-
-impl DerefMut for Watched<'_> {
-    #[inline(always)]
-    fn deref_mut(&mut self) -> &mut Core {
-        self.is_touched = true;
-        self.core
-    }
-}
-
-/// The buffered input, lent out for callbacks to borrow from. What was consumed
-/// is taken off its front also when a callback panics: no frame comes twice,
-/// and the tail of none becomes one.
-pub(super) struct Lent<'c> {
-    core: &'c mut Core,
-    input: BytesMut,
-    consumed: usize,
-}
-
-impl<'c> Lent<'c> {
-    pub(super) fn new(core: &'c mut Core) -> Self {
-        let input = std::mem::take(&mut core.input.buffer);
-        Lent { core, input, consumed: 0 }
-    }
-
-    pub(super) fn control(&mut self) -> Control<'_> {
-        let core = Watched { core: self.core, is_touched: false, has_pushed: false };
-        Control { core, input: &self.input, consumed: &mut self.consumed, stop: false }
-    }
-}
-
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        self.core.input.buffer = std::mem::take(&mut self.input);
-        self.core.input.buffer.advance(self.consumed);
     }
 }

@@ -1,32 +1,30 @@
-//! asynchat's callbacks, what they may do, and the loop that calls them.
+//! `Handler`: asynchat's callbacks, their `Control`, and the loop that calls them.
 
 mod control;
 mod run;
 
 pub use self::control::Control;
 
-use crate::channel::InputState;
 use crate::{Error, Timeout};
 
-/// asynchat's callbacks: what [`Channel::run`](crate::Channel::run) calls as
-/// input arrives.
+/// asynchat's callbacks, which [`Channel::run`](crate::Channel::run) calls as input
+/// arrives.
 ///
-/// They are synchronous and get borrowed data, so that a small frame costs no
-/// allocation. What needs to wait is pushed as a producer, which keeps answers
-/// in order, or written against the channel's `Stream` instead.
+/// Callbacks are synchronous and borrow their data, so that a small frame costs no
+/// allocation. An answer that needs to wait is pushed as a producer, which keeps answers
+/// in order. A protocol that awaits other things is written against the channel's
+/// `Stream` instead.
 ///
-/// In whole mode a frame is one `collect_incoming_data` (none if it is empty)
-/// and one `found_terminator`. In streaming mode data is collected as it
-/// arrives, as in asynchat. Without a terminator, and for what is left at the
-/// end of input, only `collect_incoming_data` is called. What a callback sets
-/// counts from the next byte on. After `close_when_done` no further frame is
-/// handed out.
+/// In whole mode a frame is one `collect_incoming_data` (none if it is empty) and one
+/// `found_terminator`. In streaming mode data is collected as it arrives, as in asynchat.
+/// Without a terminator, and for the rest at the end of input, only
+/// `collect_incoming_data` is called. A setting applies from the next byte. After
+/// `close_when_done` no further frame is delivered.
 ///
-/// An `Err` from any of them ends `run` with it; the channel stays as it is, and
-/// `run` can be called again (not after [`timed_out`](Self::timed_out)).
+/// An `Err` from any callback ends `run` with it. The channel stays as it is, and `run`
+/// can be called again (not after [`timed_out`](Self::timed_out)).
 ///
-/// Override either `collect_incoming_data` and `found_terminator`, asynchat's
-/// two, or [`frame`](Self::frame), if frames are whole:
+/// Override [`frame`](Self::frame) if frames are whole:
 ///
 /// ```
 /// # use asynchat::{Control, Error, Handler};
@@ -43,7 +41,7 @@ use crate::{Error, Timeout};
 /// }
 /// ```
 ///
-/// And with those two:
+/// Or override asynchat's two callbacks:
 ///
 /// ```
 /// use asynchat::{Control, Error, Handler};
@@ -78,24 +76,23 @@ use crate::{Error, Timeout};
 /// }
 /// ```
 pub trait Handler {
-    /// What ends `run` early.
+    /// The error that ends `run` early.
     type Error: From<Error>;
 
-    /// Some bytes have arrived: a whole frame, or in streaming mode, without a
-    /// terminator and at the end of input, a part of one. Never empty.
+    /// Collects bytes: a whole frame, or in streaming mode, without a terminator and at
+    /// the end of input, a part of one. Never empty.
     ///
-    /// By default they are dropped, with an event: `debug` at the end of input,
-    /// for what is left of a frame, and otherwise `warn`. For a handler that
-    /// overrides [`frame`](Self::frame) and stays in whole mode, it is only that
-    /// rest, and whatever arrives while no terminator is set: also behind a
-    /// count, which is spent when reached.
+    /// By default the bytes are dropped, with an event: `debug` for an unfinished frame at
+    /// the end of input, and otherwise `warn`. A handler that overrides
+    /// [`frame`](Self::frame) and stays in whole mode is called with that rest only, and
+    /// with data that arrives while no terminator is set: also after a count.
     fn collect_incoming_data(
         &mut self,
         channel: &mut Control<'_>,
         data: &[u8],
     ) -> Result<(), Self::Error> {
         let bytes = data.len();
-        if channel.core.input.state == InputState::Open {
+        if channel.lent.reader.is_open() {
             tracing::warn!(target: "asynchat", bytes, "data not collected: dropped");
         } else {
             tracing::debug!(target: "asynchat", bytes, "unfinished frame dropped");
@@ -103,16 +100,18 @@ pub trait Handler {
         Ok(())
     }
 
-    /// The terminator was found, or the count reached: what was collected
-    /// since the last time is a frame. By default nothing is done.
+    /// Ends a frame: the terminator was found, or the count reached. Does nothing by
+    /// default.
     fn found_terminator(&mut self, channel: &mut Control<'_>) -> Result<(), Self::Error> {
         let _ = channel;
         Ok(())
     }
 
-    /// A whole frame, in whole mode. By default `collect_incoming_data`, if it
-    /// is not empty, and `found_terminator`. What is left at the end of input
-    /// comes to `collect_incoming_data` all the same: it is no frame.
+    /// Handles a frame in whole mode.
+    ///
+    /// By default it calls `collect_incoming_data`, if the frame is not empty, and
+    /// `found_terminator`. The rest at the end of input is no frame: it is passed to
+    /// `collect_incoming_data`.
     #[inline]
     fn frame(&mut self, channel: &mut Control<'_>, data: &[u8]) -> Result<(), Self::Error> {
         if !data.is_empty() {
@@ -121,17 +120,18 @@ pub trait Handler {
         self.found_terminator(channel)
     }
 
-    /// Once for a channel, before anything else: `run` has begun. The place for
-    /// a greeting. A second handler that goes on with the channel is not told.
+    /// Called once for a channel, before anything else. The place for a greeting. A
+    /// second handler that continues with the channel is not called.
     fn connected(&mut self, channel: &mut Control<'_>) -> Result<(), Self::Error> {
         let _ = channel;
         Ok(())
     }
 
-    /// A frame is longer than `max_length`. With `Ok` its rest is skipped and
-    /// the next frame comes normally; by default it is an error.
+    /// Handles a frame longer than `max_length`. By default it is an error.
     ///
-    /// A count is spent by it: set here what the bytes behind it end at.
+    /// With `Ok` the rest is skipped and the next frame is delivered normally. If the
+    /// terminator was a count, it is now [`none`](crate::Terminator::none): set a
+    /// terminator for the bytes that follow.
     fn frame_too_long(
         &mut self,
         channel: &mut Control<'_>,
@@ -141,17 +141,15 @@ pub trait Handler {
         Err(Error::FrameTooLong { limit }.into())
     }
 
-    /// A deadline has passed: [`Timeout::Frame`] or [`Timeout::Idle`]. By default
-    /// that is an error, and the connection is lost by it.
+    /// Handles [`Timeout::Frame`] or [`Timeout::Idle`]. By default it is an error, which
+    /// loses the connection.
     ///
-    /// The place for a last word: push it, and `close_when_done`. With `Ok` `run`
-    /// goes on; if you do not close, the peer has the whole time once more, and
-    /// then you are asked again. `Err(timeout.into())` is for what you do not
-    /// know.
+    /// The place for a last message: push it, and `close_when_done`. With `Ok` `run` goes
+    /// on. Unless you close, the peer has the whole time again, and then this is called
+    /// again. Return `Err(timeout.into())` for a timeout that you do not know.
     ///
-    /// A [stalled write](Timeout::Write) is not asked about: whatever you could
-    /// say would wait behind it. But only that deadline ends a last word that is
-    /// not read.
+    /// It is not called for a [stalled write](Timeout::Write), because a message would
+    /// wait for the same transport.
     fn timed_out(
         &mut self,
         channel: &mut Control<'_>,
@@ -161,32 +159,33 @@ pub trait Handler {
         Err(Error::Timeout(timeout).into())
     }
 
-    /// The peer has ended its side, and everything it sent was handed out. By
-    /// default the channel is closed once what is queued has been sent.
+    /// Called when the peer has ended its side and everything that it sent was delivered.
+    /// By default the channel is closed after the queued output is sent.
     ///
     /// If you do not close it, `run` goes on for the output alone, until a
-    /// [`Pusher`](crate::Pusher) closes it or you drop the future.
+    /// [`Pusher`](crate::Pusher) closes it or the future is dropped.
     fn input_ended(&mut self, channel: &mut Control<'_>) -> Result<(), Self::Error> {
         channel.close_when_done();
         Ok(())
     }
 
-    /// Once, at the end: the connection was closed, or lost by this error.
-    /// Not called when `run` ends by `stop` or by an error of a callback, except
-    /// [`timed_out`](Self::timed_out), nor if its future is dropped, nor behind a
-    /// [`close`](crate::Channel::close) that has ended: what
-    /// must be done in any case belongs in `Drop`.
+    /// Called once, at the end and after [`connected`](Self::connected): the connection
+    /// was closed, or lost by this error.
+    ///
+    /// It is not called when `run` ends by `stop` or by the error of a callback, except
+    /// [`timed_out`](Self::timed_out), nor when its future is dropped. Code that must run
+    /// in any case belongs in `Drop`.
     fn closed(&mut self, error: Option<&Error>) {
         let _ = error;
     }
 }
 
-/// How [`Channel::run`](crate::Channel::run) came to its end.
+/// The way in which [`Channel::run`](crate::Channel::run) ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
-    /// Everything was sent, the writing side is shut down, and
-    /// [lingering](crate::Builder::linger) is over: drop the channel.
+    /// Everything was sent, the write half is shut down, and the peer has closed or the
+    /// [linger](crate::Builder::linger) is over: drop the channel.
     Closed,
-    /// A callback called [`Control::stop`]; the channel is intact.
+    /// A callback called [`Control::stop`]. The channel is intact.
     Stopped,
 }

@@ -1,57 +1,61 @@
-//! `Channel::run`: reading, calling back, sending, closing.
+//! `Channel::run`: passes each event to the handler. The progress of `run` is assigned in
+//! this file and in no other.
 
-use super::control::{Control, Lent};
+use super::control::Control;
 use super::{Handler, Run};
-use crate::channel::{Core, InputState, Life, TURN, TURN_FRAME};
-use crate::codec::Span;
+use crate::budget::FRAME;
+use crate::channel::{Event, Policy, RunState, Side};
+use crate::codec::{ReadMode, Span};
 use crate::pusher::Inbox;
-use crate::queue::poll_next_turn;
-use crate::{Channel, Error, FrameRef, Timeout};
+use crate::read::{End, InputGuard, Reading};
+use crate::{Channel, Error, Timeout};
 use std::future::{Future, poll_fn};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Why frames are not being handed out just now.
-enum Halt {
-    /// There is none.
-    Starved,
-    /// There is no room for answers.
-    Full,
-    Stopped,
-}
+/// Answers are gathered until no frame is buffered, and without capacity for them nothing
+/// is read.
+const POLICY: Policy =
+    Policy { mode: ReadMode::AsSet, corked: true, pause_when_full: true, counts_frames: true };
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
-    /// Runs the connection: calls `handler` as input arrives, sends what it
-    /// pushes, and ends when the channel is closed.
+    /// Runs the connection: calls `handler` as input arrives, sends what it pushes, and
+    /// ends when the channel is closed.
     ///
-    /// Above the high-water mark nothing is read until output has sunk below
-    /// the low one. After the close it reads on for a while
-    /// ([`linger`](crate::Builder::linger)), so that the answer arrives. The
-    /// runtime gets its turn back after a bounded number of frames and bytes.
+    /// Above the high-water mark no frame is delivered until output has sunk to the low
+    /// one. Up to one `in_buffer_size` is read ahead then, to notice a broken connection.
+    /// The end is that of [`close`](Channel::close). The task yields after a bounded number
+    /// of frames and bytes.
+    ///
+    /// If reading fails and writing does not, queued output is sent before `run` ends with
+    /// the error: a TLS peer that does not announce its end still gets its answers.
     ///
     /// # Errors
     ///
-    /// What a callback returned, or a failure of the transport or of a
-    /// producer, after the frames that were received before; that includes
-    /// [`Error::Timeout`] when output has stalled. Of the other deadlines
-    /// [`timed_out`](Handler::timed_out) decides. Or [`Error::Aborted`], at once.
-    /// Called again after any of these, or if another method has told the failure
-    /// before, it gives [`Error::Closed`]; only after the error of a callback other
-    /// than `timed_out` it goes on behind that frame.
+    /// The error of a callback; or a failure of the transport or of a producer, after the
+    /// frames that were received before; or [`Error::Aborted`], at once.
+    /// [`timed_out`](Handler::timed_out) decides about [`Timeout::Frame`] and
+    /// [`Timeout::Idle`].
+    ///
+    /// A call after any of these, or after another method has reported the failure, returns
+    /// [`Error::Closed`]. Only after the error of a callback other than `timed_out` a call
+    /// goes on after that frame.
     ///
     /// # Panics
     ///
-    /// In a runtime without a timer, if `linger` is not zero or a deadline is set.
+    /// In a runtime without a timer, if `linger` is not zero or a timeout is set.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: everything it knows is in the channel. Call it again, with
-    /// the same handler or another.
+    /// Cancel safe: its progress is part of the channel. Call it again, with the same
+    /// handler or another.
     pub fn run<H: Handler + ?Sized>(
         &mut self,
         handler: &mut H,
     ) -> impl Future<Output = Result<Run, H::Error>> {
-        poll_fn(move |cx| self.poll_run(cx, handler))
+        poll_fn(move |cx| {
+            self.poll_side(cx, Side::Input, |channel, cx| channel.poll_run(cx, handler))
+        })
     }
 
     fn poll_run<H: Handler + ?Sized>(
@@ -59,236 +63,241 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         cx: &mut Context<'_>,
         handler: &mut H,
     ) -> Poll<Result<Run, H::Error>> {
-        let mut turn = TURN;
-        let mut had_turn = false;
-        if let Life::New = self.core.life {
-            self.core.life = Life::Connected;
-            let mut lent = Lent::new(&mut self.core);
-            let mut control = lent.control();
-            handler.connected(&mut control)?;
-            if control.stop {
+        if let RunState::New = self.run {
+            self.run = RunState::Connected;
+            if self.call(|control| handler.connected(control))? {
                 return Poll::Ready(Ok(Run::Stopped));
             }
         }
-        // A `Pusher` may have closed: then no further frame is handed out.
-        self.core.absorb();
         loop {
-            let halt = match self.core.life {
-                // By what it was lost, was told.
-                Life::Over { lost: true } => return Poll::Ready(Err(Error::Closed.into())),
-                Life::Over { lost: false } => return Poll::Ready(Ok(Run::Closed)),
-                _ => dispatch(&mut self.core, handler, &mut turn)?,
+            // A pusher may have closed: then no further frame is delivered.
+            self.drain_inbox();
+            match self.run {
+                RunState::Over { lost: false } => return Poll::Ready(Ok(Run::Closed)),
+                RunState::Over { lost: true } => return Poll::Ready(Err(Error::Closed.into())),
+                _ if self.writer.close_requested() => return self.poll_last(cx, handler),
+                RunState::InputEnded => {
+                    ready!(self.poll_without_input(cx, handler))?;
+                    continue;
+                }
+                _ => {}
+            }
+            let is_stopped = match ready!(self.poll_event(cx, POLICY)) {
+                // Sending may have called code that closes.
+                Event::Frame(_) if self.writer.close_requested() => false,
+                Event::Frame(span) => self.deliver(handler, span)?,
+                Event::Error(error) => self.on_error(handler, error)?,
+                Event::End => self.on_end(handler)?,
             };
-            if let Halt::Stopped = halt {
+            if is_stopped {
                 return Poll::Ready(Ok(Run::Stopped));
-            }
-            // If producers had their turn, that has woken us; to send again in this
-            // poll would be another one.
-            let sent = if had_turn { Poll::Pending } else { self.poll_send(cx) };
-            had_turn = sent.is_pending() && self.core.output.queue.is_turn_over();
-            if self.core.output.close_requested() {
-                self.core.drop_input();
-            }
-            if turn < 0 {
-                return poll_next_turn(cx);
-            }
-            if let Halt::Full = halt {
-                if !self.core.output.has_room() && sent.is_pending() {
-                    // Then there is output, and it wakes us.
-                    self.core.pause_frame();
-                    return Poll::Pending;
-                }
-                continue;
-            }
-            if self.core.output.close_requested() && sent.is_ready() {
-                ready!(self.poll_linger(cx));
-                return Poll::Ready(self.end(handler));
-            }
-            if self.core.is_lost() {
-                // If there is no failure here, somebody was told it before.
-                let error = self.core.output.take_failure().unwrap_or(Error::Closed);
-                return Poll::Ready(self.end_with(handler, error));
-            }
-            if !matches!(self.core.input.state, InputState::Open | InputState::Ended) {
-                self.core.input.release();
-                self.core.output.release();
-                // Only output is left: it wakes us, or a `Pusher` does.
-                return Poll::Pending;
-            }
-            turn -= TURN_READ;
-            let more = if self.core.output.close_requested() {
-                self.poll_more(cx)
-            } else {
-                self.poll_more_in_time(cx)
-            };
-            match ready!(more) {
-                None => {}
-                Some(Error::Timeout(timeout @ (Timeout::Frame(_) | Timeout::Idle(_)))) => {
-                    let stop = self.ask_about(handler, timeout)?;
-                    if stop {
-                        return Poll::Ready(Ok(Run::Stopped));
-                    }
-                }
-                Some(error) => return Poll::Ready(self.end_with(handler, error)),
             }
         }
     }
 
-    /// Lets the handler decide whether a deadline is the end. Gives whether to
+    /// Calls back. Returns whether to stop.
+    fn call<E>(&mut self, call: impl FnOnce(&mut Control<'_>) -> Result<(), E>) -> Result<bool, E> {
+        let (framed, lent) = self.lend_with_framed();
+        let mut guard = InputGuard::new(framed);
+        let mut control = Control::new(guard.input(), lent);
+        call(&mut control)?;
+        Ok(control.stop)
+    }
+
+    /// Delivers a frame, and then those that are buffered after it. Returns whether to
     /// stop.
-    fn ask_about<H: Handler + ?Sized>(
+    fn deliver<H: Handler + ?Sized>(
+        &mut self,
+        handler: &mut H,
+        span: Span,
+    ) -> Result<bool, H::Error> {
+        self.call(|control| {
+            deliver_span(control, handler, span)?;
+            while !is_interrupted(control) {
+                control.is_dirty = false;
+                if !deliver_fast(control, handler)? && !deliver_one(control, handler)? {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Returns whether to stop.
+    fn on_error<H: Handler + ?Sized>(
+        &mut self,
+        handler: &mut H,
+        error: Error,
+    ) -> Result<bool, H::Error> {
+        match error {
+            Error::FrameTooLong { limit } => {
+                self.call(|control| handler.frame_too_long(control, limit))
+            }
+            Error::Timeout(timeout @ (Timeout::Frame(_) | Timeout::Idle(_))) => {
+                self.on_timeout(handler, timeout)
+            }
+            Error::Io(error) if !self.writer.has_failed() => {
+                // Only reading has failed.
+                self.close_when_done();
+                self.run = RunState::InputFailed(error);
+                Ok(false)
+            }
+            error => Err(self.lose(handler, error)),
+        }
+    }
+
+    /// Lets the handler decide whether a timeout is the end.
+    fn on_timeout<H: Handler + ?Sized>(
         &mut self,
         handler: &mut H,
         timeout: Timeout,
     ) -> Result<bool, H::Error> {
-        self.core.resume_input();
-        let mut lent = Lent::new(&mut self.core);
-        let mut control = lent.control();
-        let asked = handler.timed_out(&mut control, timeout).map(|()| control.stop);
-        drop(lent);
-        asked.inspect_err(|_| {
-            self.core.input.state = InputState::TimedOut(timeout);
-            self.core.life = Life::Over { lost: true };
+        let Reading::Ended(End::TimedOut(late)) = *self.reader.state() else { return Ok(false) };
+        self.reader.resume();
+        let called = self.call(|control| handler.timed_out(control, timeout));
+        called.inspect_err(|_| {
+            self.reader.time_out(late);
+            self.end(true);
             handler.closed(Some(&Error::Timeout(timeout)));
         })
     }
 
-    fn end<H: Handler + ?Sized>(&mut self, handler: &mut H) -> Result<Run, H::Error> {
-        match self.core.output.take_failure() {
-            Some(error) => self.end_with(handler, error),
-            // Somebody was told it before.
-            None if self.core.output.has_failed() => self.end_with(handler, Error::Closed),
-            None => {
-                tracing::debug!(target: "asynchat", "closed");
-                self.core.life = Life::Over { lost: false };
-                handler.closed(None);
-                Ok(Run::Closed)
-            }
+    fn on_end<H: Handler + ?Sized>(&mut self, handler: &mut H) -> Result<bool, H::Error> {
+        let is_eof = matches!(self.reader.state(), Reading::Ended(End::Eof { .. }));
+        if !is_eof {
+            // A failure that is not here was reported by another method.
+            let error = self.writer.take_failure().unwrap_or(Error::Closed);
+            return Err(self.lose(handler, error));
         }
+        self.run = RunState::InputEnded;
+        self.call(|control| handler.input_ended(control))
     }
 
-    fn end_with<H: Handler + ?Sized>(
+    /// Input has ended, and the handler did not close: output goes on.
+    fn poll_without_input<H: Handler + ?Sized>(
         &mut self,
+        cx: &mut Context<'_>,
         handler: &mut H,
-        error: Error,
-    ) -> Result<Run, H::Error> {
-        self.core.life = Life::Over { lost: true };
+    ) -> Poll<Result<(), H::Error>> {
+        let _sent = self.poll_send(cx, None);
+        if self.writer.close_requested() {
+            return Poll::Ready(Ok(()));
+        }
+        if self.writer.is_broken() {
+            let error = self.writer.take_failure().unwrap_or(Error::Closed);
+            return Poll::Ready(Err(self.lose(handler, error)));
+        }
+        self.release_buffers();
+        // Output that is queued wakes the task, or a pusher does.
+        Poll::Pending
+    }
+
+    /// Sends the last output and waits for the peer's close.
+    fn poll_last<H: Handler + ?Sized>(
+        &mut self,
+        cx: &mut Context<'_>,
+        handler: &mut H,
+    ) -> Poll<Result<Run, H::Error>> {
+        let closed = ready!(self.poll_close_all(cx));
+        let error = match std::mem::replace(&mut self.run, RunState::Connected) {
+            RunState::InputFailed(error) => Some(Error::Io(error)),
+            _ => closed.err(),
+        };
+        if let Some(error) = error {
+            return Poll::Ready(Err(self.lose(handler, error)));
+        }
+        tracing::debug!(target: "asynchat", "closed");
+        self.end(false);
+        handler.closed(None);
+        Poll::Ready(Ok(Run::Closed))
+    }
+
+    /// The connection is lost by `error`.
+    fn lose<H: Handler + ?Sized>(&mut self, handler: &mut H, error: Error) -> H::Error {
+        self.end(true);
         handler.closed(Some(&error));
-        Err(error.into())
+        error.into()
     }
-}
 
-/// Hands out the frames that are buffered.
-fn dispatch<H: Handler + ?Sized>(
-    core: &mut Core,
-    handler: &mut H,
-    turn: &mut isize,
-) -> Result<Halt, H::Error> {
-    let mut lent = Lent::new(core);
-    let mut control = lent.control();
-    loop {
-        if let Some(halt) = halt(control.core.untouched(), *turn) {
-            return Ok(halt);
-        }
-        control.core.is_touched = false;
-        let is_starved = hand_out_plain(&mut control, handler, turn)?;
-        if is_starved && !hand_out(&mut control, handler, turn)? {
-            return Ok(Halt::Starved);
-        }
-        if control.stop {
-            return Ok(Halt::Stopped);
+    /// The connection is over. Its pushers find it closed.
+    fn end(&mut self, lost: bool) {
+        self.run = RunState::Over { lost };
+        if let Some(inbox) = &mut self.inbox {
+            drop(inbox.close());
         }
     }
 }
 
-/// Why no frame is to be handed out, even if there is one.
+/// Why no further frame is delivered in this call, even if one is buffered.
+fn is_interrupted(control: &mut Control<'_>) -> bool {
+    let lent = &mut control.lent;
+    control.stop
+        || lent.writer.close_requested()
+        || lent.inbox.as_ref().is_some_and(Inbox::has_request)
+        || lent.reader.budget.is_exhausted()
+        || !lent.writer.has_capacity()
+}
+
+/// Delivers frames on the fast path until a callback does more than to push: only then, or
+/// by a pusher, a reason to stop can arise. Returns whether there may be another frame.
 #[inline]
-fn halt(core: &mut Core, turn: isize) -> Option<Halt> {
-    // A pusher's request may come from a callback.
-    let has_request = core.inbox.as_ref().is_some_and(Inbox::has_request);
-    if core.output.close_requested() || has_request || turn < 0 {
-        return Some(Halt::Starved);
-    }
-    if !core.output.has_room() {
-        return Some(Halt::Full);
-    }
-    match core.input.state {
-        InputState::TimedOut(_) | InputState::Aborted | InputState::Failed => Some(Halt::Starved),
-        InputState::Open => None,
-        _ => matches!(core.life, Life::InputEnded).then_some(Halt::Starved),
-    }
-}
-
-/// Hands out the frames in which nothing is unusual, until a callback touches
-/// the channel: what `halt` looks at can only change then, or by a pusher. Gives
-/// whether it came to something else.
-#[inline]
-fn hand_out_plain<H: Handler + ?Sized>(
+fn deliver_fast<H: Handler + ?Sized>(
     control: &mut Control<'_>,
     handler: &mut H,
-    turn: &mut isize,
 ) -> Result<bool, H::Error> {
-    let Some(mut path) = control.core.codec.fast_path() else { return Ok(true) };
-    // They may ask for something at any time.
-    let has_pushers = control.core.inbox.is_some();
-    let mut rest = control.rest();
+    let Some(mut fast) = control.codec.cutter.fast_path() else { return Ok(false) };
+    let has_pushers = control.lent.inbox.is_some();
     loop {
-        let Some(found) = path.cut(rest) else { return Ok(true) };
-        let Span { consume, len, .. } = control.core.untouched().codec.note_match(found);
-        let (Some(frame), Some(behind)) = (rest.get(..len), rest.get(consume..)) else {
-            return Ok(true);
+        let rest = control.rest();
+        let Some(found) = fast.cut(rest) else {
+            // Or the tail of each read would be searched twice.
+            control.codec.cutter.resume(control.codec.cutter.searched(rest));
+            return Ok(false);
         };
-        rest = behind;
-        *control.consumed = control.input.len() - rest.len();
-        *turn -= TURN_FRAME + consume as isize;
-        handler.frame(control, frame)?;
-        if control.core.is_touched || has_pushers || *turn < 0 || !control.core.has_room() {
+        if found.start > fast.max_length() {
             return Ok(false);
         }
+        let span = control.codec.cutter.note_match(found);
+        *control.consumed += span.consume;
+        control.lent.reader.budget.spend(FRAME);
+        control.lent.reader.budget.spend_bytes(span.consume);
+        handler.frame(control, rest.get(..span.len).unwrap_or_default())?;
+        let is_exhausted = control.lent.reader.budget.is_exhausted();
+        if control.is_dirty || has_pushers || is_exhausted || !control.has_capacity() {
+            return Ok(true);
+        }
     }
 }
 
-/// Hands out what comes next, be it a frame, a part of one, or the end of input.
-/// Gives whether there was anything.
-fn hand_out<H: Handler + ?Sized>(
+/// Delivers a frame that is complete. Returns whether there was one.
+fn deliver_one<H: Handler + ?Sized>(
     control: &mut Control<'_>,
     handler: &mut H,
-    turn: &mut isize,
 ) -> Result<bool, H::Error> {
-    let rest = control.rest();
-    let core = control.core.untouched();
-    let ended = core.input.state != InputState::Open;
-    let streaming = core.codec.streaming();
-    let mut src = rest;
-    let frame = if ended {
-        core.codec.decode_slice_eof(&mut src)
-    } else {
-        core.codec.decode_slice(&mut src)
-    };
-    let taken = rest.len() - src.len();
-    *control.consumed += taken;
-    *turn -= TURN_FRAME + taken as isize;
-    match frame {
-        Ok(Some(FrameRef::Complete(data))) if !streaming => handler.frame(control, data),
-        Ok(Some(FrameRef::Complete(data))) => {
-            if !data.is_empty() {
-                handler.collect_incoming_data(control, data)?;
-            }
-            handler.found_terminator(control)
-        }
-        Ok(Some(FrameRef::Partial(data))) => handler.collect_incoming_data(control, data),
-        Err(Error::FrameTooLong { limit }) => handler.frame_too_long(control, limit),
-        // The codec has no other error.
-        Err(error) => return Err(error.into()),
-        Ok(None) if ended => {
-            core.input.state = InputState::Over;
-            core.life = Life::InputEnded;
-            handler.input_ended(control)
-        }
-        Ok(None) => return Ok(false),
-    }?;
+    let look = control.codec.cutter.look(control.rest(), POLICY.mode);
+    let Some(span) = control.codec.cutter.note(look) else { return Ok(false) };
+    control.lent.reader.budget.spend(FRAME);
+    control.lent.reader.budget.spend_bytes(span.consume);
+    deliver_span(control, handler, span)?;
     Ok(true)
 }
 
-/// What a read counts in a turn. The bytes count when they are handed out.
-const TURN_READ: isize = 4 * 1024;
+/// Delivers the first bytes of the buffered input.
+fn deliver_span<H: Handler + ?Sized>(
+    control: &mut Control<'_>,
+    handler: &mut H,
+    span: Span,
+) -> Result<(), H::Error> {
+    let data = control.rest().get(..span.len).unwrap_or_default();
+    *control.consumed += span.consume;
+    if !span.is_complete {
+        return handler.collect_incoming_data(control, data);
+    }
+    if !control.codec.streaming() {
+        return handler.frame(control, data);
+    }
+    if !data.is_empty() {
+        handler.collect_incoming_data(control, data)?;
+    }
+    handler.found_terminator(control)
+}

@@ -156,8 +156,8 @@ impl Shared {
     }
 
     /// For sets too large for a searcher: searches for each pattern in a window
-    /// that doubles, so that an absent pattern is not searched for in the whole
-    /// buffer at every frame.
+    /// that doubles. An absent pattern is not searched for in the whole buffer at
+    /// every frame.
     fn find_each(&self, src: &[u8]) -> Option<Match> {
         let mut window = WINDOW;
         loop {

@@ -9,26 +9,26 @@ pub(crate) struct Match {
     pub(crate) pattern: usize,
 }
 
-/// How far the undelivered bytes were searched.
+/// The progress of the search in the undelivered bytes.
 ///
 /// No terminator starts before `from`. The `partial` bytes from there on are the
-/// longest suffix of what was searched that could begin one.
+/// longest suffix of the searched bytes that could begin one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) from: usize,
     pub(crate) partial: usize,
-    /// Whether the last frame was so long that calling `memchr` pays off.
+    /// `true` if the last frame was so long that calling `memchr` pays off.
     pub(super) long: bool,
 }
 
 impl Progress {
-    /// Whether none of the undelivered bytes was searched.
+    /// Returns `true` if none of the undelivered bytes was searched.
     #[inline(always)]
     pub(crate) fn is_fresh(&self) -> bool {
         self.seen() == 0
     }
 
-    /// How many of the undelivered bytes were searched.
+    /// The number of of the undelivered bytes were searched.
     #[inline(always)]
     pub(crate) fn seen(&self) -> usize {
         self.from + self.partial
@@ -44,7 +44,7 @@ impl Progress {
     /// Records a match, of which only its length matters.
     #[inline(always)]
     pub(crate) fn note(&mut self, found: Match) {
-        self.long = found.start.saturating_sub(self.from) >= SHORT_FRAME;
+        self.long = found.start.wrapping_sub(self.from) >= SHORT_FRAME;
     }
 
     /// Records that the terminator is not in `src`, whose last `partial` bytes

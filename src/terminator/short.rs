@@ -105,7 +105,7 @@ impl Word {
         Match { start: end - self.len, end, pattern: 0 }
     }
 
-    /// Whether the pattern ends at `end`, which is at most the length of `src`.
+    /// Returns `true` if the pattern ends at `end`, which is at most the length of `src`.
     #[inline(always)]
     fn ends_at(self, end: usize, src: &[u8]) -> bool {
         let Word { word, len } = self;

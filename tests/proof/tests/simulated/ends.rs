@@ -3,7 +3,7 @@
 
 use crate::dialogue::{Element, How, Session, Side, ending};
 use crate::wire::{PATIENCE, Wire};
-use asynchat::{Builder, Channel, Control, Error, Frame, Handler, Terminator, producer};
+use asynchat::{Builder, Channel, Control, Error, Frame, Handler, Terminator, Timeout, producer};
 use asynchat_proof::Rng;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
@@ -176,6 +176,8 @@ struct Party {
     read: Rc<Cell<u64>>,
     /// The most that one read asks for.
     read_size: usize,
+    /// The most that is read while nobody asks for input.
+    read_ahead: usize,
     /// Which request a client asks next.
     ask: u64,
     /// Whether a client closes its side behind the last request, not behind
@@ -217,6 +219,7 @@ impl Party {
             taken: 0,
             read: Rc::default(),
             read_size: 0,
+            read_ahead: 0,
             ask: 0,
             closes_early: false,
             has_closed: false,
@@ -290,7 +293,8 @@ impl Party {
         if data.is_empty() {
             return Err(self.wrong("nothing was collected"));
         }
-        if self.read.get() - self.taken > (data.len() + LONGEST_END + self.read_size) as u64 {
+        let most = data.len() + LONGEST_END + self.read_size + self.read_ahead;
+        if self.read.get() - self.taken > most as u64 {
             return Err(self.wrong("read on, though there was a frame"));
         }
         let from = self.data.len();
@@ -427,7 +431,7 @@ impl Setup {
             .out_buffer_size(rng.of(&[1, 300, 65_536]))
             .high_water(high_water)
             .low_water(high_water / 2)
-            .linger(Duration::from_secs(1))
+            .linger(LINGER)
             .corked(rng.one_in(2));
         let impatience = rng.one_in(3).then(|| Duration::from_millis(1 + rng.below(20)));
         let waits = hears == Side::Request && rng.one_in(2);
@@ -440,6 +444,8 @@ impl Setup {
 async fn converse(party: &mut Party, tcp: TcpStream, setup: Setup) -> Result<(), Failure> {
     party.began = now();
     party.read_size = setup.read_size;
+    // `run` above the high-water mark, and `ready`.
+    party.read_ahead = if setup.handles || setup.waits { setup.read_size } else { 0 };
     let wire = Wire::new(tcp, setup.segment, party.read.clone());
     let mut channel = setup.builder.clone().build(wire);
     let ended = if setup.handles {
@@ -530,6 +536,10 @@ fn note(ended: Result<(), Failure>, party: &Party, log: &RefCell<Log>) -> Result
         {
             log.lost(format!("{:?}", e.kind()), party);
         }
+        // It was closing, and the network took nothing.
+        Err(Failure::Lost(Error::Timeout(timeout @ Timeout::Write(LINGER)))) => {
+            log.lost(format!("{timeout:?}"), party);
+        }
         Err(other) => {
             let wrong = match other {
                 Failure::Wrong(what) => what,
@@ -585,6 +595,9 @@ pub(crate) async fn client(
 }
 
 const PORT: u16 = 7;
+
+/// How long a transport may take nothing while a channel is being closed.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// Of what stands behind a frame.
 const LONGEST_END: usize = 32;

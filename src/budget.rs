@@ -1,0 +1,76 @@
+//! The work that a task may do on a channel before it yields to others.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use tokio::sync::oneshot;
+
+/// The work that is left until the task yields, in bytes.
+///
+/// A burst that a channel passes on to others must not reach their high-water mark
+/// before they had their turn.
+#[derive(Debug)]
+pub(crate) struct Budget(i32);
+
+impl Budget {
+    pub(crate) const fn new() -> Self {
+        Budget(BUDGET)
+    }
+
+    #[inline(always)]
+    pub(crate) fn spend(&mut self, cost: i32) {
+        self.0 = self.0.saturating_sub(cost);
+    }
+
+    /// Spends this number of bytes.
+    #[inline(always)]
+    pub(crate) fn spend_bytes(&mut self, bytes: usize) {
+        self.spend(i32::try_from(bytes).unwrap_or(i32::MAX));
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.0 <= 0
+    }
+
+    /// Returns `true` if more was spent than there was.
+    pub(crate) fn is_overdrawn(&self) -> bool {
+        self.0 < 0
+    }
+
+    /// Leaves enough for one more call.
+    pub(crate) fn exhaust(&mut self) {
+        self.0 = 0;
+    }
+
+    /// The task waits for something else: others have their turn.
+    #[inline(always)]
+    pub(crate) fn restart(&mut self) {
+        *self = Budget::new();
+    }
+
+    /// Yields: pending, and woken at once.
+    pub(crate) fn poll_yield<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        self.restart();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Pending, and woken, if the runtime makes the task yield: then every resource of
+/// tokio's is pending, also a transport that has something to read.
+pub(crate) fn poll_runtime(cx: &mut Context<'_>) -> Poll<()> {
+    let (sender, receiver) = oneshot::channel();
+    // A completed oneshot is pending for that reason alone.
+    let _ = sender.send(());
+    pin!(receiver).poll(cx).map(drop)
+}
+
+/// The work between two yields.
+const BUDGET: i32 = 64 * 1024;
+
+/// The cost of a frame, besides its bytes.
+pub(crate) const FRAME: i32 = 64;
+
+/// The cost of a call to the transport, besides the bytes it moves.
+pub(crate) const CALL: i32 = 512;

@@ -1,0 +1,133 @@
+//! The tasks that poll a channel: one, or one for each side.
+//!
+//! A transport, a timer and an inbox hold one waker each, and polling either side
+//! registers it with all of them. As long as one task waits, that is its waker. When
+//! two wait, it is one that wakes both.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Wake, Waker};
+
+/// A side of a channel, which a task of its own may poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Input,
+    Output,
+}
+
+/// The wakers of the sides whose last poll was pending.
+#[derive(Default)]
+pub(crate) struct Wakers {
+    input: Option<Waker>,
+    output: Option<Waker>,
+    /// Made when two tasks are seen.
+    both: Option<Arc<Both>>,
+}
+
+/// Wakes both tasks.
+#[derive(Default)]
+struct Both(Mutex<Slots>);
+
+#[derive(Default)]
+struct Slots {
+    input: Option<Waker>,
+    output: Option<Waker>,
+    /// `true` if the two were woken, which the channel does not know yet.
+    is_woken: bool,
+}
+
+impl Wakers {
+    /// Returns `true` if no task waits for input.
+    #[inline(always)]
+    pub(crate) fn is_input_idle(&self) -> bool {
+        self.input.is_none()
+    }
+
+    /// Begins a poll of a side. Returns the waker to poll with, if it is not `task`.
+    pub(crate) fn enter(&mut self, side: Side, task: &Waker) -> Option<Waker> {
+        self.forget_woken();
+        let other = match side {
+            Side::Input => &self.output,
+            Side::Output => &self.input,
+        };
+        let other = other.as_ref().filter(|other| !other.will_wake(task))?.clone();
+        let both = self.both.get_or_insert_default();
+        let (task, other) = (Some(task.clone()), Some(other));
+        let (input, output) = match side {
+            Side::Input => (task, other),
+            Side::Output => (other, task),
+        };
+        both.set(Slots { input, output, is_woken: false });
+        Some(Waker::from(Arc::clone(both)))
+    }
+
+    /// Ends a poll of a side: its waker is kept if that was pending, or forgotten.
+    pub(crate) fn leave(&mut self, side: Side, task: &Waker, is_pending: bool) {
+        let slot = match side {
+            Side::Input => &mut self.input,
+            Side::Output => &mut self.output,
+        };
+        if !is_pending {
+            *slot = None;
+            if let Some(both) = &self.both {
+                both.forget(side);
+            }
+        } else if !slot.as_ref().is_some_and(|known| known.will_wake(task)) {
+            *slot = Some(task.clone());
+        }
+    }
+
+    /// Wakes the task of the other side, which waits for a change that was just made.
+    pub(crate) fn wake_other(&self, side: Side) {
+        let other = match side {
+            Side::Input => &self.output,
+            Side::Output => &self.input,
+        };
+        other.iter().for_each(Waker::wake_by_ref);
+    }
+
+    /// A task that was woken registers again when it is polled. One that is gone must
+    /// not be kept.
+    fn forget_woken(&mut self) {
+        if self.both.as_ref().is_some_and(|both| both.take_woken()) {
+            (self.input, self.output) = (None, None);
+        }
+    }
+}
+
+impl Both {
+    fn set(&self, slots: Slots) {
+        let before = std::mem::replace(&mut *self.lock(), slots);
+        drop(before);
+    }
+
+    fn forget(&self, side: Side) {
+        let mut slots = self.lock();
+        let waker = match side {
+            Side::Input => slots.input.take(),
+            Side::Output => slots.output.take(),
+        };
+        drop(slots);
+        drop(waker);
+    }
+
+    fn take_woken(&self) -> bool {
+        std::mem::take(&mut self.lock().is_woken)
+    }
+
+    /// No waker is called or dropped under the lock.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Slots> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Both {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let woken = Slots { is_woken: true, ..Slots::default() };
+        let Slots { input, output, .. } = std::mem::replace(&mut *self.lock(), woken);
+        input.into_iter().chain(output).for_each(Waker::wake);
+    }
+}

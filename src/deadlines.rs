@@ -1,0 +1,318 @@
+//! The limits of a frame, of idleness, of a stalled write and of the last read: instants
+//! in, verdicts out.
+//!
+//! The clock is looked at only where the channel would wait. One timer serves all
+//! limits: it is created on first use, is moved only to an earlier time, and is set
+//! again when it fires too early.
+//!
+//! While there is nothing to read or to write, the timer alone decides that a time is
+//! over, not the clock. When the runtime makes a task yield, timer and transport are both
+//! not ready, and nobody is late.
+
+use crate::Timeout;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker, ready};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The times that a channel waits for its peer. Nothing is limited by default.
+///
+/// Set all of them on an open network: each one is against another peer.
+///
+/// ```
+/// # let (io, _peer) = tokio::io::duplex(64);
+/// use asynchat::{Channel, Timeouts};
+/// use std::time::Duration;
+///
+/// let minute = Duration::from_secs(60);
+/// let timeouts = Timeouts { idle: Some(10 * minute), ..Timeouts::all(minute) };
+/// let channel = Channel::builder().terminator("\n").timeouts(timeouts).build(io);
+/// assert_eq!(channel.timeouts(), timeouts);
+/// ```
+///
+/// A channel with a timeout needs a runtime with a timer: waiting panics in
+/// another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// The time from a frame's first byte to its last, terminator included.
+    ///
+    /// Further bytes do not extend it: a trickle has as long as a silent peer.
+    /// Skipped bytes count as part of their frame, and in streaming mode the time
+    /// is that of the whole frame. It ends with [`Timeout::Frame`].
+    ///
+    /// The time begins when the channel first waits for the rest of the frame. It
+    /// stands still while the channel waits for its own output and does not read:
+    /// in `run` above the high-water mark, in `flush`, `ready` and the `Sink`. A
+    /// frame that has arrived when you come to read it is not late.
+    ///
+    /// Before its first byte a frame is [idle](Self::idle), also if a count of
+    /// bytes is awaited. Without a terminator there is no frame, except for
+    /// [`receive`](crate::Channel::receive).
+    pub frame: Option<Duration>,
+    /// The time until a frame begins, the first one too.
+    ///
+    /// It begins when the channel waits for input and has nothing to send, and
+    /// restarts with each byte that is sent. A peer that is slow to read a long
+    /// answer is not idle, nor is one that waits for a producer. It ends with
+    /// [`Timeout::Idle`].
+    pub idle: Option<Duration>,
+    /// The time in which the transport takes nothing while output waits for it,
+    /// or while the write half is being shut down.
+    ///
+    /// Every byte that is taken restarts it, and the time of a producer that is
+    /// not ready does not count. Then output is dropped, and [`Timeout::Write`]
+    /// is the error of the write half.
+    ///
+    /// A kernel takes no more until a good part of its send buffer is free again
+    /// (on Linux a third, of up to 4 MiB), however steadily the peer reads. Set
+    /// the time accordingly, or make that buffer smaller with
+    /// `TcpSocket::set_send_buffer_size`.
+    pub write: Option<Duration>,
+}
+
+impl Timeouts {
+    /// Limits everything to the same time.
+    #[must_use]
+    pub const fn all(after: Duration) -> Self {
+        Timeouts { frame: Some(after), idle: Some(after), write: Some(after) }
+    }
+}
+
+/// The clocks of a channel. Most channels have none.
+#[derive(Default)]
+pub(crate) struct Deadlines {
+    timeouts: Timeouts,
+    /// The frame whose rest is waited for: its number, and since when.
+    frame: Option<(u64, Instant)>,
+    /// Since when that frame is not read, because output has to go first.
+    paused: Option<Instant>,
+    /// The number of bytes were read after the time of that frame.
+    late_bytes: u64,
+    idle: Option<Stillness>,
+    stall: Option<Stillness>,
+    /// Made when a write stalls.
+    probe: Option<Arc<Probe>>,
+    /// Since when the channel lingers.
+    linger: Option<Instant>,
+    timer: Timer,
+}
+
+/// A time in which nothing was sent beyond this number of bytes.
+#[derive(Clone, Copy)]
+struct Stillness {
+    since: Instant,
+    sent: u64,
+}
+
+/// A frame whose rest is to be read.
+#[derive(Clone, Copy)]
+pub(crate) struct Unfinished {
+    pub(crate) number: u64,
+    /// The number of bytes may be read after its time: they may have arrived in time.
+    pub(crate) allowance: u64,
+}
+
+/// The instant at which a limit is exceeded; `None` if the clock does not go so far.
+pub(crate) type Due = Option<(Instant, Timeout)>;
+
+impl Deadlines {
+    /// Changes the limits. A frame that has begun keeps its beginning. Without limits
+    /// there are no clocks.
+    pub(crate) fn set(deadlines: &mut Option<Box<Self>>, timeouts: Timeouts) {
+        if timeouts == Timeouts::default() {
+            *deadlines = None;
+        } else {
+            deadlines.get_or_insert_default().timeouts = timeouts;
+        }
+    }
+
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
+    /// The frame, if any, is about to be read on. An error if it is late although more
+    /// and more of it was there to read.
+    pub(crate) fn begin_read(
+        &mut self,
+        now: Instant,
+        frame: Option<Unfinished>,
+    ) -> Result<(), Timeout> {
+        let (Some(Unfinished { number, allowance }), Some(after)) = (frame, self.timeouts.frame)
+        else {
+            // It may have had a beginning, and lost its terminator.
+            (self.frame, self.paused) = (None, None);
+            return Ok(());
+        };
+        let paused = self.paused.take().map_or(Duration::ZERO, |paused| now - paused);
+        let since = match self.frame {
+            Some((known, since)) if known == number => since + paused,
+            _ => {
+                self.late_bytes = 0;
+                now
+            }
+        };
+        self.frame = Some((number, since));
+        let is_late = since.checked_add(after).is_some_and(|due| due <= now);
+        if is_late && self.late_bytes > allowance {
+            return Err(Timeout::Frame(after));
+        }
+        // Reset until the time is over: only what is read after it counts.
+        self.late_bytes = if is_late { self.late_bytes } else { 0 };
+        Ok(())
+    }
+
+    /// This number of bytes was read.
+    pub(crate) fn end_read(&mut self, bytes: u64) {
+        self.idle = None;
+        self.late_bytes += bytes;
+    }
+
+    /// There is nothing to read. Returns when that has lasted too long. The next frame
+    /// is waited for if `sent`, the number of bytes sent so far, is given.
+    pub(crate) fn read_due(&mut self, now: Instant, sent: Option<u64>) -> Due {
+        if let (Some((_, since)), Some(after)) = (self.frame, self.timeouts.frame) {
+            self.idle = None;
+            return Some((since.checked_add(after)?, Timeout::Frame(after)));
+        }
+        let (Some(sent), Some(after)) = (sent, self.timeouts.idle) else {
+            self.idle = None;
+            return None;
+        };
+        let since = since(&mut self.idle, now, sent);
+        Some((since.checked_add(after)?, Timeout::Idle(after)))
+    }
+
+    /// The time of a frame stands still while it is not read, and nobody is idle.
+    pub(crate) fn pause(&mut self, now: Instant) {
+        self.idle = None;
+        if self.frame.is_some() {
+            self.paused.get_or_insert(now);
+        }
+    }
+
+    /// The transport takes no output. Returns when that has lasted too long; `linger`
+    /// is the limit if no other is set.
+    pub(crate) fn write_due(&mut self, now: Instant, sent: u64, linger: Option<Duration>) -> Due {
+        let after = self.timeouts.write.or(linger)?;
+        let since = since(&mut self.stall, now, sent);
+        Some((since.checked_add(after)?, Timeout::Write(after)))
+    }
+
+    /// Output is not stalled. A later wake of the probe shows nothing.
+    pub(crate) fn end_stall(&mut self) {
+        (self.stall, self.probe) = (None, None);
+    }
+
+    /// Returns the waker for a stalled write.
+    ///
+    /// A transport that only flushes takes no more bytes. That it wakes the task is then
+    /// the one sign that its peer reads, and restarts the time.
+    pub(crate) fn probe(&mut self, task: &Waker) -> Option<Waker> {
+        self.stall?;
+        let probe = self.probe.get_or_insert_default();
+        if probe.take_woken() {
+            self.stall = None;
+        }
+        probe.register(task);
+        Some(Waker::from(Arc::clone(probe)))
+    }
+
+    /// The transport is pending because the runtime wants its turn: the wake that follows
+    /// shows nothing.
+    pub(crate) fn distrust_probe(&mut self) {
+        self.probe = None;
+    }
+
+    /// Everything is sent, and the peer's close is waited for. Returns when that has
+    /// lasted too long.
+    pub(crate) fn linger_due(&mut self, now: Instant, linger: Duration) -> Option<Instant> {
+        self.linger.get_or_insert(now).checked_add(linger)
+    }
+
+    /// Restarts the clocks.
+    pub(crate) fn restart(&mut self) {
+        self.restart_reading();
+        self.end_stall();
+    }
+
+    /// Restarts the clocks of the input.
+    pub(crate) fn restart_reading(&mut self) {
+        (self.frame, self.paused, self.late_bytes) = (None, None, 0);
+        self.idle = None;
+    }
+
+    /// Ready at the instant.
+    pub(crate) fn poll_until(&mut self, cx: &mut Context<'_>, due: Instant) -> Poll<()> {
+        self.timer.poll_until(cx, due)
+    }
+}
+
+/// Wakes a task, and records that it did.
+#[derive(Default)]
+struct Probe {
+    is_woken: AtomicBool,
+    task: Mutex<Option<Waker>>,
+}
+
+impl Probe {
+    fn take_woken(&self) -> bool {
+        self.is_woken.swap(false, Ordering::AcqRel)
+    }
+
+    fn register(&self, task: &Waker) {
+        let before = self.lock().replace(task.clone());
+        drop(before);
+    }
+
+    /// No waker is called or dropped under the lock.
+    fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Probe {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is_woken.store(true, Ordering::Release);
+        let task = self.lock().take();
+        task.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// A timer, and the task that it wakes.
+///
+/// A timer belongs to the runtime in which it was created. A channel may be polled in
+/// another one later, which another task's waker shows.
+#[derive(Default)]
+struct Timer(Option<(Pin<Box<Sleep>>, Waker)>);
+
+impl Timer {
+    fn poll_until(&mut self, cx: &mut Context<'_>, due: Instant) -> Poll<()> {
+        let known = self.0.take().filter(|(_, task)| task.will_wake(cx.waker()));
+        let new = || (Box::pin(sleep_until(due)), cx.waker().clone());
+        let (sleep, _) = self.0.insert(known.unwrap_or_else(new));
+        if sleep.deadline() > due {
+            sleep.as_mut().reset(due);
+        }
+        ready!(sleep.as_mut().poll(cx));
+        if sleep.deadline() < due {
+            sleep.as_mut().reset(due);
+            ready!(sleep.as_mut().poll(cx));
+        }
+        Poll::Ready(())
+    }
+}
+
+/// Since when nothing was sent beyond `sent`, as far as was looked.
+fn since(stillness: &mut Option<Stillness>, now: Instant, sent: u64) -> Instant {
+    match stillness {
+        Some(known) if known.sent == sent => known.since,
+        _ => stillness.insert(Stillness { since: now, sent }).since,
+    }
+}

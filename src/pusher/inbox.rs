@@ -1,0 +1,405 @@
+//! The state that pushers share with their channel.
+//!
+//! It is made of a `Mutex` and wakers alone. Nothing that belongs to a caller (a waker,
+//! a producer, data) is called or dropped under the lock.
+
+use crate::producer::BoxProducer;
+use crate::write::{Watermarks, Writer};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// The channel's end.
+pub(crate) struct Inbox {
+    shared: Arc<Shared>,
+    /// The value of the last notification, or `UNKNOWN`.
+    notified: u64,
+}
+
+pub(crate) enum Pushed {
+    Chunk(Bytes),
+    Producer(BoxProducer),
+}
+
+/// A request of a pusher to the channel. The last outweighs the first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Request {
+    CloseWhenDone,
+    Abort,
+}
+
+/// A place in the order of all pushes.
+type Ticket = u64;
+
+#[derive(Default)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// `true` if there is something to drain.
+    has_news: AtomicBool,
+    /// `true` if `State::request` holds one; `run` looks at it between frames.
+    has_request: AtomicBool,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// In the order of their tickets.
+    pushed: VecDeque<(Ticket, Pushed)>,
+    /// The sum of the costs of `pushed`.
+    cost: u64,
+    /// The sum of the costs of pushes that have capacity and are not in `pushed` yet.
+    granted: u64,
+    /// What the channel had queued when it last notified.
+    queued: u64,
+    /// The channel's own marks, for all of these.
+    watermarks: Option<Watermarks>,
+    next_ticket: Ticket,
+    /// The pushes that wait for capacity. A ticket that is not here has been granted.
+    waiting: BTreeMap<Ticket, Waiting>,
+    /// The tasks that wait for the close.
+    closed_waiters: BTreeMap<Ticket, Waker>,
+    /// The task that polls the channel.
+    task: Option<Waker>,
+    closed: bool,
+    request: Option<Request>,
+}
+
+struct Waiting {
+    cost: u64,
+    waker: Waker,
+}
+
+/// The reason why data was not taken.
+pub(super) enum Refused<D> {
+    Full(D),
+    Closed(D),
+}
+
+impl State {
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The cost that counts against the high-water mark.
+    pub(super) fn total(&self) -> u64 {
+        self.queued + self.cost + self.granted
+    }
+
+    fn has_capacity(&mut self) -> bool {
+        let total = self.total();
+        self.watermarks.as_mut().is_none_or(|marks| marks.update(total))
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    /// Grants capacity to pushes that wait, in their order. Returns whom to wake.
+    fn grant(&mut self) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        while !self.waiting.is_empty() && self.has_capacity() {
+            if let Some((_, Waiting { cost, waker })) = self.waiting.pop_first() {
+                self.granted += cost;
+                wakers.push(waker);
+            }
+        }
+        wakers
+    }
+
+    /// Queues `item` in its place. Returns whom to wake.
+    fn put(&mut self, ticket: Ticket, item: Pushed, cost: u64) -> Option<Waker> {
+        if matches!(&item, Pushed::Chunk(data) if data.is_empty()) {
+            return None;
+        }
+        // A granted push may be polled after later ones, but keeps its place.
+        let at = self.pushed.partition_point(|(other, _)| *other < ticket);
+        self.pushed.insert(at, (ticket, item));
+        self.cost += cost;
+        self.task.take()
+    }
+
+    /// Takes what was pushed. Until the next notification it counts as queued.
+    fn take_pushed(&mut self) -> VecDeque<(Ticket, Pushed)> {
+        self.queued += std::mem::take(&mut self.cost);
+        std::mem::take(&mut self.pushed)
+    }
+
+    /// Closes. Returns whom to wake.
+    fn close(&mut self) -> Vec<Waker> {
+        self.closed = true;
+        let waiting = std::mem::take(&mut self.waiting).into_values().map(|w| w.waker);
+        waiting.chain(std::mem::take(&mut self.closed_waiters).into_values()).collect()
+    }
+}
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, mut state: MutexGuard<'_, State>, ticket: Ticket, item: Pushed, cost: u64) {
+        let task = state.put(ticket, item, cost);
+        self.has_news.store(true, Ordering::Release);
+        drop(state);
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    /// Queues `data` if there is capacity and no other push waits for it.
+    pub(super) fn try_put<D>(
+        &self,
+        data: D,
+        cost: u64,
+        wrap: impl FnOnce(D) -> Pushed,
+    ) -> Result<(), Refused<D>> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Refused::Closed(data));
+        }
+        if !state.waiting.is_empty() || !state.has_capacity() {
+            return Err(Refused::Full(data));
+        }
+        let ticket = state.ticket();
+        self.put(state, ticket, wrap(data), cost);
+        Ok(())
+    }
+
+    pub(super) fn request(&self, request: Request) {
+        let mut state = self.lock();
+        // An abort remains one.
+        state.request = state.request.max(Some(request));
+        self.has_news.store(true, Ordering::Release);
+        self.has_request.store(true, Ordering::Release);
+        let mut wakers = state.close();
+        wakers.extend(state.task.take());
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits for the close, under the ticket that the first poll returns.
+    pub(super) fn poll_closed(&self, cx: &mut Context<'_>, ticket: &mut Option<u64>) -> Poll<()> {
+        let waker = cx.waker().clone();
+        let mut state = self.lock();
+        if state.closed {
+            return Poll::Ready(());
+        }
+        let ticket = *ticket.get_or_insert_with(|| state.ticket());
+        let before = state.closed_waiters.insert(ticket, waker);
+        drop(state);
+        drop(before);
+        Poll::Pending
+    }
+
+    pub(super) fn forget_closed_waiter(&self, ticket: u64) {
+        let waiter = self.lock().closed_waiters.remove(&ticket);
+        drop(waiter);
+    }
+}
+
+/// A push that waits for capacity. Dropping it frees its place.
+pub(super) struct Waiter<'a> {
+    shared: &'a Shared,
+    cost: u64,
+    ticket: Option<Ticket>,
+}
+
+impl<'a> Waiter<'a> {
+    pub(super) fn new(shared: &'a Shared, cost: u64) -> Self {
+        Waiter { shared, cost, ticket: None }
+    }
+
+    /// Takes and queues `data` when there is capacity. An error is the close.
+    pub(super) fn poll_put<D>(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &mut Option<D>,
+        wrap: impl FnOnce(D) -> Pushed,
+    ) -> Poll<Result<(), ()>> {
+        let mut waker = cx.waker().clone();
+        let mut state = self.shared.lock();
+        if state.closed {
+            return Poll::Ready(Err(()));
+        }
+        let ticket = match self.ticket {
+            Some(ticket) => ticket,
+            None => {
+                let ticket = state.ticket();
+                self.ticket = Some(ticket);
+                if !state.waiting.is_empty() || !state.has_capacity() {
+                    let waker = waker.clone();
+                    state.waiting.insert(ticket, Waiting { cost: self.cost, waker });
+                } else {
+                    state.granted += self.cost;
+                }
+                ticket
+            }
+        };
+        if let Some(waiting) = state.waiting.get_mut(&ticket) {
+            std::mem::swap(&mut waiting.waker, &mut waker);
+            drop(state);
+            return Poll::Pending;
+        }
+        state.granted -= self.cost;
+        self.ticket = None;
+        if let Some(data) = data.take() {
+            self.shared.put(state, ticket, wrap(data), self.cost);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        let mut state = self.shared.lock();
+        let waiting = state.waiting.remove(&ticket);
+        let mut wakers = Vec::new();
+        if waiting.is_none() && !state.closed {
+            state.granted -= self.cost;
+            wakers = state.grant();
+        }
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Inbox {
+    fn new(writer: &Writer) -> Self {
+        let shared = Shared::default();
+        let mut state = shared.lock();
+        state.queued = writer.queued();
+        state.watermarks = Some(writer.watermarks());
+        state.closed = !writer.is_open();
+        drop(state);
+        Inbox { shared: Arc::new(shared), notified: UNKNOWN }
+    }
+
+    /// Returns the state shared with pushers. The inbox is made if there is none.
+    pub(super) fn shared(inbox: &mut Option<Self>, writer: &Writer) -> Arc<Shared> {
+        Arc::clone(&inbox.get_or_insert_with(|| Inbox::new(writer)).shared)
+    }
+
+    /// Closes inbox and output after what was pushed until now.
+    pub(crate) fn close_when_done(inbox: &mut Option<Self>, writer: &mut Writer) {
+        if let Some(inbox) = inbox {
+            inbox.close_into(writer);
+        }
+        writer.close_when_done();
+    }
+
+    /// Closes, and moves what was pushed until now into the queue.
+    pub(crate) fn close_into(&mut self, writer: &mut Writer) {
+        queue(self.close(), writer);
+    }
+
+    /// Returns `true` if the last pusher is gone.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        Arc::strong_count(&self.shared) == 1
+    }
+
+    /// Returns `true` if there is something to drain.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        self.shared.has_news.load(Ordering::Acquire)
+    }
+
+    /// Returns `true` if a pusher wants the channel closed or aborted.
+    #[inline]
+    pub(crate) fn has_request(&self) -> bool {
+        self.shared.has_request.load(Ordering::Acquire)
+    }
+
+    /// From now on a push wakes `task`, also if the channel is closed: it may still be
+    /// aborted.
+    pub(crate) fn register(&self, task: &Waker) {
+        let is_known = |state: &State| state.task.as_ref().is_some_and(|t| t.will_wake(task));
+        if is_known(&self.shared.lock()) {
+            return;
+        }
+        let mut task = Some(task.clone());
+        let mut state = self.shared.lock();
+        std::mem::swap(&mut state.task, &mut task);
+        drop(state);
+    }
+
+    /// Moves what was pushed into the queue. Returns the request to follow it.
+    pub(crate) fn drain(&mut self, writer: &mut Writer) -> Option<Request> {
+        if !self.shared.has_news.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        let mut state = self.shared.lock();
+        let request = state.request.take();
+        self.shared.has_request.store(false, Ordering::Release);
+        self.notified = UNKNOWN;
+        let pushed = state.take_pushed();
+        drop(state);
+        queue(pushed, writer);
+        request
+    }
+
+    /// Moves what was pushed into the queue. A request is still to be drained.
+    pub(crate) fn take_pushed(&mut self, writer: &mut Writer) {
+        self.notified = UNKNOWN;
+        let pushed = self.shared.lock().take_pushed();
+        queue(pushed, writer);
+    }
+
+    /// Closes. Returns what was pushed until now.
+    pub(crate) fn close(&mut self) -> VecDeque<(Ticket, Pushed)> {
+        let mut state = self.shared.lock();
+        let wakers = state.close();
+        let pushed = state.take_pushed();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        pushed
+    }
+
+    /// Closes if nothing was pushed. Returns whether that is so.
+    pub(crate) fn close_if_empty(&mut self) -> bool {
+        let mut state = self.shared.lock();
+        if !state.pushed.is_empty() || state.request.is_some() {
+            return false;
+        }
+        let wakers = state.close();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        true
+    }
+
+    /// Tells the pushers how much the channel has queued.
+    pub(crate) fn notify(&mut self, queued: u64) {
+        if self.notified == queued {
+            return;
+        }
+        self.notified = queued;
+        let mut state = self.shared.lock();
+        state.queued = queued;
+        let wakers = state.grant();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Drop for Inbox {
+    /// Producers are dropped with the channel, not with the last pusher.
+    fn drop(&mut self) {
+        drop(self.close());
+        let task = self.shared.lock().task.take();
+        drop(task);
+    }
+}
+
+fn queue(pushed: VecDeque<(Ticket, Pushed)>, writer: &mut Writer) {
+    for (_, item) in pushed {
+        match item {
+            Pushed::Chunk(chunk) => writer.push(chunk),
+            Pushed::Producer(producer) => writer.push_producer(producer),
+        }
+    }
+}
+
+/// No queue is so long.
+const UNKNOWN: u64 = u64::MAX;

@@ -1,0 +1,242 @@
+//! `Pusher`: output for a channel from other tasks.
+
+mod inbox;
+
+pub(crate) use self::inbox::{Inbox, Request};
+
+use self::inbox::{Pushed, Refused, Shared, Waiter};
+use crate::producer::boxed;
+use crate::write::{PRODUCER_COST, Writer, chunk_cost};
+use bytes::Bytes;
+use futures::Stream;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::{fmt, io};
+
+/// Pushes into a channel from other tasks.
+///
+/// [`Channel::pusher`](crate::Channel::pusher) creates it, and it is cheap to clone.
+/// Pushed data joins the channel's queue when the channel is next polled, and wakes the
+/// task that polls it. It is raw bytes: no terminator is appended. Pushes are sent in
+/// the order in which they were made, also those that had to wait.
+///
+/// There is capacity until the queue (each chunk counts its length plus 64 bytes, a
+/// producer 1 KiB) reaches the channel's high-water mark, and again when it has sunk to
+/// the low one. That mark is also how far a reader that keeps up may fall behind in a
+/// burst: the default, 128 KiB, is some 1,900 short lines. For a broadcast set
+/// [`high_water`](crate::Builder::high_water) to the size of the largest burst.
+///
+/// For a broadcast use [`try_push`](Self::try_push): a slow reader then costs its own
+/// high-water mark and no more, and [`abort`](Self::abort) disconnects it.
+///
+/// **Never await [`push`](Self::push) in a task that owns a channel itself.** That task
+/// does not send its own output meanwhile, and two such tasks can deadlock.
+#[derive(Clone)]
+pub struct Pusher {
+    shared: Arc<Shared>,
+}
+
+/// An error of a push into a channel that is closed. The data is returned.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PushError<T = Bytes>(pub T);
+
+/// An error of [`Pusher::try_push`]. The data is returned.
+#[derive(Clone, PartialEq, Eq)]
+pub enum TryPushError {
+    /// There is no capacity now, or another push waits for it.
+    Full(Bytes),
+    /// The channel is closed.
+    Closed(Bytes),
+}
+
+impl Pusher {
+    /// Queues `data` and waits for capacity if there is none.
+    ///
+    /// Data of any size is accepted when there is capacity at all. Pushes that wait are
+    /// served in order.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`], with the data, if the channel is closed or gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: if the future is dropped before it is ready, the data is not queued.
+    pub async fn push(&self, data: impl Into<Bytes>) -> Result<(), PushError> {
+        let data = data.into();
+        let cost = chunk_cost(data.len());
+        self.put(data, cost, Pushed::Chunk).await.map_err(PushError)
+    }
+
+    /// Queues `data` if there is capacity.
+    ///
+    /// # Errors
+    ///
+    /// [`TryPushError`], with the data.
+    pub fn try_push(&self, data: impl Into<Bytes>) -> Result<(), TryPushError> {
+        let data = data.into();
+        let cost = chunk_cost(data.len());
+        self.shared.try_put(data, cost, Pushed::Chunk).map_err(|refused| match refused {
+            Refused::Full(data) => TryPushError::Full(data),
+            Refused::Closed(data) => TryPushError::Closed(data),
+        })
+    }
+
+    /// Queues a producer and waits for capacity if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`], with the producer, if the channel is closed or gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: if the future is dropped before it is ready, the producer is dropped
+    /// without being polled.
+    pub async fn push_with_producer<S, B, E>(&self, producer: S) -> Result<(), PushError<S>>
+    where
+        S: Stream<Item = Result<B, E>> + Send + 'static,
+        B: Into<Bytes>,
+        E: Into<io::Error>,
+    {
+        let wrap = |producer| Pushed::Producer(boxed(producer));
+        self.put(producer, PRODUCER_COST, wrap).await.map_err(PushError)
+    }
+
+    /// Closes the channel's write half after everything queued so far is sent. Later
+    /// pushes are returned.
+    pub fn close_when_done(&self) {
+        self.shared.request(Request::CloseWhenDone);
+    }
+
+    /// Gives the connection up: the method that the channel's task awaits ends.
+    ///
+    /// Queued output and undelivered input are dropped. `run`, `next`, `receive`, `flush`
+    /// and the `Sink` end with [`Error::Aborted`](crate::Error::Aborted), once, also
+    /// while the channel closes and its peer does not read. Only the making of a new
+    /// transport in [`upgrade`](crate::Channel::upgrade) does not end.
+    ///
+    /// ```
+    /// # use asynchat::{Channel, TryPushError};
+    /// # let (io, _peer) = tokio::io::duplex(64);
+    /// # let mut channel = Channel::new(io, "\n");
+    /// # let pusher = channel.pusher();
+    /// if let Err(TryPushError::Full(_)) = pusher.try_push("news\n") {
+    ///     pusher.abort(); // the peer does not read
+    /// }
+    /// ```
+    pub fn abort(&self) {
+        self.shared.request(Request::Abort);
+    }
+
+    /// Returns `true` if the channel accepts no more data.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.lock().is_closed()
+    }
+
+    /// Returns `true` if both push into the same channel.
+    #[must_use]
+    pub fn same_channel(&self, other: &Pusher) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Waits until the channel accepts no more data.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it changes nothing.
+    pub async fn closed(&self) {
+        let mut waiter = ClosedWaiter { shared: &self.shared, ticket: None };
+        poll_fn(|cx| waiter.shared.poll_closed(cx, &mut waiter.ticket)).await;
+    }
+
+    async fn put<D>(&self, data: D, cost: u64, wrap: impl Fn(D) -> Pushed) -> Result<(), D> {
+        let data = match self.shared.try_put(data, cost, &wrap) {
+            Ok(()) => return Ok(()),
+            Err(Refused::Closed(data)) => return Err(data),
+            Err(Refused::Full(data)) => data,
+        };
+        let mut waiter = Waiter::new(&self.shared, cost);
+        let mut data = Some(data);
+        let put = poll_fn(|cx| waiter.poll_put(cx, &mut data, &wrap)).await;
+        // Only an error leaves the data.
+        data.filter(|_| put.is_err()).map_or(Ok(()), Err)
+    }
+}
+
+impl Inbox {
+    /// A pusher into the channel of this inbox, which is made if there is none.
+    pub(crate) fn pusher(inbox: &mut Option<Self>, writer: &Writer) -> Pusher {
+        Pusher { shared: Inbox::shared(inbox, writer) }
+    }
+}
+
+struct ClosedWaiter<'a> {
+    shared: &'a Shared,
+    ticket: Option<u64>,
+}
+
+impl Drop for ClosedWaiter<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.shared.forget_closed_waiter(ticket);
+        }
+    }
+}
+
+impl fmt::Debug for Pusher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (queued, closed) = {
+            let state = self.shared.lock();
+            (state.total(), state.is_closed())
+        };
+        // Written outside the lock: the writer is the caller's code.
+        f.debug_struct("Pusher").field("queued", &queued).field("closed", &closed).finish()
+    }
+}
+
+impl TryPushError {
+    /// Returns the data that was not queued.
+    #[must_use]
+    pub fn into_data(self) -> Bytes {
+        match self {
+            TryPushError::Full(data) | TryPushError::Closed(data) => data,
+        }
+    }
+}
+
+impl fmt::Debug for TryPushError {
+    /// Shows the length, never content.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TryPushError::Full(data) => write!(f, "Full({} bytes)", data.len()),
+            TryPushError::Closed(data) => write!(f, "Closed({} bytes)", data.len()),
+        }
+    }
+}
+
+impl fmt::Display for TryPushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TryPushError::Full(_) => "no capacity in the channel's queue",
+            TryPushError::Closed(_) => "channel closed for writing",
+        })
+    }
+}
+
+impl std::error::Error for TryPushError {}
+
+impl<T> fmt::Debug for PushError<T> {
+    /// Never shows content.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PushError(..)")
+    }
+}
+
+impl<T> fmt::Display for PushError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("channel closed for writing")
+    }
+}
+
+impl<T> std::error::Error for PushError<T> {}

@@ -1,0 +1,365 @@
+//! The output side: the queue, the write buffer it drains into, and the life of the
+//! output. The state of the output is assigned in this file and in no other.
+
+mod buffer;
+mod queue;
+mod watermarks;
+
+pub(crate) use self::queue::{PRODUCER_COST, chunk_cost};
+pub(crate) use self::watermarks::Watermarks;
+
+use self::buffer::{BufferSink, WriteBuffer};
+use self::queue::{DrainError, Queue};
+use crate::budget::Budget;
+use crate::{BoxProducer, Error, TerminatorCodec};
+use bytes::{Bytes, BytesMut};
+use futures::Sink;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::AsyncWrite;
+
+pub(crate) struct Writer {
+    queue: Queue,
+    buffer: WriteBuffer,
+    state: Writing,
+    watermarks: Watermarks,
+    /// For loops over `ready`, `flush` and the `Sink`.
+    pub(crate) budget: Budget,
+}
+
+/// The life of the output. It only goes down the list.
+#[derive(Debug)]
+enum Writing {
+    Open,
+    /// To be shut down when everything is sent.
+    Closing(Cause),
+    /// Shut down, or broken: nothing can be sent any more.
+    Closed(Cause),
+}
+
+/// The reason why output ends.
+#[derive(Debug)]
+struct Cause {
+    /// `true` if the owner has asked for it.
+    requested: bool,
+    failure: Failure,
+}
+
+/// The error that ended the output. It is reported to one caller, once.
+#[derive(Debug)]
+enum Failure {
+    None,
+    /// Boxed, because it is rare.
+    Unreported(Box<Error>),
+    Reported,
+}
+
+impl Writer {
+    pub(crate) fn new(out_buffer_size: usize, watermarks: Watermarks) -> Self {
+        Writer {
+            queue: Queue::default(),
+            buffer: WriteBuffer::new(out_buffer_size),
+            state: Writing::Open,
+            watermarks,
+            budget: Budget::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, data: Bytes) {
+        if self.accepts() {
+            self.queue.push(data);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn push_slice(&mut self, data: &[u8]) {
+        if self.accepts() {
+            self.queue.push_slice(data);
+        }
+    }
+
+    pub(crate) fn push_producer(&mut self, producer: BoxProducer) {
+        if self.accepts() {
+            self.queue.push_producer(producer);
+        }
+    }
+
+    /// Queues one frame, encoded by `codec`.
+    pub(crate) fn push_frame(
+        &mut self,
+        codec: &TerminatorCodec,
+        content: Bytes,
+    ) -> Result<(), Error> {
+        if !self.is_open() {
+            return Err(Error::Closed);
+        }
+        let ending = codec.ending_for(&content)?;
+        self.queue.push(content);
+        self.queue.push_slice(ending);
+        Ok(())
+    }
+
+    /// Returns `true` if data is accepted. Otherwise it is dropped, with an event.
+    #[inline]
+    fn accepts(&self) -> bool {
+        let is_open = self.is_open();
+        if !is_open {
+            warn_of_dropped();
+        }
+        is_open
+    }
+
+    /// Returns what is queued and not sent, as counted against the high-water mark.
+    #[inline]
+    pub(crate) fn queued(&self) -> u64 {
+        self.queue.cost() + self.buffer.len() as u64
+    }
+
+    pub(crate) fn sent(&self) -> u64 {
+        self.buffer.sent()
+    }
+
+    pub(crate) fn watermarks(&self) -> Watermarks {
+        self.watermarks
+    }
+
+    /// Returns `true` if what is queued fills a write.
+    pub(crate) fn fills_a_write(&self) -> bool {
+        self.queued() >= self.buffer.capacity() as u64
+    }
+
+    #[inline]
+    pub(crate) fn has_capacity(&mut self) -> bool {
+        self.watermarks.update(self.queued())
+    }
+
+    /// Output has left the queue. The next caller may ask only after it has grown.
+    #[inline]
+    fn update_watermark(&mut self) {
+        if !self.watermarks.has_capacity() {
+            self.has_capacity();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state, Writing::Open)
+    }
+
+    /// Returns `true` if nothing can be sent any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.state, Writing::Closed(_))
+    }
+
+    /// Returns `true` if nothing can be sent any more because of a failure.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_closed() && self.has_failed()
+    }
+
+    pub(crate) fn close_requested(&self) -> bool {
+        self.cause().is_some_and(|cause| cause.requested)
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.cause().is_some_and(|cause| !matches!(cause.failure, Failure::None))
+    }
+
+    /// Returns `true` if nothing is left to send, to close or to report.
+    pub(crate) fn is_settled(&self) -> bool {
+        let is_reported = match &self.state {
+            Writing::Open => true,
+            Writing::Closing(_) => false,
+            Writing::Closed(cause) => !matches!(cause.failure, Failure::Unreported(_)),
+        };
+        self.queue.is_empty() && self.buffer.len() == 0 && is_reported
+    }
+
+    /// Returns `true` if there is something to send, to flush or to shut down. A producer may
+    /// still be making it.
+    #[inline]
+    pub(crate) fn has_work(&self) -> bool {
+        match self.state {
+            Writing::Open => !self.queue.is_empty() || !self.buffer.is_flushed(),
+            Writing::Closing(_) => true,
+            Writing::Closed(_) => false,
+        }
+    }
+
+    /// Returns `true` if pending output waits for the transport, and not for a producer.
+    pub(crate) fn is_blocked(&self) -> bool {
+        !self.buffer.is_flushed() || self.queue.is_empty()
+    }
+
+    /// Returns `true` if the last poll stopped to yield.
+    pub(crate) fn has_yielded(&self) -> bool {
+        self.queue.has_yielded()
+    }
+
+    fn cause(&self) -> Option<&Cause> {
+        match &self.state {
+            Writing::Open => None,
+            Writing::Closing(cause) | Writing::Closed(cause) => Some(cause),
+        }
+    }
+
+    pub(crate) fn close_when_done(&mut self) {
+        match &mut self.state {
+            Writing::Open => {
+                tracing::debug!(target: "asynchat", "close when done");
+                self.state = Writing::Closing(Cause { requested: true, failure: Failure::None });
+            }
+            Writing::Closing(cause) | Writing::Closed(cause) => cause.requested = true,
+        }
+    }
+
+    /// Ends the output with `error`, unless it is over.
+    pub(crate) fn fail(&mut self, error: Error) {
+        if !self.is_closed() {
+            tracing::debug!(target: "asynchat", %error, "output failed");
+            self.end(Failure::Unreported(Box::new(error)));
+        }
+    }
+
+    /// Ends the output with `error`, also if everything has been sent.
+    pub(crate) fn abort(&mut self, error: Error) {
+        self.end(Failure::Unreported(Box::new(error)));
+    }
+
+    /// Drops what is queued. A failure that was there before remains the failure.
+    fn end(&mut self, failure: Failure) {
+        self.queue.clear();
+        self.buffer.clear();
+        self.buffer.end_transport();
+        self.update_watermark();
+        self.state = match std::mem::replace(&mut self.state, Writing::Open) {
+            Writing::Open => Writing::Closed(Cause { requested: false, failure }),
+            Writing::Closing(cause) | Writing::Closed(cause) => match cause.failure {
+                Failure::None => Writing::Closed(Cause { failure, ..cause }),
+                _ => Writing::Closed(cause),
+            },
+        };
+    }
+
+    /// The error that ended the output, if it was not reported.
+    pub(crate) fn take_failure(&mut self) -> Option<Error> {
+        let (Writing::Closing(cause) | Writing::Closed(cause)) = &mut self.state else {
+            return None;
+        };
+        if !matches!(cause.failure, Failure::Unreported(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut cause.failure, Failure::Reported) {
+            Failure::Unreported(error) => Some(*error),
+            _ => None,
+        }
+    }
+
+    /// The result of `poll_send` when there is nothing left to do.
+    pub(crate) fn result(&mut self) -> Result<(), Error> {
+        match self.take_failure() {
+            Some(error) => Err(error),
+            None if self.has_failed() => Err(Error::Closed),
+            None => Ok(()),
+        }
+    }
+
+    /// Drops what is queued, but for the bytes that a pending write must be retried
+    /// with. Returns the number of bytes and of producers.
+    pub(crate) fn discard(&mut self) -> (u64, usize) {
+        let (bytes, producers) = self.queue.clear();
+        let bytes = bytes + self.buffer.discard() as u64;
+        self.update_watermark();
+        (bytes, producers)
+    }
+
+    /// Takes what is queued: bytes, and then producers.
+    pub(crate) fn take(&mut self) -> (BytesMut, Vec<BoxProducer>) {
+        let (chunks, producers) = self.queue.take();
+        let mut unsent = self.buffer.take();
+        chunks.iter().for_each(|chunk| unsent.extend_from_slice(chunk));
+        (unsent, producers)
+    }
+
+    /// Another transport takes the place of the one before. It may hold bytes.
+    pub(crate) fn begin_transport(&mut self) {
+        self.buffer.begin_transport();
+    }
+
+    /// Returns `true` if the transport has not been polled yet.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.buffer.is_fresh()
+    }
+
+    /// Frees the memory of empty buffers.
+    pub(crate) fn release(&mut self) {
+        self.queue.release();
+        self.buffer.release();
+    }
+
+    /// Sends what can be sent, then shuts down if that is asked for. Ready when there
+    /// is nothing left to do; `result` has the error.
+    pub(crate) fn poll_send<T>(&mut self, cx: &mut Context<'_>, io: &mut T) -> Poll<()>
+    where
+        T: AsyncWrite + Unpin,
+    {
+        let sent = self.poll_drain(cx, io);
+        self.update_watermark();
+        ready!(sent);
+        if let Writing::Closing(_) = self.state {
+            let mut sink = BufferSink { io, buffer: &mut self.buffer };
+            let shut = ready!(Pin::new(&mut sink).poll_close(cx));
+            self.note_shutdown(shut);
+        }
+        Poll::Ready(())
+    }
+
+    fn poll_drain<T>(&mut self, cx: &mut Context<'_>, io: &mut T) -> Poll<()>
+    where
+        T: AsyncWrite + Unpin,
+    {
+        loop {
+            let mut sink = BufferSink { io, buffer: &mut self.buffer };
+            match ready!(self.queue.poll_drain(cx, Pin::new(&mut sink))) {
+                Ok(()) => return Poll::Ready(()),
+                Err(DrainError::Sink(e)) => {
+                    self.fail(Error::Io(e));
+                    return Poll::Ready(());
+                }
+                Err(DrainError::Producer(e)) => self.fail_producer(e),
+            }
+        }
+    }
+
+    /// The bytes before the producer are sent, and nothing after it.
+    fn fail_producer(&mut self, error: io::Error) {
+        tracing::debug!(target: "asynchat", %error, "producer failed");
+        let requested = self.close_requested();
+        let failure = Failure::Unreported(Box::new(Error::Producer(error)));
+        self.state = Writing::Closing(Cause { requested, failure });
+    }
+
+    fn note_shutdown(&mut self, shut: io::Result<()>) {
+        tracing::debug!(target: "asynchat", ok = shut.is_ok(), "write half shut down");
+        match shut {
+            // A peer that is gone has been sent everything.
+            Err(e) if e.kind() != io::ErrorKind::NotConnected => self.fail(Error::Io(e)),
+            _ => self.end(Failure::None),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let queued = self.queued();
+        if queued > 0 {
+            tracing::warn!(target: "asynchat", queued, "dropped with output queued");
+        }
+    }
+}
+
+#[cold]
+fn warn_of_dropped() {
+    tracing::warn!(target: "asynchat", "pushed after the write half was closed: dropped");
+}

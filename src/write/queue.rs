@@ -1,0 +1,304 @@
+//! Output in call order: bytes, and producers of bytes.
+
+use crate::producer::{self, BoxProducer};
+use bytes::{Bytes, BytesMut};
+use futures::Sink;
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::{io, pin::Pin};
+
+#[derive(Default)]
+pub(crate) struct Queue {
+    entries: VecDeque<Entry>,
+    /// After the entries: small chunks, copied together, to which more may come.
+    block: BytesMut,
+    /// The sum of the costs of the entries and of the block.
+    cost: u64,
+    /// `true` if the last drain stopped to yield.
+    yielded: bool,
+}
+
+enum Entry {
+    /// Never empty.
+    Chunk(Bytes),
+    /// Small chunks, copied together. Never empty.
+    Block(BytesMut),
+    /// The `Mutex` is never locked. It makes a channel `Sync` although producers need
+    /// not be.
+    Producer(Mutex<BoxProducer>),
+}
+
+/// The item that a queue sends.
+pub(crate) enum Piece {
+    /// Bytes that may be shared.
+    Chunk(Bytes),
+    /// Bytes to which more may be appended.
+    Block(BytesMut),
+}
+
+/// A piece, and its cost in the budget.
+type Costed = (Piece, i64);
+
+/// The reason why a queue cannot be drained further.
+#[derive(Debug)]
+pub(crate) enum DrainError {
+    Sink(io::Error),
+    /// The queue has been cleared.
+    Producer(io::Error),
+}
+
+impl Queue {
+    pub(crate) fn push(&mut self, chunk: Bytes) {
+        if self.extend_block(&chunk) {
+            return;
+        }
+        if chunk.len() < LARGE && !self.is_empty() {
+            self.begin_block(&chunk);
+        } else {
+            self.append(Entry::Chunk(chunk));
+        }
+    }
+
+    pub(crate) fn push_slice(&mut self, chunk: &[u8]) {
+        if self.extend_block(chunk) {
+            return;
+        }
+        if chunk.len() < LARGE {
+            self.begin_block(chunk);
+        } else {
+            self.append(Entry::Chunk(Bytes::copy_from_slice(chunk)));
+        }
+    }
+
+    pub(crate) fn push_producer(&mut self, producer: BoxProducer) {
+        self.append(Entry::Producer(Mutex::new(producer)));
+    }
+
+    /// Appends a small chunk to the block if it fits. An empty one always does.
+    #[inline]
+    fn extend_block(&mut self, chunk: &[u8]) -> bool {
+        let capacity = self.block.capacity() - self.block.len();
+        if chunk.len() >= LARGE || chunk.len() > capacity {
+            return false;
+        }
+        self.block.extend_from_slice(chunk);
+        self.cost += chunk.len() as u64;
+        true
+    }
+
+    /// Makes room for a small chunk.
+    ///
+    /// A block grows up to `LARGE`, so that short output is one piece. Longer output is
+    /// not moved to grow: it continues in another block, as large as those before it,
+    /// so at most half is empty.
+    #[inline(never)]
+    fn begin_block(&mut self, mut chunk: &[u8]) {
+        let mut size = BLOCK_MIN;
+        if !self.block.is_empty() {
+            let capacity = self.block.capacity().max(LARGE) - self.block.len();
+            let (fits, rest) = chunk.split_at(capacity.min(chunk.len()));
+            self.block.extend_from_slice(fits);
+            self.cost += fits.len() as u64;
+            if rest.is_empty() {
+                return;
+            }
+            let is_second = !matches!(self.entries.back(), Some(Entry::Block(_)));
+            let before = self.block.capacity().saturating_mul(if is_second { 1 } else { 2 });
+            size = before.min(BLOCK_MAX);
+            self.end_block();
+            chunk = rest;
+        }
+        // A power of two doubles to exactly `LARGE`.
+        let size = size.max(chunk.len().next_power_of_two());
+        self.block = BytesMut::with_capacity(size);
+        self.block.extend_from_slice(chunk);
+        self.cost += chunk_cost(chunk.len());
+    }
+
+    fn end_block(&mut self) {
+        if !self.block.is_empty() {
+            self.entries.push_back(Entry::Block(std::mem::take(&mut self.block)));
+        }
+    }
+
+    fn append(&mut self, entry: Entry) {
+        self.cost += entry.cost();
+        self.end_block();
+        self.entries.push_back(entry);
+    }
+
+    /// The cost of the queue against the high-water mark.
+    pub(crate) fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    pub(crate) fn has_yielded(&self) -> bool {
+        self.yielded
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.block.is_empty()
+    }
+
+    /// Frees the memory of an empty queue.
+    pub(crate) fn release(&mut self) {
+        if self.entries.is_empty() {
+            self.entries = VecDeque::new();
+        }
+    }
+
+    /// Drops everything. Returns the number of bytes and of producers.
+    pub(crate) fn clear(&mut self) -> (u64, usize) {
+        self.cost = 0;
+        // Taken first: the `Drop` of a producer is the caller's code.
+        let entries = std::mem::take(&mut self.entries);
+        let block = std::mem::take(&mut self.block).len() as u64;
+        entries.iter().fold((block, 0), |(bytes, producers), entry| match entry {
+            Entry::Producer(_) => (bytes, producers + 1),
+            Entry::Chunk(chunk) => (bytes + chunk.len() as u64, producers),
+            Entry::Block(chunk) => (bytes + chunk.len() as u64, producers),
+        })
+    }
+
+    /// Takes everything: the chunks up to the first producer, and from there on
+    /// producers. Bytes between two producers become one each.
+    pub(crate) fn take(&mut self) -> (Vec<Bytes>, Vec<BoxProducer>) {
+        self.cost = 0;
+        self.end_block();
+        let (mut chunks, mut producers) = (Vec::new(), Vec::new());
+        for entry in std::mem::take(&mut self.entries) {
+            let chunk = match entry {
+                Entry::Producer(producer) => {
+                    producers.push(producer.into_inner().unwrap_or_else(PoisonError::into_inner));
+                    continue;
+                }
+                Entry::Chunk(chunk) => chunk,
+                Entry::Block(chunk) => chunk.freeze(),
+            };
+            if producers.is_empty() {
+                chunks.push(chunk);
+            } else {
+                producers.push(producer::boxed(producer::from_iter([chunk])));
+            }
+        }
+        (chunks, producers)
+    }
+
+    /// Moves what can be moved into `sink`, in order. Flushes it when the queue is
+    /// empty, when the first producer is not ready, and before it yields. Ready when
+    /// everything has been sent.
+    ///
+    /// A producer is polled only when the sink is ready for its chunk.
+    pub(crate) fn poll_drain<S>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut sink: Pin<&mut S>,
+    ) -> Poll<Result<(), DrainError>>
+    where
+        S: Sink<Piece, Error = io::Error>,
+    {
+        let mut budget = DRAIN_BUDGET;
+        self.yielded = false;
+        while !self.is_empty() {
+            ready!(sink.as_mut().poll_ready(cx)).map_err(DrainError::Sink)?;
+            let (piece, cost) = match self.poll_piece(cx) {
+                Poll::Ready(Ok(Some(piece))) => piece,
+                Poll::Ready(Ok(None)) => continue,
+                Poll::Ready(Err(e)) => {
+                    self.clear();
+                    return Poll::Ready(Err(DrainError::Producer(e)));
+                }
+                Poll::Pending => {
+                    // What is buffered is sent; then the producer wakes the task.
+                    ready!(sink.as_mut().poll_flush(cx)).map_err(DrainError::Sink)?;
+                    return Poll::Pending;
+                }
+            };
+            sink.as_mut().start_send(piece).map_err(DrainError::Sink)?;
+            budget -= cost;
+            if budget < 0 && !self.is_empty() {
+                // An endless producer must not keep the task to itself.
+                self.yielded = true;
+                // What is buffered is sent, however little the budget allows.
+                let _in_part = sink.poll_flush(cx).map_err(DrainError::Sink)?;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        sink.poll_flush(cx).map_err(DrainError::Sink)
+    }
+
+    /// The next piece, and its cost. `None` if the first entry had no bytes.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Costed>>> {
+        let Some(Entry::Producer(producer)) = self.entries.front_mut() else {
+            return Poll::Ready(Ok(self.pop().map(|piece| {
+                let cost = piece.len() as i64;
+                (piece, cost)
+            })));
+        };
+        let producer = producer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(chunk) = ready!(producer.as_mut().poll_next(cx)?) else {
+            self.pop();
+            return Poll::Ready(Ok(None));
+        };
+        let cost = CHUNK_COST + chunk.len() as i64;
+        Poll::Ready(Ok(Some((Piece::Chunk(chunk), cost))))
+    }
+
+    /// Removes the first entry of a queue that is not empty. Returns its bytes, if it
+    /// holds any.
+    fn pop(&mut self) -> Option<Piece> {
+        let first = self.entries.pop_front();
+        let entry = first.unwrap_or_else(|| Entry::Block(std::mem::take(&mut self.block)));
+        debug_assert!(entry.cost() <= self.cost);
+        self.cost -= entry.cost();
+        match entry {
+            Entry::Chunk(chunk) => Some(Piece::Chunk(chunk)),
+            Entry::Block(block) => Some(Piece::Block(block)),
+            Entry::Producer(_) => None,
+        }
+    }
+}
+
+impl Entry {
+    fn cost(&self) -> u64 {
+        match self {
+            Entry::Chunk(chunk) => chunk_cost(chunk.len()),
+            Entry::Block(chunk) => chunk_cost(chunk.len()),
+            Entry::Producer(_) => PRODUCER_COST,
+        }
+    }
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Piece::Chunk(chunk) => chunk.len(),
+            Piece::Block(block) => block.len(),
+        }
+    }
+}
+
+/// The cost of `len` queued bytes: floods of tiny chunks are bounded too.
+pub(crate) fn chunk_cost(len: usize) -> u64 {
+    len as u64 + 64
+}
+
+/// The cost of a queued producer.
+pub(crate) const PRODUCER_COST: u64 = 1024;
+
+/// From this length a chunk is sent from where it lies instead of being copied.
+pub(crate) const LARGE: usize = 4 * 1024;
+
+/// The first and the largest size of a block of small chunks.
+const BLOCK_MIN: usize = 512;
+const BLOCK_MAX: usize = 64 * 1024;
+
+/// The bytes moved between two yields. A runtime looks at its clock only
+/// every 61 polls.
+const DRAIN_BUDGET: i64 = 256 * 1024;
+
+/// The cost of a producer's chunk, besides its bytes.
+const CHUNK_COST: i64 = 1024;
