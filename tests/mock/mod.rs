@@ -28,6 +28,8 @@ pub(crate) enum Read {
     /// The end, from now on.
     Eof,
     Err(ErrorKind),
+    /// The same error, from now on.
+    Fails(ErrorKind),
     /// Always ready: gives these bytes again and again.
     Endless(Bytes),
 }
@@ -75,7 +77,16 @@ struct State {
     shutdowns: VecDeque<Step>,
     /// At most this many bytes are taken by one write.
     write_limit: Option<usize>,
+    /// The bytes that have reached the peer.
     written: Vec<u8>,
+    /// The number of bytes that it buffers until it is flushed.
+    buffers: usize,
+    buffered: Vec<u8>,
+    checks_retries: bool,
+    /// The bytes first offered to the pending write, up to one record.
+    offered: Option<Vec<u8>>,
+    /// No call is ever pending.
+    always_ready: bool,
     /// Whether a write has failed.
     broke: bool,
     calls: Vec<Call>,
@@ -101,9 +112,124 @@ pub(crate) struct Mock(Arc<Mutex<State>>);
 pub(crate) struct Peer(Arc<Mutex<State>>);
 
 /// A transport that does vectored writes, and its peer.
+///
+/// `ASYNCHAT_TRANSPORT=buffers` or `checks_retries` runs the same tests over such
+/// a transport.
 pub(crate) fn mock() -> (Mock, Peer) {
-    let state = Arc::new(Mutex::new(State { vectored: true, ..State::default() }));
-    (Mock(Arc::clone(&state)), Peer(state))
+    let transport = transport();
+    match std::env::var("ASYNCHAT_TRANSPORT").as_deref() {
+        Ok("buffers") => transport.buffers(1 << 20),
+        Ok("checks_retries") => transport.checks_retries(),
+        _ => transport,
+    }
+    .build()
+}
+
+/// Builds a transport that does vectored writes, and more if it is asked to.
+pub(crate) fn transport() -> Transport {
+    Transport(State { vectored: true, ..State::default() })
+}
+
+/// The assumptions about a transport, one method for each.
+pub(crate) struct Transport(State);
+
+impl Transport {
+    /// Buffers up to `most` bytes, which reach the peer only by a flush, a shutdown,
+    /// or a write that finds the buffer full.
+    pub(crate) fn buffers(mut self, most: usize) -> Self {
+        self.0.buffers = most;
+        self
+    }
+
+    /// Holds these bytes before the channel begins, as if they had been written.
+    pub(crate) fn holds(mut self, data: &str) -> Self {
+        self.0.buffered = data.into();
+        self.0.buffers = self.0.buffers.max(data.len());
+        self
+    }
+
+    /// Panics if a retried write does not begin with the bytes first offered.
+    pub(crate) fn checks_retries(mut self) -> Self {
+        self.0.checks_retries = true;
+        self
+    }
+
+    /// Skips the script where that is pending.
+    pub(crate) fn always_ready(mut self) -> Self {
+        self.0.always_ready = true;
+        self
+    }
+
+    /// Fails each read that comes after the script, while writing goes on.
+    pub(crate) fn reading_fails(mut self, kind: ErrorKind) -> Self {
+        self.0.reads.push_back(Read::Fails(kind));
+        self
+    }
+
+    pub(crate) fn build(self) -> (Mock, Peer) {
+        let state = Arc::new(Mutex::new(self.0));
+        (Mock(Arc::clone(&state)), Peer(state))
+    }
+}
+
+/// A read error of one of these kinds ends both directions. Any other ends input.
+pub(crate) const BROKEN: [ErrorKind; 4] = [
+    ErrorKind::ConnectionReset,
+    ErrorKind::ConnectionAborted,
+    ErrorKind::BrokenPipe,
+    ErrorKind::NotConnected,
+];
+
+/// The largest part of a pending write that must not change: one TLS record.
+pub(crate) const RECORD: usize = 16 * 1024;
+
+impl State {
+    /// Removes the steps that are pending from the scripts of a transport that is
+    /// always ready.
+    fn skip_pending(&mut self) {
+        if !self.always_ready {
+            return;
+        }
+        self.reads.retain(|read| !matches!(read, Read::Pending | Read::Again));
+        self.writes.retain(|write| !matches!(write, Write::Pending | Write::Again));
+        for steps in [&mut self.flushes, &mut self.shutdowns] {
+            steps.retain(|step| matches!(step, Step::Err(_)));
+        }
+    }
+
+    /// Remembers the offer of a write that is pending.
+    fn pends(&mut self, slices: &[&[u8]]) {
+        let first = slices.iter().find(|slice| !slice.is_empty()).copied().unwrap_or_default();
+        let first = &first[..first.len().min(RECORD)];
+        self.offered.get_or_insert_with(|| first.to_vec());
+    }
+
+    fn check_retry(&self, slices: &[&[u8]]) {
+        let offered = self.offered.iter().filter(|_| self.checks_retries);
+        for first in offered {
+            let is_same = slices.concat().starts_with(first);
+            assert!(is_same, "a retried write begins with other bytes");
+        }
+    }
+
+    /// Takes bytes into the buffer, or passes them on.
+    fn take(&mut self, data: &[u8]) -> usize {
+        if self.buffers == 0 {
+            self.written.extend_from_slice(data);
+            return data.len();
+        }
+        if self.buffered.len() >= self.buffers {
+            self.moves();
+        }
+        let taken = data.len().min(self.buffers - self.buffered.len());
+        self.buffered.extend_from_slice(&data[..taken]);
+        taken
+    }
+
+    /// Passes the buffered bytes on to the peer.
+    fn moves(&mut self) {
+        self.written.append(&mut self.buffered);
+    }
 }
 
 impl Peer {
@@ -195,7 +321,12 @@ impl Peer {
         self.lock().vectored = false;
     }
 
-    /// What was written since the last call.
+    /// Reads fail with this error from now on, and wakes the reader.
+    pub(crate) fn reading_fails(&self, kind: ErrorKind) {
+        self.reads([Read::Fails(kind)]);
+    }
+
+    /// What has reached the peer since the last call.
     #[track_caller]
     pub(crate) fn written(&self) -> String {
         String::from_utf8(self.written_bytes()).unwrap()
@@ -261,12 +392,16 @@ impl Mock {
         let mut state = self.lock();
         let len: usize = slices.iter().map(|slice| slice.len()).sum();
         state.pieces.push(slices.iter().map(|s| (s.as_ptr() as usize, s.len())).collect());
+        state.check_retry(slices);
+        state.skip_pending();
         let most = match state.writes.front().copied() {
             Some(Write::Pending) => {
+                state.pends(slices);
                 state.writer = Some(cx.waker().clone());
                 return Poll::Pending;
             }
             Some(Write::Again) => {
+                state.pends(slices);
                 state.writes.pop_front();
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -283,10 +418,10 @@ impl Mock {
             }
             None => usize::MAX,
         };
-        let taken = len.min(most).min(state.write_limit.unwrap_or(usize::MAX));
+        state.offered = None;
+        let most = len.min(most).min(state.write_limit.unwrap_or(usize::MAX));
         let all = slices.concat();
-        state.written.extend_from_slice(&all[..taken]);
-        Poll::Ready(Ok(taken))
+        Poll::Ready(Ok(state.take(&all[..most])))
     }
 }
 
@@ -312,6 +447,7 @@ impl AsyncRead for Mock {
     ) -> Poll<io::Result<()>> {
         let mut state = self.lock();
         state.asked.push(buf.remaining());
+        state.skip_pending();
         match state.reads.front_mut() {
             None | Some(Read::Pending) => {
                 state.reader = Some(cx.waker().clone());
@@ -328,6 +464,7 @@ impl AsyncRead for Mock {
                 state.reads.pop_front();
                 return Poll::Ready(Err(kind.into()));
             }
+            Some(Read::Fails(kind)) => return Poll::Ready(Err((*kind).into())),
             Some(Read::Data(data)) => {
                 let n = data.len().min(buf.remaining());
                 buf.put_slice(&data.split_to(n));
@@ -376,23 +513,27 @@ impl AsyncWrite for Mock {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.lock();
+        state.skip_pending();
         match state.flushes.front().copied() {
             Some(step) => {
                 std::task::ready!(step.poll(cx, &mut state, |state| &mut state.flushes))?;
             }
             None => state.calls.push(Call::Flush),
         }
+        state.moves();
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.lock();
+        state.skip_pending();
         match state.shutdowns.front().copied() {
             Some(step) => {
                 std::task::ready!(step.poll(cx, &mut state, |state| &mut state.shutdowns))?;
             }
             None => state.calls.push(Call::Shutdown),
         }
+        state.moves();
         Poll::Ready(Ok(()))
     }
 }
@@ -527,6 +668,76 @@ impl Stream for Scripted {
         }
     }
 }
+
+/// A task, which is polled again only after a wake.
+///
+/// Two of them over the halves of a split channel have two wakers.
+pub(crate) struct Task<F: Future> {
+    future: tokio_test::task::Spawn<F>,
+    is_asleep: bool,
+}
+
+impl<F: Future> Task<F> {
+    pub(crate) fn new(future: F) -> Self {
+        Task { future: tokio_test::task::spawn(future), is_asleep: false }
+    }
+
+    /// Returns `true` if a poll would be the first one, or follows a wake.
+    pub(crate) fn is_woken(&self) -> bool {
+        !self.is_asleep || self.future.is_woken()
+    }
+
+    /// Polls the future.
+    ///
+    /// # Panics
+    ///
+    /// If it is pending and was not woken.
+    #[track_caller]
+    pub(crate) fn poll(&mut self) -> Poll<F::Output> {
+        assert!(self.is_woken(), "the task was not woken");
+        let polled = self.future.poll();
+        self.is_asleep = polled.is_pending();
+        polled
+    }
+}
+
+/// Polls each of two tasks that was woken, in turn, until both are ready.
+///
+/// # Panics
+///
+/// If both wait and neither was woken.
+#[track_caller]
+pub(crate) fn run_both<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
+    let (mut a, mut b) = (Task::new(a), Task::new(b));
+    let (mut of_a, mut of_b) = (None, None);
+    for _ in 0..TURNS {
+        let mut is_stuck = true;
+        if of_a.is_none() && a.is_woken() {
+            of_a = ready(a.poll());
+            is_stuck = false;
+        }
+        if of_b.is_none() && b.is_woken() {
+            of_b = ready(b.poll());
+            is_stuck = false;
+        }
+        match (of_a, of_b) {
+            (Some(a), Some(b)) => return (a, b),
+            (a, b) => (of_a, of_b) = (a, b),
+        }
+        assert!(!is_stuck, "a wake is lost: {}", if of_a.is_none() { "first" } else { "second" });
+    }
+    panic!("the tasks do not end");
+}
+
+fn ready<T>(poll: Poll<T>) -> Option<T> {
+    match poll {
+        Poll::Ready(ready) => Some(ready),
+        Poll::Pending => None,
+    }
+}
+
+/// More turns than this are an endless loop.
+const TURNS: usize = 100_000;
 
 /// Polls a future once, then drops it.
 macro_rules! poll {

@@ -1,0 +1,300 @@
+//! Each assumption about a transport, one at a time.
+//!
+//! It may buffer, check retried writes, fail in one direction or in both, and be
+//! always ready. Two tasks may poll the channel over it.
+
+mod mock;
+
+use asynchat::{Channel, Control, Error, Handler, Run};
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use mock::*;
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::task::Poll;
+use std::time::Duration;
+
+/// Answers each frame with this number of bytes, and closes after `bye`.
+struct Answers(usize);
+
+impl Handler for Answers {
+    type Error = Error;
+
+    fn frame(&mut self, control: &mut Control<'_>, frame: &[u8]) -> Result<(), Error> {
+        control.push(vec![b'x'; self.0]);
+        if frame == b"bye" {
+            control.close_when_done();
+        }
+        Ok(())
+    }
+}
+
+fn channel(io: Mock) -> Channel<Mock> {
+    Channel::builder().terminator("\n").linger(Duration::ZERO).build(io)
+}
+
+fn waiting() -> impl futures::Stream<Item = std::io::Result<Bytes>> + Send {
+    futures::stream::pending()
+}
+
+// A transport that buffers.
+
+#[test]
+fn next_flushes_bytes_held_before() {
+    let (io, peer) = transport().holds("PROXY").build();
+    let mut channel = channel(io);
+    assert_waits!(peer, channel.next());
+    assert_eq!(peer.written(), "PROXY");
+}
+
+#[test]
+fn flush_flushes_bytes_held_before() {
+    let (io, peer) = transport().holds("PROXY").build();
+    let mut channel = channel(io);
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "PROXY");
+}
+
+#[test]
+fn run_flushes_bytes_held_before() {
+    let (io, peer) = transport().holds("PROXY").build();
+    let mut channel = channel(io);
+    let mut handler = Answers(1);
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(peer.written(), "PROXY");
+}
+
+#[test]
+fn output_reaches_peer_through_small_buffer() {
+    let (io, peer) = transport().buffers(7).build();
+    let mut channel = channel(io);
+    channel.push(vec![b'x'; 100]);
+    assert_waits!(peer, channel.next());
+    assert_eq!(peer.written().len(), 100);
+}
+
+// A transport that checks retried writes.
+
+#[test]
+fn discard_keeps_first_slice_of_pending_write() {
+    for (old, new) in [(1, 4), (50_000, 4), (50_000, 5000), (50_000, 20_000), (50_000, 60_000)] {
+        let (io, peer) = transport().checks_retries().build();
+        let mut channel = channel(io);
+        peer.blocks_writes();
+        channel.push(vec![b'x'; old]);
+        channel.push("tail");
+        assert_waits!(peer, channel.flush());
+        let (_, first) = peer.pieces()[0][0];
+        let kept = first.min(RECORD);
+        assert_eq!(channel.discard_buffers().output_bytes, (old + 4 - kept) as u64);
+        assert_eq!(channel.queued_bytes(), kept as u64);
+        channel.push(vec![b'y'; new]);
+        peer.wake_write();
+        assert_eq!(show(poll!(channel.flush())), "done");
+        assert_eq!(peer.written(), ["x".repeat(kept), "y".repeat(new)].concat());
+    }
+}
+
+#[test]
+fn discard_keeps_pending_write_before_shutdown() {
+    let (io, peer) = transport().checks_retries().build();
+    let mut channel = channel(io);
+    peer.blocks_writes();
+    channel.push("old");
+    channel.close_when_done();
+    assert_waits!(peer, channel.flush());
+    channel.discard_buffers();
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "old");
+    assert_eq!(peer.calls().last(), Some(&Call::Shutdown));
+}
+
+// A transport on which reading fails.
+
+#[test]
+fn run_delivers_answer_after_input_failed_alone() {
+    for request in ["get\n", "bye\n"] {
+        let (io, peer) = mock();
+        let mut channel = channel(io);
+        peer.limits_writes(1000);
+        peer.writes([Write::Accept(1000), Write::Pending]);
+        peer.sends(request);
+        peer.reading_fails(ErrorKind::UnexpectedEof);
+        let mut handler = Answers(10_000);
+        assert_waits!(peer, channel.run(&mut handler));
+        peer.wake_write();
+        let ended = show(poll!(channel.run(&mut handler)));
+        let expected = if request == "bye\n" { "run(closed)" } else { "io(UnexpectedEof)" };
+        assert_eq!((ended.as_str(), peer.written().len()), (expected, 10_000), "{request}");
+    }
+}
+
+#[test]
+fn output_goes_on_after_input_failed_alone() {
+    let (io, peer) = mock();
+    let mut channel = channel(io);
+    peer.sends("half");
+    peer.reading_fails(ErrorKind::UnexpectedEof);
+    assert_eq!(show(poll!(channel.next())), "io(UnexpectedEof)");
+    assert_eq!(show(poll!(channel.next())), "none");
+    channel.push("sorry");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "sorry");
+}
+
+#[test]
+fn broken_read_ends_both_directions() {
+    for kind in BROKEN {
+        let (io, peer) = mock();
+        let mut channel = channel(io);
+        let (waits, probe) = producer([Give::Pending]);
+        channel.push_with_producer(waits);
+        peer.sends("one\n");
+        peer.reading_fails(kind);
+        assert_eq!(show(poll!(channel.next())), "complete(one)");
+        assert_eq!(show(poll!(channel.next())), format!("io({kind:?})"));
+        assert_eq!(show(poll!(channel.next())), "none");
+        assert_eq!(show(poll!(channel.flush())), "closed");
+        assert_eq!(probe.drops(), 1);
+    }
+}
+
+#[test]
+fn flush_notices_reset_beside_waiting_producer() {
+    let (io, peer) = mock();
+    let mut channel = channel(io);
+    channel.push_with_producer(waiting());
+    assert_waits!(peer, channel.flush());
+    peer.sends("one\n");
+    peer.reading_fails(ErrorKind::ConnectionReset);
+    assert_eq!(show(anew!(channel.flush())), "io(ConnectionReset)");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert_eq!(show(poll!(channel.next())), "none");
+}
+
+#[test]
+fn run_notices_reset_above_high_water_mark() {
+    struct Polls;
+    impl Handler for Polls {
+        type Error = Error;
+        fn frame(&mut self, control: &mut Control<'_>, _: &[u8]) -> Result<(), Error> {
+            control.push_with_producer(waiting());
+            Ok(())
+        }
+    }
+    let (io, peer) = mock();
+    let mut channel = channel(io);
+    peer.sends("poll\n".repeat(200));
+    let mut handler = Polls;
+    assert_waits!(peer, channel.run(&mut handler));
+    peer.reading_fails(ErrorKind::ConnectionReset);
+    assert_eq!(show(anew!(channel.run(&mut handler))), "io(ConnectionReset)");
+}
+
+// A transport that is always ready.
+
+#[test]
+fn output_loops_yield_over_ready_transport() {
+    for call in ["ready", "feed", "send", "flush"] {
+        let (io, _peer) = transport().always_ready().build();
+        let mut channel = channel(io);
+        let mut is_pending = false;
+        for _ in 0..10_000 {
+            let item = Bytes::from_static(&[b'x'; 100]);
+            let polled = match call {
+                "feed" => poll!(channel.feed(item)),
+                "send" => poll!(channel.send(item)),
+                _ => {
+                    channel.push(item);
+                    if call == "ready" { poll!(channel.ready()) } else { poll!(channel.flush()) }
+                }
+            };
+            is_pending |= polled.is_pending();
+        }
+        assert!(is_pending, "{call} never yields");
+    }
+}
+
+// Two tasks.
+
+#[test]
+fn reader_of_split_channel_completes_writers_flush() {
+    let (io, peer) = mock();
+    let (mut sink, mut stream) = channel(io).split();
+    peer.blocks_writes();
+    let mut writer = Task::new(async { sink.send("x".into()).await });
+    let mut reader = Task::new(async { stream.next().await });
+    assert!(writer.poll().is_pending());
+    peer.reads([Read::Data("one".into())]);
+    assert!(reader.poll().is_pending());
+    peer.wake_write();
+    while reader.is_woken() {
+        assert!(reader.poll().is_pending());
+    }
+    assert_eq!(show(writer.poll()), "done");
+}
+
+#[test]
+fn pusher_wakes_reader_after_writer_was_done() {
+    let (io, peer) = mock();
+    let mut channel = channel(io);
+    let pusher = channel.pusher();
+    let (mut sink, mut stream) = channel.split();
+    let mut reader = Task::new(async { stream.next().await });
+    assert!(reader.poll().is_pending());
+    assert_eq!(show(poll!(sink.flush())), "done");
+    assert_eq!(show(poll!(pusher.push("two"))), "done");
+    assert!(reader.poll().is_pending());
+    assert_eq!(peer.written(), "two");
+}
+
+#[test]
+fn abort_ends_both_tasks() {
+    let (io, peer) = mock();
+    let mut channel = channel(io);
+    let pusher = channel.pusher();
+    let (mut sink, mut stream) = channel.split();
+    peer.blocks_writes();
+    let (mut turns, mut pusher) = (0, Some(pusher));
+    let abort = poll_fn(|cx| {
+        turns += 1;
+        if turns == 3 {
+            pusher.take().into_iter().for_each(|pusher| pusher.abort());
+        }
+        cx.waker().wake_by_ref();
+        if turns < 3 { Poll::Pending } else { Poll::Ready(()) }
+    });
+    let tasks = async { futures::join!(abort, async { sink.send("x".into()).await }) };
+    let ((_, sent), next) = run_both(tasks, async { stream.next().await });
+    assert!(matches!(sent, Err(Error::Aborted | Error::Closed)), "{sent:?}");
+    assert!(matches!(next, None | Some(Err(Error::Aborted))), "{next:?}");
+    assert_ne!(sent.is_err_and(|e| matches!(e, Error::Aborted)), next.is_some());
+}
+
+#[test]
+fn failed_write_of_one_task_ends_the_other() {
+    let (io, peer) = mock();
+    let (mut sink, mut stream) = channel(io).split();
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    let write = async { sink.send("x".into()).await };
+    let (next, sent) = run_both(async { stream.next().await }, write);
+    assert_eq!((show(next), show(sent)), ("none".into(), "io(BrokenPipe)".into()));
+}
+
+#[test]
+fn run_closes_over_each_transport() {
+    for (io, peer) in [
+        transport().build(),
+        transport().buffers(5).build(),
+        transport().holds("x").checks_retries().build(),
+        transport().always_ready().build(),
+    ] {
+        let mut channel = channel(io);
+        peer.sends("bye\n");
+        peer.ends();
+        let ended = anew!(channel.run(&mut Answers(20)));
+        assert!(matches!(ended, Ok(Run::Closed)), "{ended:?}");
+        assert!(peer.written().ends_with(&"x".repeat(20)));
+    }
+}
