@@ -2,12 +2,17 @@
 //! input comes as the oracle says, output is written once and in order, a
 //! failure is told once, a `Pending` has somebody who wakes, memory is bounded,
 //! and at the end everything comes to its end.
+//!
+//! The last bytes of an input may choose the [`Nature`] of the transport. It may
+//! buffer, check retried writes, fail in one direction or in both, or be always
+//! ready. They may also give each side of the channel a task of its own, which is
+//! polled again only after it was woken.
 
 use asynchat::{Channel, Error, Frame, Pusher, Terminator, TryPushError};
 use bytes::Bytes;
-use futures::Sink;
+use futures::{Sink, Stream};
 use fuzz_oracle::input::Input;
-use fuzz_oracle::io::{Count, End, Io};
+use fuzz_oracle::io::{Count, End, Io, Nature};
 use fuzz_oracle::oracle::{Ending, Item, Oracle, Take, Term, reads_back};
 use fuzz_oracle::producer::{Probe, Producer};
 use std::io::ErrorKind;
@@ -17,8 +22,9 @@ use std::task::{Context, Poll, Waker};
 
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
+    let nature = Nature::take(&mut input);
     let peer = input.some(96);
-    let mut play = Play::new(&mut input, peer);
+    let mut play = Play::new(&mut input, peer, nature);
     while !input.0.is_empty() {
         play.operation(&mut input);
         play.check();
@@ -28,8 +34,10 @@ pub fn run(data: &[u8]) {
 
 struct Play<'d> {
     channel: Channel<Io>,
-    count: Arc<Count>,
-    waker: Waker,
+    nature: Nature,
+    /// The tasks of the `Stream` side and of the `Sink` side. A single task is the
+    /// first.
+    tasks: [Task; 2],
     oracle: Oracle<'d>,
     encode: Term<'d>,
     pusher: Option<Pusher>,
@@ -54,8 +62,31 @@ struct Play<'d> {
     over: bool,
     /// How much may be held: what was, or what must be there before one reads on.
     most: usize,
+    /// The number of unread bytes when input was last polled, or discarded.
+    kept: usize,
+    was_polled: bool,
+    /// The number of polls that were pending and woke their own task.
+    yields: usize,
     sizes: Sizes,
 }
+
+struct Task {
+    count: Arc<Count>,
+    waker: Waker,
+    /// The reason of its last poll, if that is pending.
+    asleep: Option<Wait>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Wait {
+    Input,
+    Room,
+    Flush,
+}
+
+// Positions in `Play::tasks`.
+const READER: usize = 0;
+const WRITER: usize = 1;
 
 #[derive(Default)]
 struct Requests {
@@ -81,7 +112,7 @@ enum Came {
 }
 
 impl<'d> Play<'d> {
-    fn new(input: &mut Input<'d>, peer: &'d [u8]) -> Self {
+    fn new(input: &mut Input<'d>, peer: &'d [u8], nature: Nature) -> Self {
         let term = input.term();
         let encode = input.term();
         let sizes = Sizes {
@@ -95,6 +126,7 @@ impl<'d> Play<'d> {
         };
         let what = input.byte();
         let mut io = Io::new(peer);
+        io.has_nature(nature);
         io.vectored = what & 1 == 0;
         let mut oracle = Oracle::new(peer, term.ending);
         match usize::from(what >> 4) {
@@ -112,11 +144,10 @@ impl<'d> Play<'d> {
             .low_water(sizes.high / 4)
             .corked(what & 12 == 12)
             .build(io);
-        let count = Arc::new(Count::default());
         Play {
             channel,
-            waker: Waker::from(Arc::clone(&count)),
-            count,
+            nature,
+            tasks: [(); 2].map(|()| Task::new()),
             oracle,
             encode,
             pusher: None,
@@ -132,6 +163,9 @@ impl<'d> Play<'d> {
             all_came: false,
             over: false,
             most: 0,
+            kept: 0,
+            was_polled: false,
+            yields: 0,
             sizes,
         }
     }
@@ -153,18 +187,22 @@ impl<'d> Play<'d> {
             6 => self.receive_part(),
             7 => {
                 let term = self.term(input);
+                self.touch();
                 self.channel.set_terminator(term);
             }
             8 => {
                 self.oracle.streaming ^= true;
+                self.touch();
                 self.channel.codec_mut().set_streaming(self.oracle.streaming);
             }
             9 => {
                 self.oracle.keep ^= true;
+                self.touch();
                 self.channel.codec_mut().set_keep_terminator(self.oracle.keep);
             }
             10 => {
                 self.oracle.max_length = input.limit();
+                self.touch();
                 self.channel.codec_mut().set_max_length(self.oracle.max_length);
             }
             11 => self.push(Bytes::copy_from_slice(input.some(64))),
@@ -174,6 +212,8 @@ impl<'d> Play<'d> {
                 self.queue(data);
                 self.channel.push_slice(data);
             }
+            // More than the part of a pending write that is kept.
+            14 if more == 7 && self.nature.is_chosen => self.push(Bytes::from(vec![what; 20_000])),
             // From 4 KiB on it is not copied.
             14 => self.push(Bytes::from(vec![what; 4094 + more])),
             15 => self.produce(input.some(16)),
@@ -187,11 +227,14 @@ impl<'d> Play<'d> {
                 self.close();
             }
             19 if more > 5 => {
+                self.touch();
                 self.channel.close_when_done();
                 self.close_asked();
             }
             20 if more > 3 => self.discard(),
-            21 => self.feed(input.some(16)),
+            21 => {
+                self.feed(input.some(16));
+            }
             22 => {
                 let item = input.some(16);
                 let queued = self.channel.push_frame(Bytes::copy_from_slice(item));
@@ -202,28 +245,31 @@ impl<'d> Play<'d> {
             25 if more > 5 => {
                 self.pusher().close_when_done();
                 self.requests.close = true;
+                self.is_heard();
             }
             26 if more == 7 => {
                 self.pusher().abort();
                 self.requests.abort = true;
+                self.is_heard();
             }
             27 => self.channel.get_mut().send(1 << more),
             28 if more > 3 => {
                 let end = if more == 7 { End::Error } else { End::Eof };
                 let io = self.channel.get_mut();
                 io.end = io.end.or(Some(end));
-                io.wake();
+                io.wake_reader();
             }
+            29 if self.nature.always_ready => self.loops(more),
             29 => {
                 let io = self.channel.get_mut();
                 io.room = if more == 7 { usize::MAX } else { more << more };
-                io.wake();
+                io.wake_writer();
             }
             30 => {
                 let io = self.channel.get_mut();
-                io.stuck ^= more < 6;
+                io.stuck ^= more < 6 && !io.nature.always_ready;
                 io.write_error |= more == 7;
-                io.wake();
+                io.wake_writer();
             }
             31 if more == 7 => self.channel.set_corked(input.byte() & 1 == 0),
             31 => self.probes.iter().for_each(|probe| probe.go()),
@@ -248,6 +294,9 @@ impl<'d> Play<'d> {
         self.checked = io.written.len();
         assert!(io.shutdowns <= 1);
         assert_eq!(self.channel.sent_bytes(), io.written.len() as u64);
+        let is_rid = self.probes.iter().all(|probe| probe.drops() == 1);
+        assert!(is_rid || !io.is_lost(), "the connection is lost, and a producer is kept");
+        self.check_tasks();
         if !self.over && !self.aborted && !self.requests.abort {
             let left = self.oracle.left(io.arrived());
             // What is to be skipped goes when the channel is next polled.
@@ -260,17 +309,30 @@ impl<'d> Play<'d> {
     // Input.
 
     fn next(&mut self) {
+        if self.sleeps(READER) {
+            return;
+        }
         self.reads(Take::AsSet);
-        let polled = self.poll(|channel, cx| pin!(channel.next()).poll(cx));
+        let split = self.nature.two_tasks;
+        let polled = self.poll(Wait::Input, |channel, cx| match split {
+            true => Pin::new(channel).poll_next(cx),
+            false => pin!(channel.next()).poll(cx),
+        });
         let came = polled.map(|next| next.map_or(Came::End, Came::new));
         self.came(Take::AsSet, came);
     }
 
     fn receive(&mut self, limit: usize, term: Terminator, within: bool) {
+        if self.nature.two_tasks {
+            // The half of a split channel is a `Stream` and nothing else.
+            self.touch();
+            self.channel.set_terminator(term);
+            return self.next();
+        }
         self.reads(Take::Whole(limit));
-        let polled = self.poll(|channel, cx| match within {
-            true => pin!(channel.receive_within(limit, term)).poll(cx),
-            false => pin!(channel.receive(term)).poll(cx),
+        let polled = self.poll(Wait::Input, |channel, cx| match within {
+            true => pin!(channel.receive_within(limit, term.clone())).poll(cx),
+            false => pin!(channel.receive(term.clone())).poll(cx),
         });
         self.came(
             Take::Whole(limit),
@@ -279,8 +341,11 @@ impl<'d> Play<'d> {
     }
 
     fn receive_part(&mut self) {
+        if self.nature.two_tasks {
+            return self.next();
+        }
         self.reads(Take::Parts);
-        let polled = self.poll(|channel, cx| pin!(channel.receive_part()).poll(cx));
+        let polled = self.poll(Wait::Input, |channel, cx| pin!(channel.receive_part()).poll(cx));
         self.came(Take::Parts, polled.map(Came::new));
     }
 
@@ -317,7 +382,7 @@ impl<'d> Play<'d> {
         let Poll::Ready(came) = came else {
             assert_eq!(expected, None, "there is more");
             assert!(!over, "not fused");
-            return self.waits(!ended);
+            return self.waits(Wait::Input, !ended);
         };
         match (came, expected) {
             (Came::Frame(Frame::Complete(data)), Some(item)) => {
@@ -333,8 +398,11 @@ impl<'d> Play<'d> {
                 assert_eq!((&data[..], &self.oracle.ending), (&b""[..], &Ending::Never));
                 self.ends(ended);
             }
-            (Came::Failed(Error::Io(e)), None) if e.kind() == ErrorKind::ConnectionReset => {
-                assert!(broken && !self.over, "told twice");
+            (Came::Failed(Error::Io(e)), None) if broken && e.kind() == self.nature.error => {
+                assert!(!self.over, "reported twice");
+                if self.channel.get_ref().is_lost() {
+                    self.fails(&Error::Io(e));
+                }
                 // If writing failed too, that is told instead.
                 assert!(self.told || !self.has_failed(), "and how writing failed?");
                 self.over = true;
@@ -410,20 +478,26 @@ impl<'d> Play<'d> {
         }
     }
 
-    fn feed(&mut self, item: &[u8]) {
-        if self.ready() {
+    /// Returns `true` if there was capacity.
+    fn feed(&mut self, item: &[u8]) -> bool {
+        let is_ready = self.ready();
+        if is_ready {
             let queued = Pin::new(&mut self.channel).start_send(Bytes::copy_from_slice(item));
             self.framed(item, queued);
         }
+        is_ready
     }
 
     fn ready(&mut self) -> bool {
+        if self.sleeps(WRITER) {
+            return false;
+        }
         // As long as there is room, nothing is heard of the pusher.
         if !self.inbox.is_empty() || self.requests.close || self.requests.abort {
-            self.flush();
+            self.poll_flush();
         }
-        match self.poll(|channel, cx| Pin::new(channel).poll_ready(cx)) {
-            Poll::Pending => self.waits(false),
+        match self.poll(Wait::Room, |channel, cx| Pin::new(channel).poll_ready(cx)) {
+            Poll::Pending => self.waits(Wait::Room, false),
             Poll::Ready(Ok(())) => {
                 assert!(!self.is_closed());
                 assert!(self.channel.queued_bytes() < self.sizes.high as u64, "there is no room");
@@ -436,25 +510,42 @@ impl<'d> Play<'d> {
     }
 
     fn flush(&mut self) -> bool {
-        let flushed = self.poll(|channel, cx| pin!(channel.flush()).poll(cx));
+        !self.sleeps(WRITER) && self.poll_flush()
+    }
+
+    fn poll_flush(&mut self) -> bool {
+        let split = self.nature.two_tasks;
+        let flushed = self.poll(Wait::Flush, |channel, cx| match split {
+            true => Pin::new(channel).poll_flush(cx),
+            false => pin!(channel.flush()).poll(cx),
+        });
         self.flushed(flushed)
     }
 
-    fn close(&mut self) {
+    fn close(&mut self) -> bool {
+        if self.sleeps(WRITER) {
+            return false;
+        }
         self.close_asked();
-        let closed = self.poll(|channel, cx| pin!(channel.shutdown()).poll(cx));
-        self.flushed(closed);
+        let split = self.nature.two_tasks;
+        let closed = self.poll(Wait::Flush, |channel, cx| match split {
+            true => Pin::new(channel).poll_close(cx),
+            false => pin!(channel.shutdown()).poll(cx),
+        });
+        self.flushed(closed)
     }
 
     /// Gives whether it came to an end.
     fn flushed(&mut self, flushed: Poll<Result<(), Error>>) -> bool {
         match flushed {
             Poll::Pending => {
-                self.waits(false);
+                self.waits(Wait::Flush, false);
                 return false;
             }
             Poll::Ready(Ok(())) => {
-                assert!(!self.has_failed());
+                // A connection may break after everything was sent.
+                let is_shut = self.channel.get_ref().shutdowns == 1;
+                assert!(!self.has_failed() || is_shut && self.over);
                 self.all_sent();
                 assert_eq!(self.channel.get_ref().shutdowns, usize::from(self.closing));
             }
@@ -468,7 +559,7 @@ impl<'d> Play<'d> {
         let io = self.channel.get_ref();
         // And that it is the same is checked after each operation.
         assert_eq!(io.written.len(), self.expected.len());
-        assert_eq!(io.flushed, io.written.len());
+        assert!(io.is_flushed());
         assert_eq!(self.channel.queued_bytes(), 0);
         assert!(self.probes.iter().all(|probe| probe.drops() == 1));
     }
@@ -481,6 +572,7 @@ impl<'d> Play<'d> {
     }
 
     fn discard(&mut self) {
+        self.touch();
         let (from, arrived) = (self.oracle.pos, self.channel.get_ref().arrived());
         self.oracle.discard(arrived);
         let dropped = self.oracle.pos - from;
@@ -489,23 +581,41 @@ impl<'d> Play<'d> {
         let producers = self.probes.iter().filter(|probe| probe.drops() == 0).count();
         let discarded = self.channel.discard_buffers();
         assert_eq!(discarded.input_bytes, dropped);
-        let unsent = (self.expected.len() - written) as u64;
+        let unsent = self.expected.len() - written;
+        let stays = self.stays();
         if self.aborted || self.channel.get_ref().broke {
             assert_eq!((discarded.output_bytes, discarded.producers), (0, 0));
         } else if producers == 0 {
-            assert_eq!((discarded.output_bytes, discarded.producers), (unsent, 0));
+            assert_eq!(discarded.output_bytes, (unsent - stays) as u64);
+            assert_eq!(discarded.producers, 0);
         } else {
-            assert!(discarded.output_bytes <= unsent || self.doomed, "more than there was");
+            assert!(discarded.output_bytes <= unsent as u64 || self.doomed, "more than there was");
             assert_eq!(discarded.producers, producers);
         }
-        self.expected.truncate(written);
+        self.expected.truncate(written + stays);
+        self.kept = self.channel.unread().len();
         self.doomed = false;
         assert!(self.probes.iter().all(|probe| probe.drops() == 1));
+    }
+
+    /// Returns how many bytes of a pending write are left after a discard.
+    fn stays(&self) -> usize {
+        let io = self.channel.get_ref();
+        let queued = self.channel.queued_bytes() as usize;
+        let may_stay = if io.broke || self.aborted { 0..=0 } else { io.pending() };
+        let is_of_old = queued == 0 && !self.nature.is_chosen;
+        // An entry of the queue may cost 64 bytes more.
+        let stays = [queued, queued.saturating_sub(64)].into_iter().find(|n| may_stay.contains(n));
+        assert!(stays.is_some() || is_of_old, "{queued} bytes stay instead of {may_stay:?}");
+        stays.unwrap_or(0)
     }
 
     // Pushers.
 
     fn pusher(&mut self) -> &Pusher {
+        if self.pusher.is_none() {
+            self.touch();
+        }
         self.pusher.get_or_insert_with(|| self.channel.pusher())
     }
 
@@ -521,7 +631,7 @@ impl<'d> Play<'d> {
     }
 
     fn pusher_push(&mut self, data: &'d [u8]) {
-        let waker = self.waker.clone();
+        let waker = self.tasks[0].waker.clone();
         let pushed = pin!(self.pusher().push(Bytes::copy_from_slice(data)))
             .poll(&mut Context::from_waker(&waker));
         match pushed {
@@ -534,6 +644,16 @@ impl<'d> Play<'d> {
     fn pushed(&mut self, data: &[u8]) {
         assert!(!self.requests.close && !self.requests.abort, "taken after the close");
         self.inbox.extend_from_slice(data);
+        if !data.is_empty() {
+            self.is_heard();
+        }
+    }
+
+    /// Panics if tasks wait and a pusher's request woke none of them.
+    fn is_heard(&self) {
+        let mut asleep = self.tasks.iter().filter(|task| task.asleep.is_some()).peekable();
+        let is_heard = asleep.peek().is_none() || asleep.any(|task| task.count.is_woken());
+        assert!(is_heard, "a pusher wakes no task");
     }
 
     /// The channel hears of its pusher.
@@ -550,26 +670,144 @@ impl<'d> Play<'d> {
 
     // Waiting and failing.
 
-    fn poll<R>(&mut self, poll: impl FnOnce(&mut Channel<Io>, &mut Context<'_>) -> R) -> R {
+    fn poll<R>(
+        &mut self,
+        wait: Wait,
+        mut poll: impl FnMut(&mut Channel<Io>, &mut Context<'_>) -> Poll<R>,
+    ) -> Poll<R> {
         self.hear();
-        let io = self.channel.get_mut();
-        (io.reader, io.writer, io.calls) = (None, None, 0);
-        self.probes.iter().for_each(|probe| probe.forget());
-        self.count.take();
-        poll(&mut self.channel, &mut Context::from_waker(&self.waker))
+        self.channel.get_mut().calls = 0;
+        if wait != Wait::Input {
+            // A poll that only sends reads ahead to notice a broken connection.
+            self.most = self.most.max(self.kept + self.sizes.in_buffer);
+        }
+        if !self.nature.two_tasks {
+            let io = self.channel.get_mut();
+            (io.reader, io.writer) = (None, None);
+            self.probes.iter().for_each(|probe| probe.forget());
+        }
+        let task = &mut self.tasks[wait.task(self.nature)];
+        let mut turns = if self.nature.is_chosen { TURNS } else { 1 };
+        let polled = loop {
+            task.count.take();
+            turns -= 1;
+            let polled = poll(&mut self.channel, &mut Context::from_waker(&task.waker));
+            if polled.is_ready() || !task.count.is_woken() {
+                break polled;
+            }
+            self.yields += 1;
+            // A channel that only yields is polled again.
+            if turns == 0 {
+                break polled;
+            }
+        };
+        let is_asleep = self.nature.two_tasks && polled.is_pending();
+        task.asleep = is_asleep.then_some(wait);
+        if wait == Wait::Input {
+            self.kept = self.channel.unread().len();
+        }
+        self.begins(wait);
+        polled
+    }
+
+    /// Panics if the first poll did not flush the bytes that the transport held.
+    /// `poll_ready` sends nothing while there is capacity.
+    fn begins(&mut self, wait: Wait) {
+        if wait != Wait::Room && !std::mem::replace(&mut self.was_polled, true) {
+            // A write that is pending has moved what could be moved.
+            let is_flushed = self.channel.get_ref().is_flushing() || self.has_failed();
+            assert!(
+                is_flushed || self.nature.holds == 0,
+                "the first poll does not flush the transport"
+            );
+        }
+    }
+
+    /// Returns `true` if the task must not be polled: it waits, and was not woken.
+    fn sleeps(&self, task: usize) -> bool {
+        let Task { asleep, count, .. } = &self.tasks[task];
+        asleep.is_some() && !count.is_woken()
+    }
+
+    /// Ends both waits: a caller of a method of the whole channel needs no wake.
+    fn touch(&mut self) {
+        self.tasks.iter_mut().for_each(|task| task.asleep = None);
+    }
+
+    /// Panics if the event that a task waits for has happened without a wake.
+    fn check_tasks(&self) {
+        let io = self.channel.get_ref();
+        let is_shut = io.shutdowns == 1;
+        let is_lost = io.broke || self.aborted || (self.has_failed() && is_shut);
+        let has_ended = io.ended || self.all_came;
+        let is_sent = self.channel.queued_bytes() == 0 && self.inbox.is_empty() && io.is_flushed();
+        let is_done = is_sent && is_shut == self.closing;
+        for Task { asleep, count, .. } in &self.tasks {
+            let is_due = match asleep {
+                None => false,
+                Some(_) if is_lost => true,
+                Some(Wait::Input) => io.is_readable() || has_ended && (is_done || !self.closing),
+                // A failed producer is reported only after the shutdown.
+                Some(_) if self.has_failed() => false,
+                Some(Wait::Room) => {
+                    self.closing || self.channel.queued_bytes() <= self.sizes.high as u64 / 4
+                }
+                Some(Wait::Flush) => is_done,
+            };
+            assert!(!is_due || count.is_woken(), "a wake is lost: {asleep:?}");
+        }
     }
 
     /// Somebody will wake whoever waits: for input, and for output if there is
-    /// any.
-    fn waits(&mut self, for_input: bool) {
+    /// any. With two tasks, later polls show which one is woken.
+    fn waits(&self, wait: Wait, for_input: bool) {
         let io = self.channel.get_ref();
-        let (reads, writes) = io.will_wake(&self.waker);
-        let sends = writes || self.probes.iter().any(|probe| probe.will_wake(&self.waker));
-        let woken = self.count.take();
+        let Task { count, waker, .. } = &self.tasks[wait.task(self.nature)];
+        let mut probes = self.probes.iter();
+        let ((reads, writes), makes) = match self.nature.two_tasks {
+            true => {
+                ((io.reader.is_some(), io.writer.is_some()), probes.any(|probe| probe.drops() == 0))
+            }
+            false => (io.will_wake(waker), probes.any(|probe| probe.will_wake(waker))),
+        };
+        let (woken, sends) = (count.is_woken(), writes || makes);
         assert!(woken || sends || reads, "nobody wakes it");
         assert!(woken || !for_input || reads, "it does not read");
-        let all_sent = self.channel.queued_bytes() == 0 && io.flushed == io.written.len();
+        let all_sent = self.channel.queued_bytes() == 0 && io.is_flushed();
         assert!(woken || sends || all_sent || self.has_failed(), "it does not send");
+        assert!(woken || !io.is_lost(), "it waits although the connection is lost");
+        let is_ahead = io.ended || self.channel.unread().len() >= self.sizes.in_buffer;
+        let notices = woken || writes || reads || is_ahead || self.has_failed();
+        assert!(notices || !self.nature.is_chosen, "it would not notice a broken connection");
+    }
+
+    /// Loops over a transport that is always ready, until the channel yields.
+    fn loops(&mut self, what: usize) {
+        let yields = self.yields;
+        let item = [b'x'; 60];
+        let ending = self.encode.ending.members().first().copied().unwrap_or_default();
+        let is_frame = ending.is_empty() || reads_back(&self.encode.ending, &item, ending);
+        for _ in 0..MOST_TIMES {
+            if self.is_closed() || self.doomed || self.sleeps(WRITER) {
+                return;
+            }
+            let is_done = match what % 4 {
+                0 if is_frame => self.feed(&item),
+                1 if is_frame => self.feed(&item) && self.flush(),
+                2 => {
+                    self.push(Bytes::copy_from_slice(&item));
+                    self.ready()
+                }
+                _ => {
+                    self.push(Bytes::copy_from_slice(&item));
+                    self.flush()
+                }
+            };
+            if !is_done || self.yields > yields {
+                return;
+            }
+        }
+        panic!("the loop never yields");
     }
 
     fn has_failed(&self) -> bool {
@@ -584,8 +822,9 @@ impl<'d> Play<'d> {
         assert!(!self.told, "told twice: {error:?}");
         match error {
             Error::Io(e) => {
-                assert_eq!(e.kind(), ErrorKind::BrokenPipe);
-                assert!(self.channel.get_ref().broke);
+                let io = self.channel.get_ref();
+                let is_read = io.is_lost() && e.kind() == self.nature.error;
+                assert!(is_read || io.broke && e.kind() == ErrorKind::BrokenPipe);
             }
             Error::Producer(_) => assert!(self.probes.iter().any(|probe| probe.has_failed())),
             Error::Aborted => assert!(self.aborted),
@@ -598,6 +837,9 @@ impl<'d> Play<'d> {
     fn finish(mut self) {
         self.channel.get_mut().let_go();
         self.probes.iter().for_each(|probe| probe.go());
+        if self.nature.two_tasks {
+            self.runs_tasks();
+        }
         self.close_asked();
         self.channel.close_when_done();
         self.runs(|play| {
@@ -621,7 +863,52 @@ impl<'d> Play<'d> {
         let most = 4 * (self.oracle.input.len() + self.probes.len()) + 64;
         assert!((0..most).any(|_| ends(self)), "it does not end");
     }
+
+    /// Runs both tasks: one reads until the end, the other closes.
+    fn runs_tasks(&mut self) {
+        let mut is_closed = false;
+        self.runs(|play| {
+            let before = [READER, WRITER].map(|task| play.sleeps(task));
+            for writes in [play.nature.writer_first, !play.nature.writer_first] {
+                match play.tasks[WRITER].asleep {
+                    _ if !writes && !play.over => play.next(),
+                    Some(Wait::Room) if writes => {
+                        play.ready();
+                    }
+                    _ if writes && !is_closed => is_closed = play.close(),
+                    _ => {}
+                }
+                play.check();
+            }
+            let is_over = play.over && is_closed;
+            let [reader, writer] = before;
+            let is_stuck = (reader || play.over) && (writer || is_closed);
+            assert!(is_over || !is_stuck, "a wake is lost");
+            is_over
+        });
+        self.touch();
+    }
 }
+
+impl Task {
+    fn new() -> Self {
+        let count = Arc::new(Count::default());
+        Task { waker: Waker::from(Arc::clone(&count)), count, asleep: None }
+    }
+}
+
+impl Wait {
+    /// Returns the task that waits so.
+    fn task(self, nature: Nature) -> usize {
+        if nature.two_tasks && self != Wait::Input { WRITER } else { READER }
+    }
+}
+
+/// The most polls in a row of a channel that yields.
+const TURNS: usize = 4;
+
+/// The most calls of a loop that may pass before the channel yields.
+const MOST_TIMES: usize = 8192;
 
 impl Came {
     fn new(result: Result<Frame, Error>) -> Self {

@@ -5,11 +5,14 @@
 //! Nothing is called back behind a close or above the high-water mark, `stop`
 //! and a callback that fails lose nothing, and a `Pending` has somebody who
 //! wakes. A failure of the transport comes behind the frames that were received,
-//! and `closed` once, with what `run` gives.
+//! and `closed` once, with what `run` gives. If only reading fails, all that was
+//! pushed is sent.
+//!
+//! The last bytes of an input may choose the [`Nature`] of the transport.
 
 use asynchat::{Channel, Control, Error, Handler, Run};
 use fuzz_oracle::input::{Input, Steps};
-use fuzz_oracle::io::{Count, End, Io};
+use fuzz_oracle::io::{Count, End, Io, Nature};
 use fuzz_oracle::oracle::{Item, Oracle, Take, Term};
 use std::io::ErrorKind;
 use std::pin::pin;
@@ -19,11 +22,12 @@ use std::task::{Context, Poll, Waker};
 
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
+    let nature = Nature::take(&mut input);
     let steps = input.steps();
     let fates = Input(input.some(64));
     let script = Input(input.some(64));
-    let whole = play(input.0, Steps::whole(), Input(b""), script);
-    let cut = play(input.0, steps, fates, script);
+    let whole = play(input.0, Steps::whole(), Input(b""), script, Nature::default());
+    let cut = play(input.0, steps, fates, script, nature);
     // What is discarded depends on what has arrived.
     if whole.discarded || cut.discarded {
         return;
@@ -43,7 +47,7 @@ struct Outcome {
     frames: Vec<Option<Vec<u8>>>,
     written: Vec<u8>,
     discarded: bool,
-    /// The transport has failed.
+    /// The transport has failed, at least in one direction.
     broke: bool,
 }
 
@@ -150,6 +154,14 @@ impl<'d> Checking<'d> {
         assert_eq!(next, None, "frames are missing");
     }
 
+    /// Panics if a pushed byte has not reached the peer.
+    fn has_sent_all(&self, io: &Io) {
+        assert!(io.is_flushed(), "the transport is not flushed");
+        if !self.discarded {
+            assert_eq!(io.written, self.pushed, "output is not sent");
+        }
+    }
+
     fn outcome(self, io: &Io, broke: bool) -> Outcome {
         let (frames, written) = (self.frames, io.written.clone());
         Outcome { frames, written, discarded: self.discarded, broke }
@@ -241,16 +253,19 @@ fn play<'d>(
     mut steps: Steps,
     mut fates: Input<'d>,
     mut script: Input<'d>,
+    nature: Nature,
 ) -> Outcome {
     let Term { ending, built } = script.term();
     let mut io = Io::new(input);
-    io.end = Some(End::Eof);
+    io.has_nature(nature);
+    io.end = io.end.or(Some(End::Eof));
     let mut write_fails = usize::MAX;
     if steps.is_whole() {
         io.send(input.len());
     } else {
         let what = fates.byte();
-        (io.room, io.at_once, io.vectored) = (0, steps.size(), what & 1 == 0);
+        (io.at_once, io.vectored) = (steps.size(), what & 1 == 0);
+        io.room = if nature.always_ready { usize::MAX } else { 0 };
         match what >> 4 {
             7 => io.end = Some(End::Error),
             11 => write_fails = usize::from(what >> 1 & 7),
@@ -279,6 +294,7 @@ fn play<'d>(
         .high_water(HIGH)
         .low_water(HIGH / 4)
         .build(io);
+    let pusher = nature.writer_first.then(|| channel.pusher());
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
     // Each turn a byte goes in or out, a callback stops, or the end comes.
@@ -286,32 +302,40 @@ fn play<'d>(
         let io = channel.get_mut();
         io.write_error = turn >= write_fails;
         (io.reader, io.writer, io.calls) = (None, None, 0);
+        count.take();
         let polled = pin!(channel.run(&mut checking)).poll(&mut Context::from_waker(&waker));
         match polled {
             Poll::Ready(Ok(Run::Closed)) => {
                 let io = channel.get_ref();
                 assert!(checking.closing, "closed by nobody");
-                assert!(!(io.broke || io.ended && io.end == Some(End::Error)), "it has failed");
+                // After everything was sent, a reset by the peer is no failure.
+                assert!(!io.broke || io.is_lost(), "it has failed");
                 assert_eq!(checking.closed, Some(None));
-                assert_eq!((io.shutdowns, io.flushed), (1, io.written.len()));
-                if !checking.discarded {
-                    assert_eq!(io.written, checking.pushed);
-                }
-                return checking.outcome(channel.get_ref(), false);
+                assert_eq!(io.shutdowns, 1);
+                checking.has_sent_all(io);
+                assert!(pusher.is_none_or(|pusher| pusher.is_closed()));
+                let fails = io.ended && io.end == Some(End::Error);
+                return checking.outcome(io, fails);
             }
             Poll::Ready(Err(Error::TerminatorInContent)) => {
                 assert!(std::mem::take(&mut checking.failed), "failed by nobody");
             }
             Poll::Ready(Err(Error::Io(e))) => {
                 let io = channel.get_ref();
-                match e.kind() {
-                    ErrorKind::ConnectionReset => {
-                        assert!(io.ended && io.end == Some(End::Error));
-                    }
-                    kind => assert!(kind == ErrorKind::BrokenPipe && io.broke),
-                }
+                let fails = io.ended && io.end == Some(End::Error);
+                assert!(
+                    fails && e.kind() == nature.error
+                        || io.broke && e.kind() == ErrorKind::BrokenPipe
+                );
                 assert_eq!(checking.closed, Some(Some(e.kind())));
                 checking.has_received_all();
+                if nature.is_chosen && !io.broke {
+                    checking.has_sent_all(io);
+                }
+                assert!(
+                    pusher.is_none_or(|pusher| pusher.is_closed()),
+                    "a pusher finds the channel open"
+                );
                 // `closed` sees to it that it is not called again.
                 let again = pin!(channel.run(&mut checking)).poll(&mut Context::from_waker(&waker));
                 assert!(matches!(again, Poll::Ready(Err(Error::Closed))), "{again:?}");
@@ -325,6 +349,11 @@ fn play<'d>(
                 assert!(!checking.stopped && !checking.failed, "not stopped");
                 assert!(!channel.get_ref().broke, "it waits, and writing has failed");
                 let all_sent = channel.queued_bytes() == 0;
+                let io = channel.get_ref();
+                assert!(
+                    nature.holds == 0 || io.is_flushing(),
+                    "the first poll does not flush the transport"
+                );
                 if checking.told && !checking.closing && all_sent {
                     // Nothing is to be done, and nothing comes, until we close.
                     checking.closing = true;
@@ -332,9 +361,16 @@ fn play<'d>(
                     continue;
                 }
                 // Only the peer can wake it, or it has woken itself.
-                let (reads, writes) = channel.get_ref().will_wake(&waker);
-                assert!(count.take() || reads || writes, "nobody wakes it");
-                assert!(writes || channel.get_ref().room > 0 || all_sent, "it does not send");
+                let io = channel.get_ref();
+                let (reads, writes) = io.will_wake(&waker);
+                let woken = count.take();
+                assert!(woken || reads || writes, "nobody wakes it");
+                assert!(writes || io.room > 0 || all_sent, "it does not send");
+                if nature.is_chosen {
+                    let is_flushed = all_sent && io.is_flushed();
+                    assert!(woken || writes || is_flushed, "it does not flush");
+                    assert!(woken || reads || io.ended, "it would not notice a broken connection");
+                }
             }
         }
         channel.get_mut().fate(&mut steps, &mut fates);

@@ -1,11 +1,12 @@
-//! A transport whose fate is decided outside, and who is woken by it.
+//! A transport that does as the play says, and the wakers that wait for it.
 
 use super::input::{Input, Steps};
 use std::io::{self, ErrorKind, IoSlice};
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The peer's side of it is its fields.
@@ -26,27 +27,124 @@ pub struct Io {
     pub at_once: usize,
     writes: usize,
     pub write_error: bool,
-    /// A write, a flush or the shutdown has failed.
+    /// A write, a flush or the shutdown has failed, or a read has failed with an
+    /// error that ends both directions.
     pub broke: bool,
     /// Whether flush and shutdown wait.
     pub stuck: bool,
     pub vectored: bool,
+    /// The bytes taken from the channel.
     pub written: Vec<u8>,
+    /// The number of these that have reached the peer.
+    moved: usize,
     /// The length of `written`, for producers to look at.
     pub taken: Arc<AtomicUsize>,
     pub flushed: usize,
+    pub flushes: usize,
     pub shutdowns: usize,
     pub reader: Option<Waker>,
     pub writer: Option<Waker>,
     /// Since it was last set to 0.
     pub calls: usize,
+    pub nature: Nature,
+    /// The number of bytes buffered before the channel began, and not yet moved.
+    before: usize,
+    /// The bytes first offered to the pending write, up to one record, and the
+    /// length of the first slice of the latest retry.
+    offered: Option<(Vec<u8>, usize)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum End {
     Eof,
+    /// The error of its nature.
     Error,
 }
+
+/// The kind of transport, and the tasks that poll the channel over it.
+#[derive(Clone, Copy, Debug)]
+pub struct Nature {
+    /// Whether the input chose it. An input that does not choose keeps its old
+    /// meaning.
+    pub is_chosen: bool,
+    /// The `Stream` side and the `Sink` side of the channel are two tasks.
+    pub two_tasks: bool,
+    /// The writing task is polled before the reading one if both were woken.
+    pub writer_first: bool,
+    /// No call is ever pending.
+    pub always_ready: bool,
+    /// The number of bytes it buffers until it is flushed; 0 for a transport that
+    /// does not buffer.
+    pub buffers: usize,
+    /// The number of these that it holds before the channel begins.
+    pub holds: usize,
+    /// The error of a read that fails.
+    pub error: ErrorKind,
+    /// Whether the input of a transport that is always ready ends with that error.
+    pub fails: bool,
+}
+
+impl Default for Nature {
+    fn default() -> Self {
+        Nature {
+            is_chosen: false,
+            two_tasks: false,
+            writer_first: false,
+            always_ready: false,
+            buffers: 0,
+            holds: 0,
+            error: ErrorKind::UnexpectedEof,
+            fails: false,
+        }
+    }
+}
+
+impl Nature {
+    /// Takes three bytes off the end if the last one is a mark.
+    pub fn take(input: &mut Input<'_>) -> Self {
+        let &[ref rest @ .., size, what, mark] = input.0 else { return Nature::default() };
+        if !MARKS.contains(&mark) {
+            return Nature::default();
+        }
+        input.0 = rest;
+        let size = usize::from(size);
+        let holds = if what & 16 != 0 { 1 + size % 16 } else { 0 };
+        let buffers = match what >> 2 & 3 {
+            0 => holds,
+            1 => 1 + size % 32,
+            2 => 1 + size * 8,
+            _ => usize::MAX,
+        };
+        Nature {
+            is_chosen: true,
+            two_tasks: what & 1 != 0,
+            writer_first: mark & 1 != 0,
+            always_ready: what & 2 != 0,
+            buffers,
+            holds: holds.min(buffers),
+            error: ERRORS[usize::from(what >> 5)],
+            fails: mark & 2 != 0,
+        }
+    }
+}
+
+/// The last byte of an input that chooses. No older input of the corpus ends so.
+const MARKS: RangeInclusive<u8> = 0xa8..=0xaf;
+
+/// Errors of reading: the first four end the input, the others both directions.
+const ERRORS: [ErrorKind; 8] = [
+    ErrorKind::UnexpectedEof,
+    ErrorKind::InvalidData,
+    ErrorKind::TimedOut,
+    ErrorKind::Other,
+    ErrorKind::ConnectionReset,
+    ErrorKind::ConnectionAborted,
+    ErrorKind::BrokenPipe,
+    ErrorKind::NotConnected,
+];
+
+/// The largest part of a pending write that must not change: one TLS record.
+const RECORD: usize = 16 * 1024;
 
 impl Io {
     pub fn new(input: &[u8]) -> Self {
@@ -64,13 +162,55 @@ impl Io {
             stuck: false,
             vectored: true,
             written: vec![],
+            moved: 0,
             taken: Arc::default(),
             flushed: 0,
+            flushes: 0,
             shutdowns: 0,
             reader: None,
             writer: None,
             calls: 0,
+            nature: Nature::default(),
+            before: 0,
+            offered: None,
         }
+    }
+
+    /// Sets the nature. It must be called before the channel begins.
+    pub fn has_nature(&mut self, nature: Nature) {
+        (self.nature, self.before) = (nature, nature.holds);
+        if nature.always_ready {
+            self.sent = self.input.len();
+            self.end = Some(if nature.fails { End::Error } else { End::Eof });
+        }
+    }
+
+    /// Returns `true` if a read would be ready.
+    pub fn is_readable(&self) -> bool {
+        let arrived = self.arrived();
+        let at_end = arrived == self.input.len() && self.end.is_some() && !self.ended;
+        self.sent > arrived || at_end
+    }
+
+    /// Returns `true` if a read has failed with an error that ends both directions.
+    pub fn is_lost(&self) -> bool {
+        self.ended && self.end == Some(End::Error) && ERRORS[4..].contains(&self.nature.error)
+    }
+
+    /// Returns `true` if the transport holds nothing, older bytes included.
+    pub fn is_flushed(&self) -> bool {
+        self.before == 0 && self.flushed == self.written.len()
+    }
+
+    /// Returns `true` if a flush was called, or a write waits for the peer.
+    pub fn is_flushing(&self) -> bool {
+        self.flushes > 0 || self.offered.is_some()
+    }
+
+    /// Returns the least and the largest number of bytes of a pending write that
+    /// `discard_buffers` keeps.
+    pub fn pending(&self) -> RangeInclusive<usize> {
+        self.offered.as_ref().map_or(0..=0, |(first, most)| first.len()..=*most)
     }
 
     pub fn arrived(&self) -> usize {
@@ -80,7 +220,7 @@ impl Io {
     /// `n` more bytes come from the peer.
     pub fn send(&mut self, n: usize) {
         self.sent = self.sent.saturating_add(n).min(self.input.len());
-        self.wake();
+        self.wake_reader();
     }
 
     /// Whether `waker` waits to read, and to write.
@@ -92,6 +232,24 @@ impl Io {
     /// Whoever waits may try again.
     pub fn wake(&mut self) {
         self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
+    }
+
+    /// Wakes the reader. A single task is woken for either direction.
+    pub fn wake_reader(&mut self) {
+        if self.nature.two_tasks {
+            self.reader.take().into_iter().for_each(Waker::wake);
+        } else {
+            self.wake();
+        }
+    }
+
+    /// Wakes the writer. A single task is woken for either direction.
+    pub fn wake_writer(&mut self) {
+        if self.nature.two_tasks {
+            self.writer.take().into_iter().for_each(Waker::wake);
+        } else {
+            self.wake();
+        }
     }
 
     /// Nothing waits any more.
@@ -136,10 +294,18 @@ impl Io {
         self.call();
         assert_eq!(self.shutdowns, 0, "written after the shutdown");
         self.breaks()?;
-        if self.room == 0 {
+        let slices: Vec<&[u8]> = slices.filter(|slice| !slice.is_empty()).collect();
+        self.check_retry(&slices);
+        let room = self.writable();
+        if room == 0 {
+            let first = slices.first().copied().unwrap_or_default();
+            let first = &first[..first.len().min(RECORD)];
+            let (_, most) = self.offered.get_or_insert_with(|| (first.to_vec(), 0));
+            *most = first.len();
             return self.wait(cx);
         }
-        let mut left = self.room.min(self.at_once.saturating_add(self.writes / 16));
+        self.offered = None;
+        let mut left = room.min(self.at_once.saturating_add(self.writes / 16));
         self.writes += 1;
         let before = self.written.len();
         for slice in slices {
@@ -149,9 +315,64 @@ impl Io {
         }
         let n = self.written.len() - before;
         assert!(n > 0, "a write of nothing");
-        self.room = if self.room == usize::MAX { self.room } else { self.room - n };
+        if self.nature.buffers == 0 {
+            self.moves();
+        }
         self.taken.store(self.written.len(), Ordering::Relaxed);
         Poll::Ready(Ok(n))
+    }
+
+    /// Panics if a retried write does not begin with the bytes first offered.
+    fn check_retry(&self, slices: &[&[u8]]) {
+        let Some((first, _)) = &self.offered else { return };
+        let again = slices.iter().copied().flatten();
+        let same = first.iter().zip(again).take_while(|(first, again)| first == again).count();
+        let is_same = same == first.len() || !self.nature.is_chosen;
+        assert!(is_same, "a retried write begins with other bytes");
+    }
+
+    /// Returns how much can be written. A full buffer moves now: a caller that
+    /// waits to write does not flush.
+    fn writable(&mut self) -> usize {
+        let Nature { buffers, .. } = self.nature;
+        if buffers == 0 {
+            return self.room;
+        }
+        if self.held() >= buffers {
+            self.moves();
+        }
+        buffers.saturating_sub(self.held())
+    }
+
+    /// Returns the number of bytes taken that have not reached the peer.
+    fn held(&self) -> usize {
+        self.before + self.written.len() - self.moved
+    }
+
+    /// Moves buffered bytes to the peer, as far as there is room.
+    fn moves(&mut self) {
+        let n = self.held().min(self.room);
+        if self.room != usize::MAX {
+            self.room -= n;
+        }
+        let before = n.min(self.before);
+        self.before -= before;
+        self.moved += n - before;
+    }
+
+    /// Moves all buffered bytes to the peer, or waits for room.
+    fn poll_move(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.call();
+        self.breaks()?;
+        if self.stuck {
+            return self.wait(cx);
+        }
+        self.moves();
+        if self.held() > 0 {
+            return self.wait(cx);
+        }
+        self.flushed = self.written.len();
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -170,7 +391,10 @@ impl AsyncRead for Io {
                 self.ended = true;
                 return Poll::Ready(match end {
                     End::Eof => Ok(()),
-                    End::Error => Err(ErrorKind::ConnectionReset.into()),
+                    End::Error => {
+                        self.broke |= self.is_lost();
+                        Err(self.nature.error.into())
+                    }
                 });
             }
         }
@@ -207,21 +431,14 @@ impl AsyncWrite for Io {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.call();
-        self.breaks()?;
-        if self.stuck {
-            return self.wait(cx);
-        }
-        self.flushed = self.written.len();
-        Poll::Ready(Ok(()))
+        self.flushes += 1;
+        self.poll_move(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.call();
-        self.breaks()?;
-        if self.stuck {
-            return self.wait(cx);
-        }
+        let is_done = self.offered.is_none() || !self.nature.is_chosen;
+        assert!(is_done, "shut down although a write is pending");
+        ready!(self.poll_move(cx))?;
         self.shutdowns += 1;
         Poll::Ready(Ok(()))
     }
@@ -235,6 +452,11 @@ impl Count {
     /// Whether it was woken since the last call.
     pub fn take(&self) -> bool {
         self.0.swap(0, Ordering::Relaxed) > 0
+    }
+
+    /// Returns `true` if it was woken since the last `take`.
+    pub fn is_woken(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
     }
 }
 
