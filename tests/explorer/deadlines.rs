@@ -24,7 +24,13 @@ pub(crate) struct Clock {
     input: Option<Running>,
     /// Since when the rest of a frame is not read, because output goes first.
     paused: Option<u32>,
+    /// How long another task has waited for output meanwhile, which may stop this time.
+    doubtful: u32,
     write: Option<Running>,
+    /// The same, if only bytes that are taken count, and no flush.
+    taken: Option<Running>,
+    /// When a task was woken last to write. Something may have left the transport.
+    woken: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -33,15 +39,22 @@ struct Running {
     since: u32,
 }
 
-/// What has a deadline. With another one the time begins anew.
+/// What has a deadline. With another one the time begins again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Of {
     /// The frame behind so many.
     Frame(usize),
     /// So much was received and sent.
     Idle(usize, usize),
-    /// So much was sent.
+    /// So much was taken by the transport, or has left it as well.
     Write(usize),
+}
+
+/// Which times are over.
+#[derive(Clone, Copy, Default, PartialEq)]
+pub(crate) struct Late {
+    pub(crate) input: bool,
+    pub(crate) write: bool,
 }
 
 /// What is waited for of the peer.
@@ -64,8 +77,14 @@ impl Clock {
     /// behind a turn, and where all was sent and then something is read: what is
     /// written or shut down behind that has its own time.
     pub(crate) fn note_output(&mut self, link: &Link) {
-        let is_blocked = link.writer.is_some();
-        self.write = is_blocked.then(|| self.running(self.write, Of::Write(link.wire.len())));
+        let is_blocked = link.writer.is_set();
+        self.write = is_blocked.then(|| self.running(self.write, Of::Write(link.progress())));
+        self.taken = is_blocked.then(|| self.running(self.taken, Of::Write(link.wire.len())));
+    }
+
+    /// Everything has left the transport.
+    pub(crate) fn note_flush(&mut self) {
+        self.write = None;
     }
 
     /// A call is pending; `reads` is whether it waits for input.
@@ -76,11 +95,14 @@ impl Clock {
             return;
         }
         let paused = self.paused.take().map_or(0, |paused| self.now - paused);
-        let has_output = queued > 0 || link.wire.len() > link.flushed || link.writer.is_some();
+        let has_output = queued > 0 || link.wire.len() > link.flushed || link.writer.is_set();
         let of = Some(of(link)).filter(|of| match of {
             Of::Idle(..) => link.is_readable() && !has_output,
             _ => link.is_readable(),
         });
+        if self.input.map(|before| before.of) != of {
+            self.doubtful = 0;
+        }
         self.input = of.map(|of| match self.input.filter(|before| before.of == of) {
             Some(Running { of: Of::Frame(n), since }) => {
                 Running { of: Of::Frame(n), since: since + paused }
@@ -89,35 +111,44 @@ impl Clock {
         });
     }
 
-    /// Whether a time is over that the call waits for.
-    pub(crate) fn is_over(&self, reads: bool) -> bool {
-        let is_over = |one: Running| self.now - one.since >= TICKS;
-        self.write.is_some_and(is_over) || reads && self.input.is_some_and(is_over)
+    /// Returns which times are over, that of input only if `reads`.
+    pub(crate) fn late(&self, reads: bool) -> Late {
+        let is_surely_over = |one: Running| self.now - one.since >= TICKS + self.doubtful;
+        let input = reads && self.input.is_some_and(is_surely_over);
+        let is_still_over = |one: Running| self.now - one.since.max(self.woken) >= TICKS;
+        Late { input, write: self.write.is_some_and(is_still_over) }
     }
 
-    pub(crate) fn advance(&mut self) {
+    /// A task is woken to write.
+    pub(crate) fn wakes_writer(&mut self) {
+        self.woken = self.now;
+    }
+
+    /// Half of a limit passes; `doubtful` is whether another task waits for output.
+    pub(crate) fn advance(&mut self, doubtful: bool) {
         self.now += 1;
+        self.doubtful += u32::from(doubtful);
         runtime().block_on(tokio::time::advance(TICK));
     }
 
-    /// It was told that this time is over.
-    pub(crate) fn tell(&mut self, link: &Link, timeout: Timeout) {
-        let (told, now) = match timeout {
-            Timeout::Write(WRITE) => (self.write.take(), Of::Write(link.wire.len())),
+    /// The channel has reported that this time is over.
+    pub(crate) fn timed_out(&mut self, link: &Link, timeout: Timeout) {
+        let (over, now) = match timeout {
+            Timeout::Write(WRITE) => (self.taken.take(), Of::Write(link.wire.len())),
             Timeout::Frame(FRAME) | Timeout::Idle(IDLE) => (self.input.take(), of(link)),
             other => panic!("{other:?}: there is no such limit"),
         };
-        let told = told.expect("a time that has not begun is over");
-        assert_eq!(told.of, now, "{timeout:?}, and it went on");
-        let is_frame = matches!(told.of, Of::Frame(_));
-        assert_eq!(is_frame, matches!(timeout, Timeout::Frame(_)), "{timeout:?} of {:?}", told.of);
+        let over = over.expect("a time that has not begun is over");
+        assert_eq!(over.of, now, "{timeout:?}, and it went on");
+        let is_frame = matches!(over.of, Of::Frame(_));
+        assert_eq!(is_frame, matches!(timeout, Timeout::Frame(_)), "{timeout:?} of {:?}", over.of);
         let until = self.paused.take().filter(|_| is_frame).unwrap_or(self.now);
-        assert!(until - told.since >= TICKS, "{timeout:?} before its time");
+        assert!(until - over.since >= TICKS, "{timeout:?} before its time");
     }
 }
 
 /// All limits are set, and time may pass.
-fn channel(sim: &mut Sim, builder: Builder, input: &'static [u8]) -> Channel<Mock> {
+pub(crate) fn channel(sim: &mut Sim, builder: Builder, input: &'static [u8]) -> Channel<Mock> {
     world(|world| world.clock = Some(Clock::default()));
     let timeouts = Timeouts { frame: Some(FRAME), idle: Some(IDLE), write: Some(WRITE) };
     builder.timeouts(timeouts).terminator("\n").build(sim.mock(&Bytes::from_static(input)))
@@ -148,7 +179,7 @@ impl Way {
     }
 }
 
-/// Each line may be answered. A time that is over is told once, and then input
+/// Each line may be answered. A time that is over is reported once, and then input
 /// goes on where it was.
 fn lines(sim: &mut Sim, builder: Builder, way: Way, input: &'static [u8], answers: usize) {
     let mut channel = channel(sim, builder, input);
@@ -170,10 +201,10 @@ fn lines(sim: &mut Sim, builder: Builder, way: Way, input: &'static [u8], answer
                 match way.take(sim, &mut channel) {
                     None => assert!(matches!(way, Way::Next)),
                     Some(Err(Error::Timeout(again))) if again == timeout => {
-                        assert!(!matches!(way, Way::Next), "told again");
+                        assert!(!matches!(way, Way::Next), "reported again");
                     }
                     Some(Err(error)) => {
-                        sim.tell(&error);
+                        sim.reported(&error);
                         break;
                     }
                     Some(Ok(frame)) => panic!("{frame:?} behind {timeout:?}"),
@@ -181,18 +212,22 @@ fn lines(sim: &mut Sim, builder: Builder, way: Way, input: &'static [u8], answer
                 channel.set_timeouts(Timeouts { frame: Some(FRAME), ..channel.timeouts() });
             }
             Some(Err(Error::UnexpectedEof { partial, .. })) => {
-                assert_eq!(partial, "");
+                if let Some(error) = sim.reported_beside() {
+                    sim.reported(&error);
+                    got.extend_from_slice(&partial);
+                }
+                assert!(sim.has_reported() || partial.is_empty());
                 break;
             }
             Some(Err(error)) => {
-                sim.tell(&error);
+                sim.reported(&error);
                 break;
             }
             None => break,
         }
     }
     check_held(sim, &got, &channel);
-    sim.link(|link| assert!(timeouts == 3 || sim.has_told() || got == input && link.has_ended));
+    sim.link(|link| assert!(timeouts == 3 || sim.has_reported() || got == input && link.has_ended));
     sim.finish(&mut channel);
 }
 
@@ -208,8 +243,7 @@ fn next_and_flush(sim: &mut Sim, builder: Builder) {
     let mut channel = channel(sim, builder, b"ab\n");
     let mut more = 0..2;
     loop {
-        let item = sim.turn(NEXT, &mut channel, async |c| c.next().await);
-        let error = match item {
+        let error = match sim.poll_next(&mut channel) {
             Poll::Pending => {
                 let Some(n) = more.next() else { continue };
                 sim.push(&mut channel, n);
@@ -230,7 +264,7 @@ fn next_and_flush(sim: &mut Sim, builder: Builder) {
                 channel.set_timeouts(Timeouts { idle: Some(IDLE), ..channel.timeouts() });
             }
             error => {
-                sim.tell(&error);
+                sim.reported(&error);
                 break;
             }
         }
@@ -238,7 +272,7 @@ fn next_and_flush(sim: &mut Sim, builder: Builder) {
     sim.finish(&mut channel);
 }
 
-/// A peer that does not read: it is told once, and nothing is sent any more.
+/// A peer that does not read: that is reported once, and nothing is sent any more.
 fn stalled(sim: &mut Sim, builder: Builder) {
     let mut channel = channel(sim, builder, b"");
     sim.push(&mut channel, 0);
@@ -247,6 +281,19 @@ fn stalled(sim: &mut Sim, builder: Builder) {
     sim.push(&mut channel, 2);
     let closed = sim.turns(SHUTDOWN, &mut channel, async |c| c.shutdown().await);
     sim.check_closed(closed);
+    sim.finish(&mut channel);
+}
+
+/// A peer that reads a byte in each half of the limit is not cut off, however much the
+/// transport buffers. The channel is woken with each byte.
+fn slow_peer_behind_a_buffer(sim: &mut Sim, builder: Builder) {
+    let mut channel = channel(sim, builder, b"");
+    world(|world| world.links[0].is_slow = true);
+    for n in 0..3 {
+        sim.push(&mut channel, n);
+    }
+    crate::writing::flush(sim, &mut channel);
+    assert!(!sim.injected("write timeout"), "a peer that reads was cut off");
     sim.finish(&mut channel);
 }
 
@@ -291,7 +338,7 @@ fn run(sim: &mut Sim, builder: Builder, answers: usize, gives_up: bool) {
             assert_eq!(handler.got, INPUT);
         }
         Err(Error::Timeout(Timeout::Frame(_) | Timeout::Idle(_))) => assert!(gives_up),
-        Err(error) => sim.tell(&error),
+        Err(error) => sim.reported_by_run(&error),
     }
     sim.finish(&mut channel);
 }
@@ -315,8 +362,11 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         scenario("a silent peer, parts", one, |sim, b| silent(sim, b, Way::Parts, b"a\nbc")),
         scenario("next and flush", few, next_and_flush),
         scenario("a peer that does not read", &VARIANTS, stalled),
+        scenario("a slow peer behind a buffer", &BUFFERED, slow_peer_behind_a_buffer),
         scenario("run", one, |sim, b| run(sim, b, 0, false)),
         scenario("run, answered", few, |sim, b| run(sim, b, 2, false)),
         scenario("run that gives up", few, |sim, b| run(sim, b, 1, true)),
     ]
 }
+
+const BUFFERED: [Variant; 1] = [Variant { buffers: true, ..VARIANTS[0] }];

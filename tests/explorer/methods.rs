@@ -47,7 +47,10 @@ fn every_async_method_is_dropped_and_says_so() {
         let says = method.docs.contains("# Cancel safety\n");
         assert!(says, "{} does not say what dropping it means", method.name);
     }
-    let (explored, failed) = explore_all(4);
+    let is_listed = |name: &String| METHODS.iter().any(|(_, scenario)| scenario == name);
+    let (explored, failed) = explore_all(5, |(scenario, _, condition, _)| {
+        condition.is_empty() && is_listed(&scenario.name)
+    });
     assert!(failed.is_empty(), "{failed:?}");
     for (method, scenario) in METHODS {
         let explored = explored.get(scenario).expect(scenario);

@@ -4,7 +4,7 @@
 use crate::common::{self, Change, Ending, Expected, Knobs, Session, Term, Trace};
 use crate::sim::{
     FLUSH, NEXT, POLL_NEXT, RECEIVE, RECEIVE_PART, RECEIVE_WITHIN, RUN, Scenario, Sim, VARIANTS,
-    Variant,
+    Variant, variant,
 };
 use crate::world::Mock;
 use asynchat::{Builder, Channel, Control, Error, Frame, Handler, Run, Terminator};
@@ -123,6 +123,11 @@ impl<'r> Reader<'r> {
         }
     }
 
+    /// Whether a frame is being skipped whose end has not arrived.
+    fn skips(&self, sim: &Sim) -> bool {
+        sim.link(|link| !link.has_ended && self.input.expected.states[link.delivered].skips)
+    }
+
     /// Compares with what was delivered: no byte is lost, doubled or out of
     /// order.
     fn check(&self, sim: &Sim, unread: &[u8]) {
@@ -133,6 +138,15 @@ impl<'r> Reader<'r> {
         }
         let (mine, all) = ((&self.trace.open, unread), (&state.open, &state.left));
         assert!(mine.0.iter().chain(mine.1).eq(all.0.iter().chain(all.1)), "{mine:?} of {all:?}");
+    }
+
+    /// The same behind an error. One of the writing side may come when all frames
+    /// were handed out.
+    fn check_failed(&mut self, sim: &Sim, unread: &[u8]) {
+        match sim.link(|link| link.has_ended) {
+            true => self.check_end(sim, unread),
+            false => self.check(sim, unread),
+        }
     }
 
     /// The same at the end of input.
@@ -165,8 +179,8 @@ fn read_next(sim: &mut Sim, builder: Builder, input: &Input, answers: usize, as_
                 reader.take(sim, &mut channel, item);
             }
             Some(Err(error)) => {
-                sim.tell(&error);
-                reader.check(sim, channel.unread());
+                sim.reported(&error);
+                reader.check_failed(sim, channel.unread());
                 break;
             }
             None => {
@@ -175,10 +189,8 @@ fn read_next(sim: &mut Sim, builder: Builder, input: &Input, answers: usize, as_
             }
         }
     }
-    // Fused; and the mock does not stand reading behind the end.
-    for _ in 0..2 {
-        assert!(sim.turns(NEXT, &mut channel, async |c| c.next().await).is_none());
-    }
+    // The mock does not stand reading after the end.
+    sim.check_fused(&mut channel);
     sim.finish(&mut channel);
 }
 
@@ -200,20 +212,39 @@ fn read_receive(sim: &mut Sim, builder: Builder, input: &Input, answers: usize, 
                 break;
             }
             Err(Error::UnexpectedEof { partial, .. }) => {
-                reader.check_end(sim, &partial);
+                match sim.reported_beside() {
+                    None => reader.check_end(sim, &partial),
+                    Some(error) => {
+                        sim.reported(&error);
+                        // The beginning of a terminator to skip to is not returned.
+                        match reader.skips(sim) {
+                            true => assert_eq!(partial, ""),
+                            false => reader.check_failed(sim, &partial),
+                        }
+                    }
+                }
                 break;
             }
             Ok(_) | Err(Error::FrameTooLong { .. }) => {
                 reader.take(sim, &mut channel, item.map(|data| Frame::Complete(data.into())));
             }
             Err(error) => {
-                sim.tell(&error);
-                reader.check(sim, channel.unread());
+                sim.reported(&error);
+                reader.check_failed(sim, channel.unread());
                 let skips = channel.codec().is_skipping();
                 let left = if skips { vec![] } else { channel.unread().to_vec() };
-                match receive(sim, &mut channel, &terminator, None) {
+                let again = loop {
+                    match receive(sim, &mut channel, &terminator, None) {
+                        // Output goes on after a failure of input, and may fail as well.
+                        Err(error @ Error::Io(_)) if !sim.has_reported_failure() => {
+                            sim.reported(&error);
+                        }
+                        again => break again,
+                    }
+                };
+                match again {
                     Err(Error::UnexpectedEof { partial, .. }) => assert_eq!(partial, left),
-                    other => panic!("behind an error: {other:?}"),
+                    other => panic!("after an error: {other:?}"),
                 }
                 break;
             }
@@ -248,13 +279,23 @@ fn read_parts(sim: &mut Sim, builder: Builder, input: &Input, answers: usize) {
                 break;
             }
             Err(Error::UnexpectedEof { partial, .. }) => {
-                reader.check_end(sim, &partial);
+                match sim.reported_beside() {
+                    None => reader.check_end(sim, &partial),
+                    Some(error) => {
+                        sim.reported(&error);
+                        // The beginning of a terminator to skip to is not returned.
+                        match reader.skips(sim) {
+                            true => assert_eq!(partial, ""),
+                            false => reader.check_failed(sim, &partial),
+                        }
+                    }
+                }
                 break;
             }
             item @ Ok(_) => reader.take(sim, &mut channel, item),
             Err(error) => {
-                sim.tell(&error);
-                reader.check(sim, channel.unread());
+                sim.reported(&error);
+                reader.check_failed(sim, channel.unread());
                 break;
             }
         }
@@ -338,13 +379,8 @@ fn read_run(sim: &mut Sim, builder: Builder, input: &Input, answers: usize, stop
         Ok(Run::Closed) => reader.check_end(sim, channel.unread()),
         Ok(Run::Stopped) => panic!("it stops for ever"),
         Err(error) => {
-            sim.tell(&error);
-            // A failure of the writing side may come when all frames were handed
-            // out, and the end told.
-            match sim.link(|link| link.has_ended) {
-                true => reader.check_end(sim, channel.unread()),
-                false => reader.check(sim, channel.unread()),
-            }
+            sim.reported_by_run(&error);
+            reader.check_failed(sim, channel.unread());
         }
     }
     sim.finish(&mut channel);
@@ -367,7 +403,7 @@ fn switch_while_pending(sim: &mut Sim, builder: Builder, bytes: &Bytes, expected
                 trace.note(item, channel.ended_by()).unwrap();
             }
             Poll::Ready(Some(Err(error))) => {
-                sim.tell(&error);
+                sim.reported(&error);
                 break;
             }
             Poll::Ready(None) => break,
@@ -431,9 +467,14 @@ fn discard_while_pending(sim: &mut Sim, builder: Builder, bytes: &Bytes) {
             Poll::Pending if !discarded => {
                 discarded = true;
                 let dropped = channel.discard_buffers();
-                let sent = sim.link(|link| link.wire.len());
-                assert_eq!(dropped.output_bytes, (sim.queued.len() - sent) as u64);
-                sim.queued.truncate(sent);
+                // What a pending write was offered is still to be sent.
+                let stays = sim.link(|link| match &link.offered {
+                    _ if link.is_lost() => sim.queued.len(),
+                    offered => link.wire.len() + offered.as_ref().map_or(0, Vec::len),
+                });
+                let dropped = dropped.output_bytes as usize;
+                assert_eq!(dropped, sim.queued.len() - stays, "dropped of the output");
+                sim.queued.truncate(stays);
                 sim.push(&mut channel, 2);
                 // Whole lines up to here were handed out, so that what is dropped
                 // is a part of one.
@@ -447,7 +488,7 @@ fn discard_while_pending(sim: &mut Sim, builder: Builder, bytes: &Bytes) {
             Poll::Pending => {}
             Poll::Ready(Some(Ok(frame))) => lines.push(frame.into_data()),
             Poll::Ready(Some(Err(error))) => {
-                sim.tell(&error);
+                sim.reported(&error);
                 break;
             }
             Poll::Ready(None) => {
@@ -469,8 +510,9 @@ fn one_after_the_other(sim: &mut Sim, builder: Builder, bytes: &Bytes) {
     let mut ways = (0..4).cycle();
     while sent.len() < bytes.len() && !failed {
         channel.set_terminator("\n");
-        let frame = match ways.next() {
-            Some(0) => sim.turn(NEXT, &mut channel, async |c| c.next().await.unwrap()),
+        let way = if sim.has_read() { Some(0) } else { ways.next() };
+        let frame = match way {
+            Some(0) => sim.poll_next(&mut channel).map(Option::unwrap),
             Some(1) => sim
                 .turn(RECEIVE, &mut channel, async |c| c.receive("\n").await)
                 .map_ok(|data| Frame::Complete(data.into())),
@@ -479,7 +521,7 @@ fn one_after_the_other(sim: &mut Sim, builder: Builder, bytes: &Bytes) {
                 sim.push(&mut channel, 0);
                 let flushed = sim.turns(FLUSH, &mut channel, async |c| c.flush().await);
                 if let Err(error) = flushed {
-                    sim.tell(&error);
+                    sim.reported(&error);
                     failed = true;
                 }
                 continue;
@@ -494,7 +536,8 @@ fn one_after_the_other(sim: &mut Sim, builder: Builder, bytes: &Bytes) {
                 }
             }
             Poll::Ready(Err(error)) => {
-                sim.tell(&error);
+                let error = sim.reported_beside().unwrap_or(error);
+                sim.reported(&error);
                 failed = true;
             }
         }
@@ -507,8 +550,7 @@ fn one_after_the_other(sim: &mut Sim, builder: Builder, bytes: &Bytes) {
 }
 
 /// How reading is varied: it queues nothing.
-const QUIET: [Variant; 1] =
-    [Variant { out_buffer: 65536, large: false, vectored: true, limits: false }];
+const QUIET: [Variant; 1] = [variant(65536, false, true)];
 
 type Way = fn(&mut Sim, Builder, &Input, usize);
 

@@ -1,12 +1,13 @@
 //! Turns: each makes a new future, polls it once and drops it.
 
-use crate::world::{Chunks, Fate, Link, Mock, World, failed_at, world};
-use asynchat::{Builder, Channel, Error, Pusher, Timeout, Timeouts, TryPushError};
+mod turns;
+
+use crate::world::{Chunks, Fate, Link, Mock, READ_ALONE, failed_at, producers, world};
+use asynchat::{Builder, Channel, Error, Frame, Pusher, Timeout, Timeouts, TryPushError};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Wake, Waker};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// How a scenario is varied.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Variant {
     pub(crate) out_buffer: usize,
     /// Payloads that are sent from where they lie, or a few bytes.
@@ -22,15 +23,84 @@ pub(crate) struct Variant {
     pub(crate) vectored: bool,
     /// All limits of time are set, and none is ever reached.
     pub(crate) limits: bool,
+    pub(crate) tasks: Tasks,
+    /// The transport has a buffer of its own. Bytes leave it when the transport is
+    /// flushed, or when it is full.
+    pub(crate) buffers: bool,
+    /// The transport's buffer holds bytes before the channel begins.
+    pub(crate) holds_output: bool,
+    /// A write that was pending is retried with the same bytes, or more.
+    pub(crate) checks_retries: bool,
+    /// Reading fails in a way that says nothing about writing.
+    pub(crate) reads_fail_alone: bool,
+    /// Each call to the transport does everything at once.
+    pub(crate) always_ready: bool,
+}
+
+/// Which tasks poll the channel, each with a waker of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum Tasks {
+    #[default]
+    One,
+    /// One for the `Stream` side and one for the `Sink` side. While a scenario uses one
+    /// of them, the other one is polled beside it: before each of its polls.
+    OtherFirst,
+    /// The same after each of its polls that is pending.
+    OtherLast,
+}
+
+impl Variant {
+    /// The size of the transport's own buffer.
+    pub(crate) fn transport_buffer(&self) -> Option<usize> {
+        // Less than two payloads.
+        self.buffers.then_some(if self.large { 3000 } else { 5 })
+    }
 }
 
 /// Small payloads never reach the default bound, so it is 1 as well, and there
 /// are payloads above it.
 pub(crate) const VARIANTS: [Variant; 4] = [
-    Variant { out_buffer: 1, large: false, vectored: true, limits: false },
-    Variant { out_buffer: 65536, large: false, vectored: true, limits: false },
-    Variant { out_buffer: 16, large: true, vectored: true, limits: false },
-    Variant { out_buffer: 4096, large: true, vectored: false, limits: false },
+    variant(1, false, true),
+    variant(65536, false, true),
+    variant(16, true, true),
+    variant(4096, true, false),
+];
+
+pub(crate) const fn variant(out_buffer: usize, large: bool, vectored: bool) -> Variant {
+    Variant {
+        out_buffer,
+        large,
+        vectored,
+        limits: false,
+        tasks: Tasks::One,
+        buffers: false,
+        holds_output: false,
+        checks_retries: false,
+        reads_fail_alone: false,
+        always_ready: false,
+    }
+}
+
+/// A name, and how a variant is changed by it.
+type Condition = (&'static str, fn(&mut Variant));
+
+/// The conditions under which each scenario is played as well. The variants above take
+/// the opposite for granted.
+pub(crate) const CONDITIONS: [Condition; 8] = [
+    ("two tasks, the other one first", |variant| variant.tasks = Tasks::OtherFirst),
+    ("two tasks, the other one last", |variant| variant.tasks = Tasks::OtherLast),
+    ("a transport that buffers", |variant| variant.buffers = true),
+    ("a transport that holds output", |variant| {
+        (variant.buffers, variant.holds_output) = (true, true);
+    }),
+    ("writes retried with the same bytes", |variant| variant.checks_retries = true),
+    ("reading that fails alone", |variant| variant.reads_fail_alone = true),
+    ("a transport that is always ready", |variant| variant.always_ready = true),
+    ("all of these but the last", |variant| {
+        variant.tasks = Tasks::OtherLast;
+        (variant.buffers, variant.holds_output) = (true, true);
+        (variant.checks_retries, variant.reads_fail_alone) = (true, true);
+    }),
 ];
 
 /// A name in words, and what is done.
@@ -50,13 +120,28 @@ pub(crate) struct Explored {
     pub(crate) dropped: Vec<&'static str>,
 }
 
+/// The side of the channel that a method belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// That of the `Stream`.
+    Input,
+    /// That of the `Sink`.
+    Output,
+    /// Both. No other task polls meanwhile.
+    Whole,
+}
+
 /// What a pending call must be waiting for.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Waits {
-    /// For output, if there is any.
+    /// For output, if there is any. If only producers are in its way, also for the end
+    /// of the connection.
     Output,
     /// For input as well.
+    #[default]
     Input,
+    /// For output, or for something outside of the channel.
+    Upgrade,
 }
 
 /// What somebody does from outside, with a pusher, between two turns.
@@ -70,8 +155,9 @@ pub(crate) enum Act {
     Time,
 }
 
+/// Whether a task was woken.
 #[derive(Default)]
-struct Token(AtomicBool);
+pub(crate) struct Token(pub(crate) AtomicBool);
 
 impl Wake for Token {
     fn wake(self: Arc<Self>) {
@@ -79,13 +165,33 @@ impl Wake for Token {
     }
 }
 
+/// A task, as its last poll has left it.
+#[derive(Clone, Copy, Default)]
+struct Task {
+    /// The number of the waker that it was polled with; 0 before the first poll.
+    waker: usize,
+    is_pending: bool,
+    waits: Waits,
+    /// Whether the task beside the scenario is over.
+    is_done: bool,
+}
+
+/// The task that reads. In scenarios of one task it does everything.
+pub(crate) const INPUT: usize = 0;
+/// The task that writes.
+pub(crate) const OUTPUT: usize = 1;
+
 /// One run of a scenario.
 pub(crate) struct Sim {
     pub(crate) variant: Variant,
-    /// Each turn has a waker of its own: one that is kept from an earlier turn
+    /// Each poll has a waker of its own: one that is kept from an earlier poll
     /// does not count.
     wakers: Vec<(Arc<Token>, Waker)>,
-    turn: usize,
+    /// How many of them were used.
+    polls: usize,
+    tasks: [Task; 2],
+    /// The wakers of polls that were ready while the other task waited.
+    forgotten: Vec<usize>,
     /// The link in use.
     pub(crate) link: usize,
     pub(crate) outside: VecDeque<Act>,
@@ -93,9 +199,52 @@ pub(crate) struct Sim {
     /// What the owner has queued, and what pushers have: in lower case.
     pub(crate) queued: Vec<u8>,
     pub(crate) pushed: Vec<u8>,
-    /// The errors that were told.
-    told: Vec<&'static str>,
+    /// What the task beside a scenario has read.
+    read: VecDeque<Result<Frame, Error>>,
+    /// The failure of output that was reported to that task. Calls of the scenario that
+    /// find the end return it instead.
+    reported_beside: Option<Error>,
+    /// The errors that were reported.
+    reported: Vec<&'static str>,
+    /// Whether a method was called that may read only to discard.
+    discards: bool,
     dropped: Vec<&'static str>,
+}
+
+/// The result of a call.
+pub(crate) trait Outcome {
+    /// Whether it is that of a call after a failure that was reported.
+    fn is_end(&self) -> bool;
+    fn error(&self) -> Option<&Error>;
+    fn failed(error: Error) -> Self;
+}
+
+impl Outcome for Option<Result<Frame, Error>> {
+    fn is_end(&self) -> bool {
+        self.is_none()
+    }
+
+    fn error(&self) -> Option<&Error> {
+        self.as_ref().and_then(|item| item.as_ref().err())
+    }
+
+    fn failed(error: Error) -> Self {
+        Some(Err(error))
+    }
+}
+
+impl<T> Outcome for Result<T, Error> {
+    fn is_end(&self) -> bool {
+        matches!(self, Err(Error::Closed))
+    }
+
+    fn error(&self) -> Option<&Error> {
+        self.as_ref().err()
+    }
+
+    fn failed(error: Error) -> Self {
+        Err(error)
+    }
 }
 
 /// Plays a scenario under every fate of up to `depth` letters.
@@ -132,32 +281,40 @@ pub(crate) fn explore(
 
 impl Sim {
     fn new(variant: Variant) -> Self {
-        let tokens = std::iter::repeat_with(Arc::<Token>::default).take(TURNS);
+        let tokens = std::iter::repeat_with(Arc::<Token>::default).take(POLLS);
         let wakers = tokens.map(|token| (Arc::clone(&token), Waker::from(token))).collect();
         Sim {
             variant,
             wakers,
-            turn: 0,
+            polls: 0,
+            tasks: [Task::default(); 2],
+            forgotten: vec![],
             link: 0,
             outside: VecDeque::new(),
             pusher: None,
             queued: vec![],
             pushed: vec![],
-            told: vec![],
+            read: VecDeque::new(),
+            reported_beside: None,
+            reported: vec![],
+            discards: false,
             dropped: vec![],
         }
     }
 
     fn reset(&mut self) {
-        world(|world| world.reset(self.variant.vectored));
-        for (token, _) in &self.wakers[..=self.turn.min(TURNS - 1)] {
+        world(|world| world.reset(self.variant));
+        for (token, _) in self.wakers.iter().take(self.polls + 1) {
             token.0.store(false, Relaxed);
         }
-        (self.turn, self.link, self.pusher) = (0, 0, None);
+        (self.polls, self.tasks) = (0, [Task::default(); 2]);
+        (self.link, self.pusher, self.discards) = (0, None, false);
+        (self.reported_beside, self.read) = (None, VecDeque::new());
         self.outside.clear();
+        self.forgotten.clear();
         self.queued.clear();
         self.pushed.clear();
-        self.told.clear();
+        self.reported.clear();
     }
 
     /// The transport, whose peer sends this and then ends its side.
@@ -210,163 +367,10 @@ impl Sim {
             chunks.extend([data, Bytes::new()]);
         }
         chunks.pop_back();
-        Chunks { chunks, is_slow: false, fails: false, has_ended: false }
+        Chunks::owned(chunks)
     }
 
-    fn waker(&self) -> &Waker {
-        &self.wakers[self.turn].1
-    }
-
-    fn is_woken(&self) -> bool {
-        self.wakers[self.turn].0.0.load(Relaxed)
-    }
-
-    /// Makes the future of `method`, polls it once, and drops it. Pending, it
-    /// must be waiting for something that then happens.
-    pub(crate) fn turn<R>(
-        &mut self,
-        (method, waits): Method,
-        channel: &mut Channel<Mock>,
-        mut call: impl AsyncFnMut(&mut Channel<Mock>) -> R,
-    ) -> Poll<R> {
-        let polled = {
-            let future = pin!(call(channel));
-            future.poll(&mut Context::from_waker(self.waker()))
-        };
-        if polled.is_pending() {
-            self.pends(method, waits, channel.queued_bytes());
-        } else {
-            world(|world| {
-                let World { clock, links, .. } = world;
-                clock.iter_mut().for_each(|clock| clock.note_output(&links[self.link]));
-            });
-        }
-        polled
-    }
-
-    /// Turns until it is ready.
-    pub(crate) fn turns<R>(
-        &mut self,
-        method: Method,
-        channel: &mut Channel<Mock>,
-        mut call: impl AsyncFnMut(&mut Channel<Mock>) -> R,
-    ) -> R {
-        loop {
-            if let Poll::Ready(ready) = self.turn(method, channel, &mut call) {
-                return ready;
-            }
-        }
-    }
-
-    /// Polls what is not made anew: what is dropped then is lost.
-    pub(crate) fn poll<F: Future + Unpin>(&mut self, future: &mut F) -> Poll<F::Output> {
-        std::pin::Pin::new(future).poll(&mut Context::from_waker(self.waker()))
-    }
-
-    /// A call is pending: on what? Then that happens.
-    pub(crate) fn pends(&mut self, method: &'static str, waits: Waits, queued: u64) {
-        self.drops(method);
-        let wakes = self.check_wait(waits, queued);
-        self.act(wakes);
-        self.pass_time(waits == Waits::Input, queued, wakes);
-        world(|world| {
-            let link = &mut world.links[self.link];
-            let reader = link.reader.take().filter(|_| !link.is_quiet);
-            let all = [reader, link.writer.take(), world.producer.take()];
-            all.into_iter().flatten().for_each(Waker::wake);
-        });
-        assert!(self.is_woken(), "pending, and nobody wakes it");
-        self.turn += 1;
-        assert!(self.turn < TURNS, "it does not end");
-    }
-
-    /// Notes that a future of this method was dropped while it was pending.
-    pub(crate) fn drops(&mut self, method: &'static str) {
-        if !self.dropped.contains(&method) {
-            self.dropped.push(method);
-        }
-    }
-
-    /// Looks for who holds our waker. Gives whether somebody but an act from
-    /// outside will wake us.
-    fn check_wait(&self, waits: Waits, queued: u64) -> bool {
-        if self.is_woken() {
-            return true;
-        }
-        let ours =
-            |waker: &Option<Waker>| waker.as_ref().is_some_and(|w| w.will_wake(self.waker()));
-        world(|world| {
-            let link = &world.links[self.link];
-            let produces = ours(&world.producer);
-            let (reads, writes) = (ours(&link.reader), ours(&link.writer));
-            assert!(!link.write_failed, "pending, and an error is to be told");
-            if link.wire.len() > link.flushed {
-                assert!(writes, "something is not flushed, and nobody waits for that");
-            }
-            if queued > 0 {
-                assert!(writes || produces, "unsent output, and nobody waits for room");
-            }
-            if produces && !writes {
-                assert!(link.wire.len() >= world.given, "a producer waits before others are sent");
-            }
-            if waits == Waits::Input && link.is_readable() {
-                assert!(reads, "input goes on, and nobody waits for it");
-            }
-            writes || produces || reads && !link.is_quiet
-        })
-    }
-
-    /// Lets the next act from outside happen, or not yet.
-    fn act(&mut self, others_wake: bool) {
-        let is_early = match self.outside.front() {
-            None => true,
-            Some(Act::Time) => !self.link(|link| link.is_shut),
-            Some(_) => false,
-        };
-        if is_early || others_wake && world(|world| world.letter(b".+", b'+')) == b'.' {
-            return;
-        }
-        let Some(act) = self.outside.pop_front() else { return };
-        let is_taken = self.is_taken(act);
-        assert!(!is_taken || self.is_woken(), "it does not wake who polls");
-        if !others_wake && !is_taken {
-            self.act(others_wake);
-        }
-    }
-
-    /// Lets half of a limit pass, or not; as often as it takes if nothing else
-    /// goes on. Whoever is late by that is woken.
-    fn pass_time(&self, reads: bool, queued: u64, others_wake: bool) {
-        let is_over = |advances: bool| {
-            world(|world| {
-                let World { clock, links, .. } = world;
-                let clock = clock.as_mut()?;
-                if advances {
-                    clock.advance();
-                } else {
-                    clock.note(&links[self.link], reads, queued);
-                }
-                Some(clock.is_over(reads))
-            })
-        };
-        match is_over(false) {
-            None => return,
-            Some(is_over) => assert!(!is_over, "pending, and its time is over"),
-        }
-        if others_wake && world(|world| world.letter(b".+", b'.')) == b'.' {
-            return;
-        }
-        for _ in 0..3 {
-            let is_over = is_over(true) == Some(true);
-            assert!(!is_over || self.is_woken(), "its time is over, and nobody wakes it");
-            if is_over || others_wake {
-                return;
-            }
-        }
-        panic!("nothing goes on, and no time is running");
-    }
-
-    /// Does it. Gives whether it was taken.
+    /// Does it. Returns whether it was taken.
     fn is_taken(&mut self, act: Act) -> bool {
         if let Act::Time = act {
             runtime().block_on(tokio::time::advance(Duration::from_secs(2)));
@@ -402,8 +406,8 @@ impl Sim {
 
     fn produce(&mut self, pusher: &Pusher, chunks: Vec<Bytes>) -> bool {
         let all = chunks.concat();
-        let chunks = chunks.into();
-        let producer = Chunks { chunks, is_slow: true, fails: false, has_ended: false };
+        let mut producer = Chunks::new(chunks);
+        producer.is_slow = true;
         let mut future = Box::pin(pusher.push_with_producer(producer));
         let is_taken = matches!(
             future.as_mut().poll(&mut Context::from_waker(Waker::noop())),
@@ -415,9 +419,9 @@ impl Sim {
         is_taken
     }
 
-    /// Notes an error that was told: only what there was, and once.
+    /// Notes an error that was reported: only what there was, and once.
     #[track_caller]
-    pub(crate) fn tell(&mut self, error: &Error) {
+    pub(crate) fn reported(&mut self, error: &Error) {
         let what = match error {
             Error::Io(e) => failed_at(e),
             Error::Producer(_) => "producer",
@@ -428,13 +432,46 @@ impl Sim {
             }
             other => panic!("{other:?}"),
         };
-        world(|world| assert!(world.injected.contains(&what), "{what}: there was no such error"));
-        assert!(!self.told.contains(&what), "{what}: told twice");
-        self.told.push(what);
+        assert!(self.injected(what), "{what}: there was no such error");
+        assert!(!self.reported.contains(&what), "{what}: reported twice");
+        assert!(what != "read" || producers() == 0, "the peer is gone, and a producer waits");
+        self.reported.push(what);
     }
 
-    pub(crate) fn has_told(&self) -> bool {
-        !self.told.is_empty()
+    /// The same for the error that has ended `run`. If only reading has failed, output
+    /// was sent before, or has failed as well.
+    #[track_caller]
+    pub(crate) fn reported_by_run(&mut self, error: &Error) {
+        self.reported(error);
+        let queued = self.queued.len() + self.pushed.len();
+        let is_sent = self.link(|link| link.flushed == queued);
+        let is_late =
+            world(|world| world.clock.as_ref().is_some_and(|clock| clock.late(false).write));
+        let has_failed = self.link(|link| link.is_lost()) || self.injected("aborted") || is_late;
+        let is_alone = self.reported == [READ_ALONE] && self.reported_beside.is_none();
+        assert!(!is_alone || is_sent || has_failed, "run ends, and leaves output unsent");
+    }
+
+    pub(crate) fn has_reported(&self) -> bool {
+        !self.reported.is_empty()
+    }
+
+    /// Whether an error was reported that ends writing. `run` reports one of two.
+    pub(crate) fn has_reported_failure(&self) -> bool {
+        self.reported.iter().any(|what| *what != READ_ALONE || self.discards)
+    }
+
+    /// Takes the failure of output that was reported to the task beside the scenario.
+    pub(crate) fn reported_beside(&mut self) -> Option<Error> {
+        self.reported_beside.take()
+    }
+
+    /// Returns that failure in place of `Closed`.
+    pub(crate) fn explain(&mut self, error: Error) -> Error {
+        match error {
+            Error::Closed => self.reported_beside.take().unwrap_or(error),
+            _ => error,
+        }
     }
 
     /// Whether this happened.
@@ -442,30 +479,79 @@ impl Sim {
         world(|world| world.injected.contains(&what))
     }
 
+    /// Whether the task beside has read something that the scenario has not taken.
+    pub(crate) fn has_read(&self) -> bool {
+        !self.read.is_empty()
+    }
+
+    /// Checks that input stays ended.
+    pub(crate) fn check_fused(&mut self, channel: &mut Channel<Mock>) {
+        for _ in 0..2 {
+            match self.next(channel) {
+                None => {}
+                Some(Err(error)) if self.variant.tasks != Tasks::One => self.reported(&error),
+                other => panic!("not fused: {other:?}"),
+            }
+        }
+    }
+
     /// Closes the channel: everything queued is on the wire, or an error was
-    /// told.
+    /// reported.
     pub(crate) fn finish(&mut self, channel: &mut Channel<Mock>) {
         let closed = self.turns(SHUTDOWN, channel, async |c| c.shutdown().await);
         self.check_closed(closed);
         let again = self.turns(SHUTDOWN, channel, async |c| c.shutdown().await);
         match again {
             Ok(()) => self.check_whole(),
-            Err(Error::Closed) => assert!(self.has_told(), "closed by what?"),
-            Err(error) => panic!("told again: {error:?}"),
+            Err(Error::Closed) => assert!(self.has_reported_failure(), "closed by what?"),
+            Err(error) => panic!("reported again: {error:?}"),
         }
+        self.check_input_failure(channel);
         if let Some(pusher) = &self.pusher {
             assert!(pusher.is_closed());
+        }
+    }
+
+    /// Checks that the input side has reported a failure of input, also one that was met
+    /// by the output side; unless output has failed as well.
+    fn check_input_failure(&mut self, channel: &mut Channel<Mock>) {
+        let is_timeless = world(|world| world.clock.is_none());
+        if self.injected(READ_ALONE) && is_timeless && !self.discards {
+            while !self.reported.contains(&READ_ALONE) {
+                match self.next(channel) {
+                    None => {
+                        return assert!(
+                            self.has_reported_failure(),
+                            "a failure of input was not reported"
+                        );
+                    }
+                    Some(Err(error)) => self.reported(&error),
+                    Some(Ok(_)) => {}
+                }
+            }
         }
     }
 
     pub(crate) fn check_closed(&mut self, closed: Result<(), Error>) {
         match closed {
             Ok(()) => self.check_whole(),
-            Err(Error::Closed) => assert!(self.has_told(), "closed by what?"),
-            Err(error) => self.tell(&error),
+            Err(Error::Closed) => assert!(self.has_reported_failure(), "closed by what?"),
+            Err(error) => {
+                self.reported(&error);
+                assert!(self.has_reported_failure(), "output reports a failure of input");
+            }
         }
-        let injected = world(|world| !world.injected.is_empty());
-        assert!(!injected || self.has_told(), "an error was not told");
+        if let Some(error) = self.reported_beside.take() {
+            assert!(self.link(|link| link.is_shut), "closed well, after a failure");
+            self.reported(&error);
+        }
+        let is_shut = self.link(|link| link.is_shut);
+        let failed = world(|world| {
+            // The way in which the peer goes after the shutdown is its own.
+            let is_silent = |what| what == READ_ALONE || what == "read" && is_shut && self.discards;
+            world.injected.iter().any(|what| !is_silent(*what))
+        });
+        assert!(!failed || self.has_reported_failure(), "an error was not reported");
         self.check_wire();
     }
 
@@ -503,24 +589,24 @@ fn common_length(a: &[u8], b: &[u8]) -> usize {
 
 const BLOCK: usize = 128;
 
-/// A method's name, and what it waits for.
-pub(crate) type Method = (&'static str, Waits);
+/// A method's name, whose it is, and what it waits for.
+pub(crate) type Method = (&'static str, Side, Waits);
 
-pub(crate) const NEXT: Method = ("Channel::next", Waits::Input);
-pub(crate) const POLL_NEXT: Method = ("Channel::poll_next", Waits::Input);
-pub(crate) const RECEIVE: Method = ("Channel::receive", Waits::Input);
-pub(crate) const RECEIVE_WITHIN: Method = ("Channel::receive_within", Waits::Input);
-pub(crate) const RECEIVE_PART: Method = ("Channel::receive_part", Waits::Input);
-pub(crate) const RUN: Method = ("Channel::run", Waits::Input);
+pub(crate) const NEXT: Method = ("Channel::next", Side::Input, Waits::Input);
+pub(crate) const POLL_NEXT: Method = ("Channel::poll_next", Side::Input, Waits::Input);
+pub(crate) const RECEIVE: Method = ("Channel::receive", Side::Input, Waits::Input);
+pub(crate) const RECEIVE_WITHIN: Method = ("Channel::receive_within", Side::Input, Waits::Input);
+pub(crate) const RECEIVE_PART: Method = ("Channel::receive_part", Side::Input, Waits::Input);
+pub(crate) const RUN: Method = ("Channel::run", Side::Whole, Waits::Input);
 /// Above the high-water mark it does not read.
-pub(crate) const RUN_FULL: Method = ("Channel::run", Waits::Output);
-pub(crate) const READY: Method = ("Channel::ready", Waits::Output);
-pub(crate) const FLUSH: Method = ("Channel::flush", Waits::Output);
-pub(crate) const SHUTDOWN: Method = ("Channel::shutdown", Waits::Output);
-pub(crate) const CLOSE: Method = ("Channel::close", Waits::Input);
-pub(crate) const POLL_READY: Method = ("Channel::poll_ready", Waits::Output);
-pub(crate) const POLL_FLUSH: Method = ("Channel::poll_flush", Waits::Output);
-pub(crate) const POLL_CLOSE: Method = ("Channel::poll_close", Waits::Output);
+pub(crate) const RUN_FULL: Method = ("Channel::run", Side::Whole, Waits::Output);
+pub(crate) const READY: Method = ("Channel::ready", Side::Output, Waits::Output);
+pub(crate) const FLUSH: Method = ("Channel::flush", Side::Output, Waits::Output);
+pub(crate) const SHUTDOWN: Method = ("Channel::shutdown", Side::Output, Waits::Output);
+pub(crate) const CLOSE: Method = ("Channel::close", Side::Whole, Waits::Input);
+pub(crate) const POLL_READY: Method = ("Channel::poll_ready", Side::Output, Waits::Output);
+pub(crate) const POLL_FLUSH: Method = ("Channel::poll_flush", Side::Output, Waits::Output);
+pub(crate) const POLL_CLOSE: Method = ("Channel::poll_close", Side::Output, Waits::Output);
 
 static SMALL: Bytes = Bytes::from_static(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ");
 static SMALL_LOWER: Bytes = Bytes::from_static(b"abcdefghijklmnopqrstuvwxyz");
@@ -532,7 +618,7 @@ static LARGE: LazyLock<Bytes> = LazyLock::new(|| {
 });
 static LARGE_LOWER: LazyLock<Bytes> = LazyLock::new(|| LARGE.to_ascii_lowercase().into());
 
-/// One whose clock stands still, but for whoever advances it.
+/// One whose clock stands still unless it is advanced.
 pub(crate) fn runtime() -> Arc<Runtime> {
     thread_local! {
         static RUNTIME: Arc<Runtime> = {
@@ -546,5 +632,5 @@ pub(crate) fn runtime() -> Arc<Runtime> {
 /// Farther away than any run takes.
 const FAR: Duration = Duration::from_secs(3600);
 
-/// No run has more turns than this.
-const TURNS: usize = 100;
+/// No run has more polls than this.
+const POLLS: usize = 300;

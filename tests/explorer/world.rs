@@ -4,10 +4,11 @@
 //! being handed it, and costs no lock.
 
 use crate::deadlines::Clock;
+use crate::sim::{INPUT, Variant};
 use asynchat::Timeout;
 use bytes::Bytes;
 use futures::Stream;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -64,25 +65,77 @@ impl Fate {
     }
 }
 
+/// The place where an event finds a waker. As in a socket there is room for one, that of
+/// the task that was polled last.
+#[derive(Default)]
+pub(crate) struct Slot {
+    waker: Option<Waker>,
+    /// The tasks whose last poll left them waiting for this event.
+    waiting: [bool; 2],
+}
+
+impl Slot {
+    fn set(&mut self, task: usize, cx: &Context<'_>) {
+        self.waker = Some(cx.waker().clone());
+        self.waiting[task] = true;
+    }
+
+    /// The event is over for the task that is being polled.
+    fn clear(&mut self, task: usize) {
+        self.waker = None;
+        self.waiting[task] = false;
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.waker.is_some()
+    }
+
+    /// Whether the last poll of this task left `waker` here.
+    pub(crate) fn is_left_by(&self, task: usize, is_stale: impl Fn(&Waker) -> bool) -> bool {
+        self.waiting[task] && self.waker.as_ref().is_some_and(|waker| !is_stale(waker))
+    }
+
+    /// Takes the waker, and returns it with the tasks that must be woken.
+    pub(crate) fn take(&mut self) -> (Option<Waker>, [bool; 2]) {
+        (self.waker.take(), std::mem::take(&mut self.waiting))
+    }
+}
+
 /// The two ends of a transport that a run looks at.
 #[derive(Default)]
 pub(crate) struct Link {
+    variant: Variant,
     input: Bytes,
     /// How many bytes of the input were read.
     pub(crate) delivered: usize,
     /// Whether the peer never ends its side.
     pub(crate) is_quiet: bool,
+    /// Whether the connection breaks at the end of the input.
+    pub(crate) breaks: bool,
+    /// Whether the input begins again at its end.
+    pub(crate) is_endless: bool,
+    /// Whether one byte leaves the transport's buffer with each call.
+    pub(crate) is_slow: bool,
     pub(crate) has_ended: bool,
-    read_failed: bool,
-    pub(crate) reader: Option<Waker>,
+    /// Reading has failed.
+    pub(crate) read_failed: bool,
+    /// Reading has failed in a way that ends writing, too.
+    pub(crate) is_broken: bool,
+    pub(crate) reader: Slot,
+    /// The bytes that the transport has taken.
     pub(crate) wire: Vec<u8>,
+    /// How many of them, the last ones, are still in its buffer.
+    buffered: usize,
+    /// How many bytes are still in its buffer from before the channel began.
+    buffered_before: usize,
     pub(crate) flushed: usize,
     /// The last call of the writing side was a flush that went through.
     has_flushed: bool,
     pub(crate) is_shut: bool,
     pub(crate) write_failed: bool,
-    pub(crate) writer: Option<Waker>,
-    vectored: bool,
+    /// The first slice of the write that was pending last, unless it went through since.
+    pub(crate) offered: Option<Vec<u8>>,
+    pub(crate) writer: Slot,
 }
 
 impl Link {
@@ -91,34 +144,91 @@ impl Link {
         !self.has_ended && !self.read_failed
     }
 
+    /// Whether nothing can be written any more, because of a failure.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.write_failed || self.is_broken
+    }
+
     pub(crate) fn received(&self) -> &[u8] {
         &self.input[..self.delivered]
     }
 
-    fn reset(&mut self, vectored: bool) {
+    /// Whether the transport was flushed that held bytes before, or is being flushed, or
+    /// is lost.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.buffered_before == 0 || self.writer.is_set() || self.is_lost()
+    }
+
+    /// How much the transport's buffer can take.
+    fn room(&self) -> usize {
+        let used = self.buffered + self.buffered_before;
+        self.variant.transport_buffer().map_or(usize::MAX, |size| size.saturating_sub(used))
+    }
+
+    /// Grows with each byte that the transport takes, and with each that leaves it.
+    pub(crate) fn progress(&self) -> usize {
+        2 * self.wire.len() - self.buffered
+    }
+
+    /// Moves this many bytes out of the transport's buffer.
+    fn pass_on(&mut self, n: usize) {
+        let before = n.min(self.buffered_before);
+        self.buffered_before -= before;
+        self.buffered -= self.buffered.min(n - before);
+    }
+
+    fn letter_of_slow_peer(&self) -> u8 {
+        if self.buffered + self.buffered_before > 1 { b'P' } else { b'A' }
+    }
+
+    /// Compares a write with the pending one before it.
+    fn check_retry(&self, slices: &[IoSlice<'_>]) {
+        let Some(offered) = self.offered.as_ref().filter(|_| self.variant.checks_retries) else {
+            return;
+        };
+        let mut rest = &offered[..];
+        for slice in slices {
+            let (part, behind) = rest.split_at(rest.len().min(slice.len()));
+            assert!(slice.starts_with(part), "a retried write begins with other bytes");
+            rest = behind;
+        }
+        assert!(rest.is_empty(), "a retried write is shorter than before");
+    }
+
+    fn reset(&mut self, variant: Variant) {
         let mut wire = std::mem::take(&mut self.wire);
         wire.clear();
-        *self = Link { wire, vectored, ..Link::default() };
+        *self = Link { wire, variant, ..Link::default() };
     }
 }
 
 #[derive(Default)]
 pub(crate) struct World {
+    variant: Variant,
     pub(crate) fate: Fate,
     pub(crate) links: [Link; 2],
-    /// Of whoever waits for a producer.
-    pub(crate) producer: Option<Waker>,
+    /// The task that is being polled.
+    task: usize,
+    /// Where a producer that is not ready finds its waker.
+    pub(crate) producer: Slot,
+    /// Whether a producer was polled that is never ready.
+    pub(crate) is_stuck: bool,
     /// How many bytes producers gave.
     pub(crate) given: usize,
     /// The errors there were.
     pub(crate) injected: Vec<&'static str>,
     /// In scenarios in which time passes.
     pub(crate) clock: Option<Clock>,
-    calls: usize,
+    /// How much was done since the last poll that was pending, and before.
+    work: usize,
+    pub(crate) work_before: usize,
 }
 
 thread_local! {
     static WORLD: RefCell<World> = RefCell::default();
+    /// How many producers of the channel's owner there are. Apart, as a producer may
+    /// be dropped at any time.
+    static PRODUCERS: Cell<usize> = const { Cell::new(0) };
 }
 
 pub(crate) fn world<R>(act: impl FnOnce(&mut World) -> R) -> R {
@@ -127,33 +237,74 @@ pub(crate) fn world<R>(act: impl FnOnce(&mut World) -> R) -> R {
 
 impl World {
     /// For the next run.
-    pub(crate) fn reset(&mut self, vectored: bool) {
-        self.links.iter_mut().for_each(|link| link.reset(vectored));
-        self.producer = None;
-        self.given = 0;
+    pub(crate) fn reset(&mut self, variant: Variant) {
+        self.variant = variant;
+        self.links.iter_mut().for_each(|link| link.reset(variant));
+        self.task = INPUT;
+        self.producer = Slot::default();
+        (self.is_stuck, self.given) = (false, 0);
         self.injected.clear();
         self.clock = None;
-        self.calls = 0;
+        (self.work, self.work_before) = (0, 0);
+        PRODUCERS.set(0);
     }
 
-    /// It was told that this time is over.
+    /// Forgets what this task waits for. It is about to be polled.
+    pub(crate) fn polls(&mut self, task: usize) {
+        self.task = task;
+        self.producer.waiting[task] = false;
+        for link in &mut self.links {
+            link.reader.waiting[task] = false;
+            link.writer.waiting[task] = false;
+        }
+    }
+
+    /// Makes `task` wait for what is in the way of output, if another task has moved it
+    /// on meanwhile. Returns whether that is nothing.
+    pub(crate) fn hands_over(&mut self, task: usize, link: usize) -> bool {
+        let places = [&mut self.links[link].writer, &mut self.producer];
+        let is_moved = places.iter().any(|slot| slot.waiting[task] && !slot.is_set());
+        for slot in places {
+            slot.waiting[task] = slot.is_set() && (is_moved || slot.waiting[task]);
+        }
+        let is_blocked = self.links[link].writer.is_set() || self.producer.is_set();
+        is_moved && !is_blocked && !self.is_stuck
+    }
+
+    /// The channel has reported that this time is over.
     pub(crate) fn timed_out(&mut self, timeout: Timeout) {
         let link = &mut self.links[0];
-        self.clock.as_mut().expect("time passes").tell(link, timeout);
+        self.clock.as_mut().expect("time passes").timed_out(link, timeout);
         if let Timeout::Write(_) = timeout {
             link.write_failed = true;
             self.injected.push("write timeout");
         }
     }
 
+    /// Lets the peer of this link send this. The channel is about to begin.
     pub(crate) fn sends(&mut self, link: usize, input: Bytes) {
-        self.links[link].input = input;
+        let link = &mut self.links[link];
+        link.input = input;
+        link.buffered_before = if self.variant.holds_output { BUFFERED_BEFORE } else { 0 };
     }
 
     pub(crate) fn letter(&mut self, letters: &'static [u8], at_last: u8) -> u8 {
-        self.calls += 1;
-        assert!(self.calls < CALLS, "it goes on for ever");
+        self.works(WORK_CALL);
+        if self.variant.always_ready {
+            return at_last;
+        }
         self.fate.letter(letters, at_last)
+    }
+
+    /// Counts work since the last poll that was pending. Other tasks want their turn.
+    pub(crate) fn works(&mut self, cost: usize) {
+        self.work += cost;
+        assert!(self.work < WORK, "it keeps the task to itself");
+    }
+
+    /// A poll was pending.
+    pub(crate) fn rests(&mut self) {
+        self.work_before += std::mem::take(&mut self.work);
     }
 
     fn fails<T>(&mut self, what: &'static str) -> Poll<io::Result<T>> {
@@ -163,26 +314,33 @@ impl World {
 
     fn read(&mut self, at: usize, cx: &Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let link = &self.links[at];
-        assert!(link.is_readable(), "read on behind the end");
+        assert!(link.is_readable(), "read on after the end");
         if let Some(clock) = self.clock.as_mut().filter(|_| link.has_flushed) {
             clock.note_output(link);
         }
+        if link.is_endless && link.delivered == link.input.len() {
+            self.links[at].delivered = 0;
+        }
+        let link = &self.links[at];
         let left = link.input.len() - link.delivered;
         let letter = match left.min(buf.remaining()) {
             0 if link.is_quiet => b'P',
+            0 if link.breaks => self.letter(b"PE", b'E'),
             0 => self.letter(b"PZE", b'Z'),
             1 => self.letter(b"PAE", b'A'),
             _ => self.letter(b"P1AE", b'A'),
         };
-        let link = &mut self.links[at];
+        let (task, link) = (self.task, &mut self.links[at]);
+        link.reader.clear(task);
         let n = match letter {
             b'P' => {
-                link.reader = Some(cx.waker().clone());
+                link.reader.set(task, cx);
                 return Poll::Pending;
             }
             b'E' => {
-                link.read_failed = true;
-                return self.fails("read");
+                let is_alone = self.variant.reads_fail_alone && !link.breaks;
+                (link.read_failed, link.is_broken) = (true, !is_alone);
+                return self.fails(if is_alone { READ_ALONE } else { "read" });
             }
             b'Z' => {
                 link.has_ended = true;
@@ -193,6 +351,7 @@ impl World {
         };
         buf.put_slice(&link.input[link.delivered..link.delivered + n]);
         link.delivered += n;
+        self.works(n);
         Poll::Ready(Ok(()))
     }
 
@@ -203,19 +362,31 @@ impl World {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let link = &self.links[at];
-        assert!(!link.write_failed && !link.is_shut, "written behind the end");
-        let len = slices.iter().map(|slice| slice.len()).sum();
-        let letter = match (len, slices.len()) {
-            (0, _) => panic!("a write of nothing"),
-            (1, _) => self.letter(b"PAE", b'A'),
+        assert!(!link.is_lost() && !link.is_shut, "written after the end");
+        link.check_retry(slices);
+        let len: usize = slices.iter().map(|slice| slice.len()).sum();
+        let room = link.room();
+        let letter = match (len.min(room), slices.len()) {
+            _ if len == 0 => panic!("a write of nothing"),
+            (0, _) if link.is_slow => link.letter_of_slow_peer(),
+            // Its buffer is full: first that has to go.
+            (0 | 1, _) => self.letter(b"PAE", b'A'),
             (2, _) | (_, 1) => self.letter(b"P1AE", b'A'),
             _ => self.letter(b"P1-AE", b'A'),
         };
-        let link = &mut self.links[at];
-        (link.writer, link.has_flushed) = (None, false);
+        let (task, link) = (self.task, &mut self.links[at]);
+        link.writer.clear(task);
+        (link.offered, link.has_flushed) = (None, false);
+        if room == 0 && letter == b'A' {
+            link.pass_on(usize::MAX);
+        }
+        let most = len.min(link.room());
         let mut n = match letter {
             b'P' => {
-                link.writer = Some(cx.waker().clone());
+                link.pass_on(usize::from(link.is_slow));
+                link.writer.set(task, cx);
+                let first = slices.first().map_or(&[][..], |slice| slice);
+                link.offered = Some(first[..first.len().min(RECORD)].to_vec());
                 return Poll::Pending;
             }
             b'E' => {
@@ -223,8 +394,8 @@ impl World {
                 return self.fails("write");
             }
             b'1' => 1,
-            b'-' => len - 1,
-            _ => len,
+            b'-' => most - 1,
+            _ => most,
         };
         let taken = n;
         for slice in slices {
@@ -232,35 +403,61 @@ impl World {
             link.wire.extend_from_slice(&slice[..part]);
             n -= part;
         }
+        if link.variant.transport_buffer().is_some() {
+            link.buffered += taken;
+        }
+        self.works(taken);
         Poll::Ready(Ok(taken))
     }
 
     /// A flush or a shutdown.
     fn step(&mut self, at: usize, cx: &Context<'_>, what: &'static str) -> Poll<io::Result<()>> {
         let link = &self.links[at];
-        assert!(!link.write_failed && !link.is_shut, "{what} behind the end");
-        let letter = self.letter(b"PAE", b'A');
-        let link = &mut self.links[at];
-        (link.writer, link.has_flushed) = (None, false);
+        assert!(!link.is_lost() && !link.is_shut, "{what} after the end");
+        let letter = match link.buffered + link.buffered_before {
+            _ if link.is_slow && what == "flush" => link.letter_of_slow_peer(),
+            // With a clock, what is moved only here would look like a stall.
+            2.. if what == "flush" && self.clock.is_none() => self.letter(b"P1AE", b'A'),
+            _ => self.letter(b"PAE", b'A'),
+        };
+        let (task, link) = (self.task, &mut self.links[at]);
+        link.writer.clear(task);
+        link.has_flushed = false;
         match letter {
-            b'P' => link.writer = Some(cx.waker().clone()),
+            b'P' | b'1' => {
+                link.pass_on(usize::from(letter == b'1' || link.is_slow));
+                link.writer.set(task, cx);
+                return Poll::Pending;
+            }
             b'E' => {
                 link.write_failed = true;
                 return self.fails(what);
             }
             _ if what == "flush" => {
+                link.pass_on(usize::MAX);
                 (link.flushed, link.has_flushed) = (link.wire.len(), true);
+                self.clock.iter_mut().for_each(Clock::note_flush);
             }
             _ => link.is_shut = true,
         }
-        if letter == b'P' { Poll::Pending } else { Poll::Ready(Ok(())) }
+        Poll::Ready(Ok(()))
     }
 }
+
+/// How many producers of the channel's owner there are.
+pub(crate) fn producers() -> usize {
+    PRODUCERS.get()
+}
+
+/// A failure of reading that says nothing about writing, as when TLS misses a
+/// close_notify.
+pub(crate) const READ_ALONE: &str = "read, alone";
 
 /// What a transport says that failed at this.
 fn kind(what: &str) -> ErrorKind {
     match what {
         "read" => ErrorKind::ConnectionReset,
+        READ_ALONE => ErrorKind::UnexpectedEof,
         "write" => ErrorKind::BrokenPipe,
         "flush" => ErrorKind::TimedOut,
         "shutdown" => ErrorKind::PermissionDenied,
@@ -270,7 +467,7 @@ fn kind(what: &str) -> ErrorKind {
 
 /// At what a transport failed that says this.
 pub(crate) fn failed_at(error: &io::Error) -> &'static str {
-    let all = ["read", "write", "flush", "shutdown"];
+    let all = ["read", READ_ALONE, "write", "flush", "shutdown"];
     all.into_iter().find(|what| kind(what) == error.kind()).unwrap_or("something else")
 }
 
@@ -307,7 +504,7 @@ impl AsyncWrite for Mock {
     }
 
     fn is_write_vectored(&self) -> bool {
-        world(|world| world.links[self.0].vectored)
+        world(|world| world.variant.vectored)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -317,6 +514,8 @@ impl AsyncWrite for Mock {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         world(|world| {
             let link = &world.links[self.0];
+            let must_retry = world.variant.checks_retries && link.offered.is_some();
+            assert!(!must_retry, "shut down, and a write was not retried");
             assert_eq!(link.flushed, link.wire.len(), "shut down before it was flushed");
             world.step(self.0, cx, "shutdown")
         })
@@ -325,21 +524,51 @@ impl AsyncWrite for Mock {
 
 /// A producer of these chunks.
 pub(crate) struct Chunks {
-    pub(crate) chunks: VecDeque<Bytes>,
+    chunks: VecDeque<Bytes>,
     /// Whether it may be not ready.
     pub(crate) is_slow: bool,
     /// Whether it fails at its end.
     pub(crate) fails: bool,
-    pub(crate) has_ended: bool,
+    /// Whether it is never ready.
+    pub(crate) waits: bool,
+    /// Whether it belongs to the owner of the channel, and not to a pusher.
+    is_owned: bool,
+    has_ended: bool,
+}
+
+impl Chunks {
+    pub(crate) fn new(chunks: impl Into<VecDeque<Bytes>>) -> Self {
+        let chunks = chunks.into();
+        let no = false;
+        Chunks { chunks, is_slow: no, fails: no, waits: no, is_owned: no, has_ended: no }
+    }
+
+    /// One of the channel's owner.
+    pub(crate) fn owned(chunks: impl Into<VecDeque<Bytes>>) -> Self {
+        PRODUCERS.set(PRODUCERS.get() + 1);
+        let mut owned = Chunks::new(chunks);
+        owned.is_owned = true;
+        owned
+    }
+}
+
+impl Drop for Chunks {
+    fn drop(&mut self) {
+        PRODUCERS.set(PRODUCERS.get().saturating_sub(self.is_owned.into()));
+    }
 }
 
 impl Stream for Chunks {
     type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        assert!(!self.has_ended, "a producer is polled behind its end");
+        assert!(!self.has_ended, "a producer is polled after its end");
+        if self.waits {
+            world(|world| world.is_stuck = true);
+            return Poll::Pending;
+        }
         if self.is_slow && world(|world| world.letter(b"PA", b'A')) == b'P' {
-            world(|world| world.producer = Some(cx.waker().clone()));
+            wait_for_producer(cx);
             return Poll::Pending;
         }
         let chunk = self.chunks.pop_front();
@@ -353,5 +582,19 @@ impl Stream for Chunks {
     }
 }
 
-/// No run has more calls than this.
-const CALLS: usize = 2000;
+/// Leaves the waker of a task that waits for a producer, or the like.
+pub(crate) fn wait_for_producer(cx: &Context<'_>) {
+    world(|world| world.producer.set(world.task, cx));
+}
+
+/// The most work between two polls that are pending, in bytes.
+pub(crate) const WORK: usize = 12 * 1024 * 1024;
+
+/// The work of a call to the transport, besides its bytes.
+const WORK_CALL: usize = 2048;
+
+/// How many bytes are in the transport's buffer before the channel begins.
+const BUFFERED_BEFORE: usize = 2;
+
+/// How much of a pending write must be offered again: a record of TLS.
+const RECORD: usize = 16 * 1024;

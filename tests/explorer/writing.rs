@@ -2,18 +2,18 @@
 //! has come, and all of it if it ended well.
 
 use crate::sim::{
-    Act, CLOSE, FLUSH, NEXT, POLL_CLOSE, POLL_FLUSH, POLL_READY, READY, RUN, RUN_FULL, SHUTDOWN,
-    Scenario, Sim, VARIANTS, Variant, Waits, runtime,
+    Act, CLOSE, FLUSH, Method, POLL_CLOSE, POLL_FLUSH, POLL_READY, READY, RUN, RUN_FULL, SHUTDOWN,
+    Scenario, Sim, Token, VARIANTS, Variant, runtime,
 };
-use crate::world::{Mock, world};
+use crate::world::{Chunks, Mock, wait_for_producer, world};
 use asynchat::{Builder, Channel, Control, Error, Handler, Parts, PushError, Run};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
 
 /// A channel whose peer sends this and then ends its side.
 fn channel(sim: &mut Sim, builder: Builder, input: &'static str) -> Channel<Mock> {
@@ -22,7 +22,7 @@ fn channel(sim: &mut Sim, builder: Builder, input: &'static str) -> Channel<Mock
 
 pub(crate) fn flush(sim: &mut Sim, channel: &mut Channel<Mock>) {
     if let Err(error) = sim.turns(FLUSH, channel, async |c| c.flush().await) {
-        sim.tell(&error);
+        sim.reported(&error);
         let again = sim.turns(FLUSH, channel, async |c| c.flush().await);
         assert!(matches!(again, Err(Error::Closed)), "{again:?}");
     } else {
@@ -34,17 +34,17 @@ pub(crate) fn flush(sim: &mut Sim, channel: &mut Channel<Mock>) {
 fn read_on(sim: &mut Sim, channel: &mut Channel<Mock>) -> Vec<Bytes> {
     let mut lines = vec![];
     loop {
-        match sim.turns(NEXT, channel, async |c| c.next().await) {
+        match sim.next(channel) {
             Some(Ok(frame)) => lines.push(frame.into_data()),
             Some(Err(error)) => {
-                sim.tell(&error);
+                sim.reported(&error);
                 break;
             }
             None => break,
         }
         assert!(lines.len() < 20, "endless lines");
     }
-    assert!(sim.turns(NEXT, channel, async |c| c.next().await).is_none(), "not fused");
+    sim.check_fused(channel);
     lines
 }
 
@@ -68,7 +68,7 @@ fn push_while_pending(sim: &mut Sim, builder: Builder) {
             Poll::Pending => more.next().into_iter().for_each(|n| sim.push(&mut channel, n)),
         }
     };
-    flushed.unwrap_or_else(|error| sim.tell(&error));
+    flushed.unwrap_or_else(|error| sim.reported(&error));
     sim.finish(&mut channel);
 }
 
@@ -118,10 +118,10 @@ fn failing_producer(sim: &mut Sim, builder: Builder) {
     read_on(sim, &mut channel);
     let closed = sim.turns(SHUTDOWN, &mut channel, async |c| c.shutdown().await);
     sim.check_closed(closed);
-    assert!(sim.has_told());
+    assert!(sim.has_reported());
     let has_failed = sim.injected("producer");
     sim.link(|link| {
-        if has_failed && !link.write_failed {
+        if has_failed && !link.is_lost() {
             assert!(link.is_shut && link.wire == sim.queued, "not what stood before it");
         }
     });
@@ -168,18 +168,17 @@ fn close(sim: &mut Sim, builder: Builder, seconds: u64) {
     let mut channel = channel(sim, builder.linger(linger), "ab\n");
     sim.push(&mut channel, 0);
     let closed = sim.turns(CLOSE, &mut channel, async |c| c.close().await);
-    let is_lost = sim.injected("read");
     match closed {
         // How the peer goes is no error.
         Ok(()) => sim.link(|link| {
             assert!(link.is_shut && link.wire == sim.queued);
-            assert!(seconds == 0 || link.has_ended || is_lost, "it did not linger");
+            assert!(seconds == 0 || !link.is_readable(), "it did not linger");
         }),
-        Err(error) => sim.tell(&error),
+        Err(error) => sim.reported(&error),
     }
     sim.check_wire();
     let again = sim.turns(CLOSE, &mut channel, async |c| c.close().await);
-    assert_eq!(again.is_err(), sim.has_told());
+    assert_eq!(again.is_err(), sim.has_reported());
 }
 
 fn linger(sim: &mut Sim, builder: Builder) {
@@ -199,9 +198,9 @@ fn linger_to_the_end_of_the_time(sim: &mut Sim, builder: Builder) {
     match sim.turns(CLOSE, &mut channel, async |c| c.close().await) {
         Ok(()) => sim.link(|link| {
             assert!(link.is_shut && link.wire == sim.queued);
-            assert!(sim.outside.is_empty() || sim.injected("read"), "it did not linger");
+            assert!(sim.outside.is_empty() || link.read_failed, "it did not linger");
         }),
-        Err(error) => sim.tell(&error),
+        Err(error) => sim.reported(&error),
     }
     sim.check_wire();
 }
@@ -213,12 +212,10 @@ fn send(sim: &mut Sim, builder: Builder) {
     let mut failed = false;
     for n in 0..3 {
         let item = sim.payload(n);
-        let polled = sim.turn(("Channel::poll_ready", Waits::Output), &mut channel, async |c| {
-            c.send(item.clone()).await
-        });
+        let polled = sim.turn(POLL_READY, &mut channel, async |c| c.send(item.clone()).await);
         sent.push((item, matches!(polled, Poll::Ready(Ok(())))));
         if let Poll::Ready(Err(error)) = polled {
-            sim.tell(&error);
+            sim.reported(&error);
             failed = true;
             break;
         }
@@ -227,7 +224,7 @@ fn send(sim: &mut Sim, builder: Builder) {
     let is_whole = closed.is_ok();
     match closed {
         Err(Error::Closed) => assert!(failed),
-        Err(error) => sim.tell(&error),
+        Err(error) => sim.reported(&error),
         Ok(()) => assert!(!failed),
     }
     sim.link(|link| {
@@ -252,7 +249,7 @@ fn feed(sim: &mut Sim, builder: Builder) {
         let ready = sim
             .turns(POLL_READY, &mut channel, async |c| poll_fn(|cx| c.poll_ready_unpin(cx)).await);
         if let Err(error) = ready {
-            sim.tell(&error);
+            sim.reported(&error);
             break;
         }
         let item = sim.payload(n);
@@ -262,7 +259,7 @@ fn feed(sim: &mut Sim, builder: Builder) {
         if n != 1 {
             flush_sink(sim, &mut channel);
         }
-        if sim.has_told() {
+        if sim.has_reported() {
             break;
         }
     }
@@ -272,7 +269,7 @@ fn feed(sim: &mut Sim, builder: Builder) {
 fn flush_sink(sim: &mut Sim, channel: &mut Channel<Mock>) {
     match sim.turns(POLL_FLUSH, channel, async |c| SinkExt::flush(c).await) {
         Ok(()) => sim.link(|link| assert_eq!(link.wire, sim.queued)),
-        Err(error) => sim.tell(&error),
+        Err(error) => sim.reported(&error),
     }
 }
 
@@ -281,15 +278,19 @@ fn ready(sim: &mut Sim, builder: Builder) {
     let mut channel = channel(sim, builder.high_water(100).low_water(70), "");
     for n in 0..4 {
         if let Err(error) = sim.turns(READY, &mut channel, async |c| c.ready().await) {
-            sim.tell(&error);
+            sim.reported(&error);
             break;
         }
         assert!(channel.queued_bytes() < 100);
         sim.push(&mut channel, n);
     }
     sim.finish(&mut channel);
-    let closed = sim.turns(READY, &mut channel, async |c| c.ready().await);
-    assert!(matches!(closed, Err(Error::Closed)));
+    match sim.turns(READY, &mut channel, async |c| c.ready().await) {
+        Ok(()) => panic!("ready after the close"),
+        Err(Error::Closed) => {}
+        // It was reported to the task beside in between.
+        Err(error) => sim.reported(&error),
+    }
 }
 
 /// What is taken apart has everything that was not sent or handed out.
@@ -301,7 +302,7 @@ fn into_parts(sim: &mut Sim, builder: Builder) {
     sim.push(&mut channel, 2);
     let mut handed_out = vec![];
     loop {
-        match sim.turn(NEXT, &mut channel, async |c| c.next().await) {
+        match sim.poll_next(&mut channel) {
             Poll::Ready(Some(Ok(frame))) => {
                 handed_out.extend_from_slice(frame.data());
                 if frame.is_complete() {
@@ -309,7 +310,7 @@ fn into_parts(sim: &mut Sim, builder: Builder) {
                 }
             }
             Poll::Ready(Some(Err(error))) => {
-                sim.tell(&error);
+                sim.reported(&error);
                 break;
             }
             Poll::Ready(None) | Poll::Pending => break,
@@ -321,7 +322,7 @@ fn into_parts(sim: &mut Sim, builder: Builder) {
         assert_eq!(handed_out, b"ab\nc"[..link.delivered]);
         link.wire.clone()
     });
-    if sim.link(|link| link.write_failed) {
+    if sim.link(|link| link.is_lost()) {
         return sim.check_wire();
     }
     output.extend_from_slice(&unsent);
@@ -337,7 +338,7 @@ fn into_parts(sim: &mut Sim, builder: Builder) {
 
 /// The new transport is made only when everything is sent; and if the upgrade
 /// is dropped, that is the end of the channel.
-fn upgrade(sim: &mut Sim, builder: Builder) {
+fn upgrade(sim: &mut Sim, builder: Builder, answers: bool) {
     let mut channel = channel(sim, builder, "");
     world(|world| world.links[0].is_quiet = true);
     let pusher = channel.pusher();
@@ -351,7 +352,7 @@ fn upgrade(sim: &mut Sim, builder: Builder) {
             if std::mem::replace(&mut is_ready, true) {
                 return Poll::Ready(());
             }
-            world(|world| world.producer = Some(cx.waker().clone()));
+            wait_for_producer(cx);
             Poll::Pending
         })
         .await;
@@ -366,7 +367,7 @@ fn upgrade(sim: &mut Sim, builder: Builder) {
         if let Poll::Ready(upgraded) = sim.poll(&mut future) {
             break upgraded;
         }
-        sim.pends("Channel::upgrade", Waits::Output, 0);
+        sim.pends("Channel::upgrade");
         if world(|world| world.letter(b"+.", b'+')) == b'.' {
             drop(future);
             assert!(pusher.is_closed());
@@ -376,7 +377,8 @@ fn upgrade(sim: &mut Sim, builder: Builder) {
     sim.check_wire();
     match upgraded {
         Err(refused) => {
-            sim.tell(&refused.error);
+            let error = sim.explain(refused.error);
+            sim.reported(&error);
             assert!(refused.channel.is_some(), "the channel comes back");
         }
         Ok(mut channel) => {
@@ -385,7 +387,9 @@ fn upgrade(sim: &mut Sim, builder: Builder) {
             sim.link = 1;
             world(|world| world.given = 0);
             sim.mock(&Bytes::from_static(b"a\n"));
-            sim.push(&mut channel, 2);
+            if answers {
+                sim.push(&mut channel, 2);
+            }
             let lines = read_on(sim, &mut channel);
             sim.link(|link| assert!(!link.has_ended || lines == ["a"]));
             sim.finish(&mut channel);
@@ -396,10 +400,10 @@ fn upgrade(sim: &mut Sim, builder: Builder) {
 /// Plaintext behind the command is never taken for part of the new transport.
 fn upgrade_with_plaintext_behind(sim: &mut Sim, builder: Builder) {
     let mut channel = channel(sim, builder, "STARTTLS\nEHLO\n");
-    let Some(line) = sim.turns(NEXT, &mut channel, async |c| c.next().await) else { panic!() };
+    let Some(line) = sim.next(&mut channel) else { panic!() };
     let line = match line {
         Ok(line) => line.into_data(),
-        Err(error) => return sim.tell(&error),
+        Err(error) => return sim.reported(&error),
     };
     assert_eq!(line, "STARTTLS");
     let behind = sim.link(|link| link.delivered) > "STARTTLS\n".len();
@@ -408,17 +412,16 @@ fn upgrade_with_plaintext_behind(sim: &mut Sim, builder: Builder) {
     let upgraded = loop {
         match sim.poll(&mut future) {
             Poll::Ready(upgraded) => break upgraded,
-            Poll::Pending => sim.pends("Channel::upgrade", Waits::Output, 0),
+            Poll::Pending => sim.pends("Channel::upgrade"),
         }
     };
     match upgraded {
         Ok(_) => assert!(!behind, "plaintext was taken over"),
         Err(refused) => {
             let mut channel = refused.channel.unwrap();
-            if let Error::UnreadInput = refused.error {
-                assert!(behind);
-            } else {
-                sim.tell(&refused.error);
+            match sim.explain(refused.error) {
+                Error::UnreadInput => assert!(behind),
+                error => sim.reported(&error),
             }
             // Intact, as far as its writing side is.
             let lines = read_on(sim, &mut channel);
@@ -463,15 +466,15 @@ fn pusher_aborts(sim: &mut Sim, builder: Builder) {
     sim.push(&mut channel, 0);
     let mut lines = 0;
     loop {
-        match sim.turns(NEXT, &mut channel, async |c| c.next().await) {
-            Some(Ok(_)) => assert!(!sim.has_told()),
-            Some(Err(error)) => sim.tell(&error),
+        match sim.next(&mut channel) {
+            Some(Ok(_)) => assert!(!sim.has_reported()),
+            Some(Err(error)) => sim.reported(&error),
             None => break,
         }
         lines += 1;
         assert!(lines < 20);
     }
-    assert!(sim.turns(NEXT, &mut channel, async |c| c.next().await).is_none());
+    sim.check_fused(&mut channel);
     sim.finish(&mut channel);
 }
 
@@ -482,22 +485,12 @@ fn pusher_while_flushing(sim: &mut Sim, builder: Builder) {
     sim.push(&mut channel, 0);
     match sim.turns(FLUSH, &mut channel, async |c| c.flush().await) {
         Ok(()) => {}
-        Err(error) => sim.tell(&error),
+        Err(error) => sim.reported(&error),
     }
     sim.finish(&mut channel);
 }
 
-/// Whether a pusher that waits was woken.
-#[derive(Default)]
-struct Bell(AtomicBool);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Relaxed);
-    }
-}
-
-/// A pusher that waits for room, in a task of its own: its future is made anew
+/// A pusher that waits for room, in a task of its own: its future is made again
 /// each time, and dropped. Room wakes it.
 fn pusher_waits(sim: &mut Sim, builder: Builder, produces: bool) {
     let mut channel = channel(sim, builder.high_water(80).low_water(0), "");
@@ -505,18 +498,15 @@ fn pusher_waits(sim: &mut Sim, builder: Builder, produces: bool) {
     sim.pusher = Some(pusher.clone());
     sim.push(&mut channel, 0);
     sim.push(&mut channel, 1);
-    let mut failed = false;
     for n in 0..3 {
         let data = sim.pushed_payload(n);
         for turns in 0.. {
             assert!(turns < 60, "it does not end");
-            let bell = Arc::new(Bell::default());
+            let bell = Arc::new(Token::default());
             let waker = Waker::from(Arc::clone(&bell));
             let mut cx = Context::from_waker(&waker);
             let mut waits: Pin<Box<dyn Future<Output = bool>>> = if produces {
-                let chunks = [data.clone()].into();
-                let producer =
-                    crate::world::Chunks { chunks, is_slow: false, fails: false, has_ended: false };
+                let producer = Chunks::new([data.clone()]);
                 let pusher = pusher.clone();
                 Box::pin(async move { pusher.push_with_producer(producer).await.is_ok() })
             } else {
@@ -532,7 +522,7 @@ fn pusher_waits(sim: &mut Sim, builder: Builder, produces: bool) {
                 })
             };
             if let Poll::Ready(is_taken) = waits.as_mut().poll(&mut cx) {
-                assert_eq!(is_taken, !failed);
+                assert_eq!(is_taken, !sim.link(|link| link.is_lost()));
                 if is_taken {
                     sim.pushed.extend_from_slice(&data);
                 }
@@ -541,11 +531,8 @@ fn pusher_waits(sim: &mut Sim, builder: Builder, produces: bool) {
             let method = if produces { "Pusher::push_with_producer" } else { "Pusher::push" };
             sim.drops(method);
             match sim.turn(FLUSH, &mut channel, async |c| c.flush().await) {
-                Poll::Ready(Err(Error::Closed)) => assert!(sim.has_told()),
-                Poll::Ready(Err(error)) => {
-                    sim.tell(&error);
-                    failed = true;
-                }
+                Poll::Ready(Err(Error::Closed)) => assert!(sim.has_reported()),
+                Poll::Ready(Err(error)) => sim.reported(&error),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
             if channel.queued_bytes() == 0 {
@@ -557,7 +544,7 @@ fn pusher_waits(sim: &mut Sim, builder: Builder, produces: bool) {
     sim.finish(&mut channel);
 }
 
-/// Who waits for the end of a channel is told of it, however it comes.
+/// A task that waits for the end of a channel is woken, however it comes.
 fn closed(sim: &mut Sim, builder: Builder) {
     let mut channel = channel(sim, builder, "");
     let pusher = channel.pusher();
@@ -577,7 +564,7 @@ fn closed_by_a_failure(sim: &mut Sim, builder: Builder) {
     let pusher = channel.pusher();
     sim.pusher = Some(pusher.clone());
     sim.push(&mut channel, 0);
-    let bell = Arc::new(Bell::default());
+    let bell = Arc::new(Token::default());
     let waker = Waker::from(Arc::clone(&bell));
     let mut closed = Box::pin(pusher.closed());
     assert!(closed.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
@@ -591,14 +578,14 @@ fn closed_by_a_failure(sim: &mut Sim, builder: Builder) {
             sim.drops("Pusher::closed");
         }
         let flushed = sim.turn(FLUSH, &mut channel, async |c| c.flush().await);
-        let failed = sim.link(|link| link.write_failed);
+        let failed = sim.link(|link| link.is_lost());
         assert_eq!(is_pending(&pusher), !failed);
-        assert_eq!(bell.0.load(Relaxed), failed, "the end, and nobody is told");
+        assert_eq!(bell.0.load(Relaxed), failed, "the end, and nobody is woken");
         match flushed {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => break,
             Poll::Ready(Err(error)) => {
-                sim.tell(&error);
+                sim.reported(&error);
                 break;
             }
         }
@@ -660,7 +647,7 @@ fn run_stops_and_goes_on(sim: &mut Sim, builder: Builder) {
     match run {
         Ok(run) => assert_eq!(run, Run::Stopped),
         Err(error) => {
-            sim.tell(&error);
+            sim.reported_by_run(&error);
             return sim.finish(&mut channel);
         }
     }
@@ -674,7 +661,7 @@ fn run_stops_and_goes_on(sim: &mut Sim, builder: Builder) {
             assert_eq!(second.lines, [b"b".to_vec(), b"quit".to_vec()]);
             sim.link(|link| assert_eq!(link.wire, sim.queued));
         }
-        Err(error) => sim.tell(&error),
+        Err(error) => sim.reported_by_run(&error),
     }
     sim.finish(&mut channel);
 }
@@ -692,7 +679,7 @@ fn run_above_high_water(sim: &mut Sim, builder: Builder) {
             assert_eq!(run, Run::Closed);
             assert_eq!(answers.lines.len(), 4);
         }
-        Err(error) => sim.tell(&error),
+        Err(error) => sim.reported_by_run(&error),
     }
     sim.finish(&mut channel);
 }
@@ -705,9 +692,10 @@ fn run_with_pushers(sim: &mut Sim, builder: Builder) {
     let mut answers = Answers::new(sim, "", "");
     let run = sim.turns(RUN, &mut channel, async |c| c.run(&mut answers).await);
     sim.queued.extend_from_slice(&answers.queued);
+    assert!(sim.pusher.as_ref().unwrap().is_closed(), "run is over, and pushers find it open");
     match run {
         Ok(run) => assert_eq!(run, Run::Closed),
-        Err(error) => sim.tell(&error),
+        Err(error) => sim.reported_by_run(&error),
     }
     sim.finish(&mut channel);
 }
@@ -719,15 +707,91 @@ fn run_aborted(sim: &mut Sim, builder: Builder) {
     let mut answers = Answers::new(sim, "", "");
     let run = sim.turns(RUN, &mut channel, async |c| c.run(&mut answers).await);
     sim.queued.extend_from_slice(&answers.queued);
+    assert!(sim.pusher.as_ref().unwrap().is_closed(), "run is over, and pushers find it open");
     match run {
         Ok(run) => {
             assert_eq!(run, Run::Closed);
-            assert!(!sim.injected("aborted"), "an abort is told");
+            assert!(!sim.injected("aborted"), "an abort was not reported");
         }
-        Err(error) => sim.tell(&error),
+        Err(error) => sim.reported_by_run(&error),
     }
-    let again = sim.turns(RUN, &mut channel, async |c| c.run(&mut answers).await);
-    assert_eq!(again.is_ok(), !sim.has_told());
+    match sim.turns(RUN, &mut channel, async |c| c.run(&mut answers).await) {
+        Ok(_) => assert!(!sim.has_reported()),
+        Err(Error::Closed) => assert!(sim.has_reported()),
+        // It was reported to the task beside in between.
+        Err(error) => sim.reported(&error),
+    }
+    sim.finish(&mut channel);
+}
+
+/// Queues a producer that is never ready, over a connection that breaks.
+fn channel_that_breaks(sim: &mut Sim, builder: Builder) -> Channel<Mock> {
+    world(|world| world.links[0].breaks = true);
+    let mut channel = channel(sim, builder.high_water(100), "a\nb\n");
+    let mut waiting = sim.producer([0]);
+    waiting.waits = true;
+    channel.push_with_producer(waiting);
+    // Nothing of it is ever sent.
+    sim.queued.clear();
+    channel
+}
+
+/// The break is reported, though nothing else could end the wait.
+fn broken(sim: &mut Sim, builder: Builder, method: Method) {
+    let mut channel = channel_that_breaks(sim, builder);
+    let ended = sim.turns(method, &mut channel, async |c| match method {
+        READY => c.ready().await,
+        FLUSH => c.flush().await,
+        SHUTDOWN => c.shutdown().await,
+        _ => c.close().await,
+    });
+    match ended {
+        Ok(()) => panic!("sent by nobody"),
+        Err(error) => sim.reported(&error),
+    }
+    sim.finish(&mut channel);
+}
+
+fn broken_while_sending(sim: &mut Sim, builder: Builder) {
+    let mut channel = channel_that_breaks(sim, builder);
+    let sent = sim.turns(POLL_READY, &mut channel, async |c| c.send("x".into()).await);
+    sim.reported(&sent.unwrap_err());
+    sim.finish(&mut channel);
+}
+
+/// What was received before is not lost.
+fn broken_while_reading(sim: &mut Sim, builder: Builder, flushes: bool) {
+    let mut channel = channel_that_breaks(sim, builder);
+    if flushes && sim.turn(FLUSH, &mut channel, async |c| c.flush().await).is_ready() {
+        return;
+    }
+    let lines = read_on(sim, &mut channel);
+    sim.link(|link| assert_eq!(lines.len(), link.received().split(|b| *b == b'\n').count() - 1));
+    assert!(sim.has_reported());
+    sim.finish(&mut channel);
+}
+
+/// Answers each line with a producer that is never ready.
+struct LongPoll;
+
+impl Handler for LongPoll {
+    type Error = Error;
+
+    fn frame(&mut self, channel: &mut Control<'_>, _: &[u8]) -> Result<(), Error> {
+        let mut waiting = Chunks::owned([]);
+        waiting.waits = true;
+        channel.push_with_producer(waiting);
+        Ok(())
+    }
+}
+
+fn broken_while_running(sim: &mut Sim, builder: Builder) {
+    world(|world| world.links[0].breaks = true);
+    let mut channel = channel(sim, builder.high_water(100), "a\nb\n");
+    sim.pusher = Some(channel.pusher());
+    let run = sim.turns(RUN_FULL, &mut channel, async |c| c.run(&mut LongPoll).await);
+    sim.reported(&run.unwrap_err());
+    assert!(sim.pusher.as_ref().unwrap().is_closed(), "run is over, and pushers find it open");
     sim.finish(&mut channel);
 }
 
@@ -737,7 +801,7 @@ fn answer_lines(sim: &mut Sim, builder: Builder) {
     sim.push(&mut channel, 0);
     let mut lines = 0;
     loop {
-        match sim.turns(NEXT, &mut channel, async |c| c.next().await) {
+        match sim.next(&mut channel) {
             Some(Ok(frame)) if frame.is_complete() => {
                 lines += 1;
                 let answer = sim.producer([lines]);
@@ -748,7 +812,7 @@ fn answer_lines(sim: &mut Sim, builder: Builder) {
                 channel.close_when_done();
             }
             Some(Err(error)) => {
-                sim.tell(&error);
+                sim.reported(&error);
                 break;
             }
             None => break,
@@ -782,7 +846,8 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         scenario("feed and flush", all, feed),
         scenario("ready before each push", all, ready),
         scenario("into_parts", all, into_parts),
-        scenario("upgrade", all, upgrade),
+        scenario("upgrade", all, |sim, b| upgrade(sim, b, true)),
+        scenario("upgrade, then only input", few, |sim, b| upgrade(sim, b, false)),
         scenario("upgrade with plaintext behind", all, upgrade_with_plaintext_behind),
         scenario("a pusher beside next", all, pushers),
         scenario("a pusher closes", all, pusher_closes),
@@ -797,5 +862,13 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         scenario("run and a pusher", all, run_with_pushers),
         scenario("run, aborted", all, run_aborted),
         scenario("producers as answers", all, answer_lines),
+        scenario("broken: ready", few, |sim, b| broken(sim, b, READY)),
+        scenario("broken: flush", few, |sim, b| broken(sim, b, FLUSH)),
+        scenario("broken: shutdown", few, |sim, b| broken(sim, b, SHUTDOWN)),
+        scenario("broken: close", few, |sim, b| broken(sim, b, CLOSE)),
+        scenario("broken: send", few, broken_while_sending),
+        scenario("broken: next", few, |sim, b| broken_while_reading(sim, b, false)),
+        scenario("broken: flush, dropped", few, |sim, b| broken_while_reading(sim, b, true)),
+        scenario("broken: run", few, broken_while_running),
     ]
 }
