@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use std::collections::HashSet;
 use std::error::Error as _;
 use std::io::{self, ErrorKind};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 fn failed(kind: ErrorKind) -> io::Error {
@@ -295,4 +296,38 @@ fn a_codec_has_the_knobs_it_was_made_with() {
         .with_keep_terminator(true)
         .with_encode_terminator("c");
     assert_eq!(knobs(&codec), ("b".into(), 7, true, true, "c".into()));
+}
+
+#[test]
+fn a_channel_is_at_most_560_bytes_beyond_its_transport() {
+    let size = size_of::<Channel<()>>();
+    assert!(size <= 560 || size_of::<usize>() != 8, "{size}");
+}
+
+/// The marker traits of the public types, as far as their parts allow.
+#[test]
+fn public_types_have_their_marker_traits() {
+    fn all<T: Send + Sync + Unpin + UnwindSafe + RefUnwindSafe>() {}
+    fn shared<T: Send + Sync + Unpin>() {}
+    all::<Terminator>();
+    all::<TerminatorCodec>();
+    all::<Frame>();
+    all::<FrameRef<'_>>();
+    all::<Timeouts>();
+    all::<Timeout>();
+    all::<asynchat::Builder>();
+    all::<asynchat::Discarded>();
+    all::<asynchat::Run>();
+    all::<asynchat::PushError>();
+    all::<asynchat::TryPushError>();
+    all::<asynchat::Pipe<Vec<u8>, Vec<u8>>>();
+    // An error, a producer or a waker in it need not be unwind safe.
+    shared::<Error>();
+    shared::<asynchat::Channel<tokio::net::TcpStream>>();
+    shared::<asynchat::Pusher>();
+    shared::<asynchat::UpgradeError<tokio::net::TcpStream>>();
+    fn sent<T: Send + Unpin>() {}
+    sent::<asynchat::Parts<tokio::net::TcpStream>>();
+    fn shared_by_reference<T: Send + Sync>() {}
+    shared_by_reference::<asynchat::Control<'_>>();
 }
