@@ -626,7 +626,7 @@ impl Discarded {
         if let Some(inbox) = of.inbox {
             inbox.notify(of.writer.queued());
         }
-        if let Some(deadlines) = of.deadlines {
+        if let Some(deadlines) = of.deadlines.as_mut().filter(|_| of.writer.queued() == 0) {
             deadlines.end_stall();
         }
         let discarded = Discarded { input_bytes, output_bytes, producers };
