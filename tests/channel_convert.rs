@@ -528,18 +528,33 @@ fn into_framed_accepts_a_transport_that_is_not_flushed() {
     channel.push("hello");
     assert_waits!(peer, channel.flush());
     assert_eq!(channel.queued_bytes(), 0);
-    assert!(channel.into_framed().is_ok());
+    let mut framed = channel.into_framed().expect("everything is written");
     assert_eq!(peer.written(), "hello");
+    peer.wake_write();
+    peer.calls();
+    assert_eq!(show(poll!(SinkExt::<Bytes>::flush(&mut framed))), "done");
+    assert_eq!(peer.calls(), [Call::Flush]);
 }
 
 #[test]
-fn into_framed_refuses_output_that_is_not_sent() {
+fn into_framed_accepts_a_transport_that_was_never_polled() {
+    let (channel, peer) = channel("\n");
+    assert!(channel.into_framed().is_ok());
+    assert_eq!(peer.calls(), []);
+}
+
+#[test]
+fn into_framed_refuses_bytes_kept_by_discard_buffers() {
     let (mut channel, peer) = channel("\n");
     peer.blocks_writes();
-    channel.push("hello");
+    channel.push("abc");
     assert_waits!(peer, channel.flush());
-    let channel = channel.into_framed().expect_err("output is queued");
-    assert_eq!(channel.queued_bytes(), 5);
+    channel.discard_buffers();
+    let mut channel = channel.into_framed().expect_err("a write is to be retried");
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "abc");
+    assert!(channel.into_framed().is_ok());
 }
 
 #[test]

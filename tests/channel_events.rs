@@ -94,8 +94,8 @@ fn errors_have_events_without_content() {
     let events = events(|| {
         let (io, peer) = mock();
         let mut channel = Channel::new(io, "\n");
-        peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
-        assert_eq!(show(poll!(channel.next())), "io(ConnectionReset)");
+        peer.reads([Read::Err(ErrorKind::Other)]);
+        assert_eq!(show(poll!(channel.next())), "io(Other)");
 
         let (io, peer) = mock();
         let mut channel = Channel::new(io, "\n");
@@ -111,6 +111,21 @@ fn errors_have_events_without_content() {
     });
     for words in ["reading failed", "output failed", "producer failed"] {
         assert_has(&events, words);
+    }
+}
+
+#[test]
+fn a_reset_has_an_event_of_each_direction() {
+    for (kind, fails) in [(ErrorKind::ConnectionReset, true), (ErrorKind::Other, false)] {
+        let events = events(|| {
+            let (io, peer) = mock();
+            let mut channel = Channel::new(io, "\n");
+            peer.reads([Read::Err(kind)]);
+            assert_eq!(show(poll!(channel.next())), format!("io({kind:?})"));
+        });
+        assert_has(&events, "reading failed");
+        let has_failed = events.iter().any(|(_, line)| line.contains("output failed"));
+        assert_eq!(has_failed, fails, "{kind:?}: {events:#?}");
     }
 }
 

@@ -6,7 +6,10 @@ use asynchat::{Channel, IntoTerminator, Terminator};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FusedStream;
-use mock::{Call, Mock, Peer, Read, Step, Write, anew, assert_waits, mock, poll, show};
+use mock::{
+    BREAKS, Call, Give, Mock, ONE_WAY, Peer, Read, Step, Write, anew, assert_waits, mock, poll,
+    producer, show,
+};
 use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
 use std::pin::pin;
@@ -323,31 +326,60 @@ fn the_stream_is_fused_and_says_so() {
 }
 
 #[test]
-fn at_a_failure_switching_and_pushing_still_do_not_panic_or_hang() {
-    let (mut channel, peer) = channel("\n");
-    peer.reads([data("abc"), Read::Err(ErrorKind::UnexpectedEof)]);
-    assert_eq!(show(poll!(channel.next())), "io(UnexpectedEof)");
-    channel.set_terminator("b");
-    assert_eq!(show(poll!(channel.next())), "none", "what is buffered is no frame now");
-    channel.push("bye");
-    assert_eq!(show(poll!(channel.next())), "none");
-    assert_eq!(show(poll!(channel.flush())), "done");
-    assert_eq!(peer.written(), "bye");
+fn after_a_read_error_input_is_over_and_output_goes_on() {
+    for kind in ONE_WAY {
+        let (mut channel, peer) = channel("\n");
+        peer.reads([data("abc"), Read::Err(kind)]);
+        assert_eq!(show(poll!(channel.next())), format!("io({kind:?})"));
+        channel.set_terminator("b");
+        assert_eq!(show(poll!(channel.next())), "none", "what is buffered is no frame now");
+        assert_eq!(channel.unread(), b"abc", "{kind:?}");
+        channel.push("bye");
+        assert_eq!(show(poll!(channel.next())), "none", "{kind:?}");
+        assert_eq!(show(poll!(channel.flush())), "done", "{kind:?}");
+        assert_eq!(peer.written(), "bye", "{kind:?}");
+        assert_eq!(show(anew!(channel.shutdown())), "done", "{kind:?}");
+        assert_eq!(peer.calls().last(), Some(&Call::Shutdown), "{kind:?}");
+    }
 }
 
 #[test]
-fn a_reset_ends_both_directions() {
-    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
-    for kind in [ConnectionReset, ConnectionAborted, BrokenPipe, NotConnected] {
+fn after_a_break_input_and_output_are_over() {
+    for kind in BREAKS {
         let (mut channel, peer) = channel("\n");
-        peer.reads([data("one\nabc"), Read::Err(kind)]);
-        assert_eq!(show(poll!(channel.next())), "complete(one)");
+        peer.reads([data("abc"), Read::Err(kind)]);
+        peer.blocks_writes();
+        channel.push("lost");
+        let (waiting, probe) = producer([Give::Pending]);
+        channel.push_with_producer(waiting);
         assert_eq!(show(poll!(channel.next())), format!("io({kind:?})"));
-        assert_eq!(show(poll!(channel.next())), "none");
+        assert_eq!((channel.queued_bytes(), probe.drops()), (0, 1), "{kind:?}: dropped");
+        channel.set_terminator("b");
+        assert_eq!(show(poll!(channel.next())), "none", "what is buffered is no frame now");
+        assert_eq!(channel.unread(), b"abc", "{kind:?}");
+        peer.wake_write();
         channel.push("bye");
         assert_eq!(channel.queued_bytes(), 0, "{kind:?}");
-        assert_eq!(show(poll!(channel.flush())), "closed", "{kind:?}: reported once");
-        assert_eq!(peer.written(), "");
+        assert_eq!(show(channel.push_frame("bye")), "closed", "{kind:?}");
+        assert_eq!(show(poll!(channel.next())), "none", "{kind:?}");
+        assert_eq!(show(poll!(channel.ready())), "closed", "{kind:?}");
+        assert_eq!(show(poll!(channel.flush())), "closed", "{kind:?}");
+        assert_eq!(show(poll!(channel.shutdown())), "closed", "{kind:?}");
+        assert_eq!(peer.written(), "", "{kind:?}");
+        assert!(!peer.calls().contains(&Call::Shutdown), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_break_is_reported_once_by_the_method_polled_first() {
+    for kind in BREAKS {
+        let (mut channel, peer) = channel("\n");
+        peer.reads([data("one\n"), Read::Err(kind)]);
+        channel.push_with_producer(producer([Give::Pending]).0);
+        assert_eq!(show(anew!(channel.flush())), format!("io({kind:?})"));
+        assert_eq!(show(poll!(channel.flush())), "closed", "{kind:?}");
+        assert_eq!(show(poll!(channel.next())), "complete(one)", "{kind:?}");
+        assert_eq!(show(poll!(channel.next())), "none", "{kind:?}");
     }
 }
 

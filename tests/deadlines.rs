@@ -303,40 +303,85 @@ async fn a_frame_whose_rest_has_arrived_is_not_late() {
     assert_eq!(frame.len(), 50_002);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_frame_that_never_pauses_is_late_after_max_length() {
-    // What has arrived in time is at most `max_length`, or a read in streaming mode.
-    let builder = || limited().max_length(10_000).in_buffer_size(1000);
-    for streaming in [false, true] {
-        let (mut channel, peer) = over(builder().streaming(streaming));
-        peer.reads([Read::Endless(Bytes::from_static(b"xx"))]);
-        let (mut late, mut too_long) = (0, 0);
-        let error = loop {
-            match poll!(channel.next()) {
-                Poll::Ready(Some(Ok(Frame::Partial(_)))) | Poll::Pending => {}
-                Poll::Ready(Some(Err(Error::FrameTooLong { .. }))) => too_long += 1,
-                Poll::Ready(other) => break show(other),
-            }
-            advance(FRAME).await;
-            late += 1;
-            assert!(late < 600, "it never ends");
-        };
-        assert_eq!((error.as_str(), too_long), ("timeout(frame(5s))", i32::from(!streaming)));
+/// A frame whose first byte came long ago, and whose others come without a pause,
+/// one with each read.
+async fn late_and_never_pausing(builder: Builder) -> (Channel<Mock>, Peer) {
+    let (mut channel, peer) = over(builder);
+    peer.sends("x");
+    while poll!(channel.next()).is_ready() {}
+    advance(2 * FRAME).await;
+    peer.calls();
+    peer.reads([Read::Endless(Bytes::from_static(b"x"))]);
+    (channel, peer)
+}
 
-        let (mut channel, peer) = over(builder().streaming(streaming));
-        peer.reads([Read::Endless(Bytes::from_static(b"xx"))]);
+/// How many bytes were read since the last look.
+fn read_of(peer: &Peer) -> usize {
+    let read = |call| if let Call::Read(n) = call { n } else { 0 };
+    peer.calls().into_iter().map(read).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_is_late_after_too_many_bytes_without_a_pause() {
+    // Whole: `max_length`. In parts: `in_buffer_size`.
+    for (streaming, max_length, in_buffer_size) in [(false, 100, 7), (true, 7, 100)] {
+        let builder = || {
+            let builder = limited().streaming(streaming).max_length(max_length);
+            builder.in_buffer_size(in_buffer_size)
+        };
+        let (mut channel, peer) = late_and_never_pausing(builder()).await;
+        let mut seen = vec![];
+        while seen.last().is_none_or(|last: &String| !last.starts_with("timeout")) {
+            assert!(seen.len() < 1000, "it never ends");
+            seen.push(show(poll!(channel.next())));
+        }
+        seen.retain(|seen| seen != "pending" && !seen.starts_with("partial"));
+        let too_long: &[&str] = if streaming { &[] } else { &["too long(100)"] };
+        assert_eq!(seen, [too_long, &["timeout(frame(5s))"]].concat());
+        assert_eq!(read_of(&peer), 101, "streaming: {streaming}");
+
+        let (mut channel, peer) = late_and_never_pausing(builder()).await;
+        let mut handler = recorder(|_, timeout| Err(timeout.into()));
         let mut turns = 0;
         let error = loop {
-            if let Poll::Ready(ended) = poll!(channel.run(&mut Plain(None))) {
+            if let Poll::Ready(ended) = poll!(channel.run(&mut handler)) {
                 break show(ended);
             }
-            advance(FRAME).await;
             turns += 1;
-            assert!(turns < 600, "it never ends");
+            assert!(turns < 1000, "it never ends");
         };
-        let expected = if streaming { "timeout(frame(5s))" } else { "too long(10000)" };
-        assert_eq!(error, expected);
+        assert_eq!(error, "timeout(frame(5s))");
+        assert_eq!(read_of(&peer), 101, "streaming: {streaming}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_is_not_late_if_its_rest_is_within_max_length() {
+    let (mut channel, peer) = over(limited().max_length(101));
+    peer.sends("x");
+    assert!(poll!(channel.next()).is_pending());
+    advance(2 * FRAME).await;
+    // More reads than 32, each of a byte.
+    peer.reads([(); 100].map(|()| Read::Data(Bytes::from_static(b"x"))));
+    peer.sends("\n");
+    assert_eq!(show(poll!(channel.next())), format!("complete({})", "x".repeat(101)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_without_max_length_is_late_only_when_it_pauses() {
+    let builder = limited().max_length(usize::MAX).in_buffer_size(7);
+    let (mut channel, peer) = late_and_never_pausing(builder).await;
+    let mut read = 0;
+    while read < 10_000 {
+        assert!(poll!(channel.next()).is_pending());
+        let more = read_of(&peer);
+        assert!(more > 0, "it waits, and there is more");
+        read += more;
+        advance(FRAME).await;
+    }
+    assert_eq!(channel.unread().len(), 1 + read);
+    peer.pauses_reads();
+    assert_eq!(show(poll!(channel.next())), "timeout(frame(5s))");
 }
 
 #[tokio::test(start_paused = true)]
@@ -687,17 +732,16 @@ async fn a_producer_that_is_not_ready_is_no_stall() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_discarded_does_not_stall() {
+async fn kept_bytes_of_a_discarded_write_keep_their_time() {
     let (mut channel, peer) = over(limited());
     channel.push("x");
     peer.blocks_writes();
     assert!(poll!(channel.flush()).is_pending());
     advance(WRITE - SECOND).await;
-    channel.push_with_producer(mock::producer([Give::Pending]).0);
+    // The write that is pending must be retried.
     channel.discard_buffers();
-    // The write that is pending must be retried, with the whole time again.
     assert_eq!(channel.queued_bytes(), 1);
-    assert_eq!(at!(WRITE, channel.flush()), "timeout(write(30s))");
+    assert_eq!(at!(SECOND, channel.flush()), "timeout(write(30s))");
 }
 
 #[tokio::test(start_paused = true)]
@@ -1298,4 +1342,122 @@ fn errors_say_which_deadline_it_was() {
         assert!(std::error::Error::source(&error).is_none(), "its words are this one's");
         assert_eq!(io::Error::from(error).kind(), ErrorKind::TimedOut);
     }
+}
+
+/// `close` and `run`, each at the end of a channel with output that waits.
+const LAST: [&str; 2] = ["close", "run"];
+
+async fn end(name: &str, channel: &mut Channel<Mock>) -> Result<(), Error> {
+    match name {
+        "close" => channel.close().await,
+        _ => {
+            channel.close_when_done();
+            channel.run(&mut Plain(None)).await.map(drop)
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn linger_limits_a_stall_at_the_end() {
+    for name in LAST {
+        let (mut channel, peer) = over(builder().linger(SECOND));
+        peer.blocks_writes();
+        channel.push("lost");
+        assert_eq!(at!(SECOND, end(name, &mut channel)), "timeout(write(1s))", "{name}");
+        assert_eq!(channel.queued_bytes(), 0, "{name}");
+        assert_eq!(show(poll!(channel.flush())), "closed", "{name}");
+        assert!(!channel.linger_timed_out(), "{name}: not everything was sent");
+
+        // The shutdown may stall as well.
+        let (mut channel, peer) = over(builder().linger(SECOND));
+        peer.shutdowns([Step::Pending]);
+        assert_eq!(at!(SECOND, end(name, &mut channel)), "timeout(write(1s))", "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn linger_does_not_limit_a_slow_reader() {
+    for name in LAST {
+        let (mut channel, peer) = over(builder().linger(SECOND));
+        peer.takes_again([Write::Accept(1), Write::Pending]);
+        channel.push("slowly");
+        for _ in 0..5 {
+            assert!(poll!(end(name, &mut channel)).is_pending(), "{name}");
+            advance(SECOND - TICK).await;
+            peer.takes_again([Write::Accept(1), Write::Pending]);
+        }
+        assert!(poll!(end(name, &mut channel)).is_pending(), "{name}: it lingers");
+        peer.ends();
+        assert_eq!(show(poll!(end(name, &mut channel))), "done", "{name}");
+        assert_eq!(peer.written(), "slowly", "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn linger_does_not_limit_a_producer_that_is_not_ready() {
+    for name in LAST {
+        let (mut channel, peer) = over(builder().linger(SECOND));
+        let (waiting, probe) = mock::producer([Give::Pending, chunk("late")]);
+        channel.push_with_producer(waiting);
+        assert!(poll!(end(name, &mut channel)).is_pending(), "{name}");
+        advance(100 * SECOND).await;
+        assert!(poll!(end(name, &mut channel)).is_pending(), "{name}");
+        probe.wake();
+        peer.ends();
+        assert_eq!(show(poll!(end(name, &mut channel))), "done", "{name}");
+        assert_eq!(peer.written(), "late", "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_write_timeout_replaces_linger_for_a_stall() {
+    for name in LAST {
+        let (mut channel, peer) = over(limited().linger(SECOND));
+        peer.blocks_writes();
+        channel.push("lost");
+        assert_eq!(at!(WRITE, end(name, &mut channel)), "timeout(write(30s))", "{name}");
+    }
+}
+
+#[test]
+fn a_linger_of_zero_limits_no_stall_and_needs_no_timer() {
+    for name in LAST {
+        let (mut channel, peer) = over(builder());
+        peer.blocks_writes();
+        channel.push("late");
+        assert!(poll!(end(name, &mut channel)).is_pending(), "{name}");
+        peer.wake_write();
+        assert_eq!(show(poll!(end(name, &mut channel))), "done", "{name}");
+        assert_eq!(peer.written(), "late", "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_drops_input_while_output_waits() {
+    let (mut channel, peer) = over(builder().linger(SECOND));
+    peer.sends("one\ntw");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    peer.blocks_writes();
+    channel.push("last");
+    assert!(poll!(channel.close()).is_pending());
+    peer.sends("o\nthree\n");
+    assert!(poll!(channel.close()).is_pending());
+    assert_eq!(channel.unread(), b"");
+    assert_eq!(show(poll!(channel.next())), "none");
+    assert_eq!(show(poll!(channel.receive("\n"))), "eof()");
+    peer.wake_write();
+    peer.ends();
+    assert_eq!(show(poll!(channel.close())), "done");
+    assert_eq!(peer.written(), "last");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_frame_does_not_restart_the_clock_of_a_stall() {
+    let limits = Timeouts { write: Some(FRAME + SECOND), ..LIMITS };
+    let (mut channel, peer) = over(builder().timeouts(limits));
+    peer.blocks_writes();
+    channel.push("lost");
+    peer.sends("on");
+    assert_eq!(at!(FRAME, channel.next()), "timeout(frame(5s))");
+    assert_eq!(at!(SECOND - TICK, channel.flush()), "timeout(write(6s))");
 }

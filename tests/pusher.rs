@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Poll;
+use std::time::Duration;
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 use tokio_test::task::spawn;
@@ -24,7 +25,8 @@ fn channel() -> (Channel<Mock>, Peer) {
 /// High water 1000, low water 200, so that one chunk of 936 bytes fills it.
 fn narrow() -> (Channel<Mock>, Peer) {
     let (io, peer) = mock();
-    (Channel::builder().terminator("\n").high_water(1000).low_water(200).build(io), peer)
+    let builder = Channel::builder().terminator("\n").linger(Duration::ZERO);
+    (builder.high_water(1000).low_water(200).build(io), peer)
 }
 
 fn full() -> Bytes {
@@ -278,7 +280,7 @@ fn where_there_is_room_for_several_all_of_them_go_on() {
 }
 
 #[test]
-fn dropping_a_waiting_push_loses_nothing_and_lets_the_next_go() {
+fn a_dropped_push_wakes_the_next_if_it_had_capacity() {
     for woken_before in [false, true] {
         let (mut channel, peer) = narrow();
         let pusher = channel.pusher();
@@ -293,7 +295,8 @@ fn dropping_a_waiting_push_loses_nothing_and_lets_the_next_go() {
             drop(first);
         } else {
             drop(first);
-            assert!(!second.is_woken(), "there is no capacity");
+            assert!(!second.is_woken(), "there is no capacity for it");
+            assert_pending!(second.poll());
             assert_eq!(show(poll!(channel.flush())), "done");
         }
         assert!(second.is_woken(), "woken before: {woken_before}");
@@ -330,9 +333,8 @@ fn empty_pushes_cost_nothing_and_do_not_grow() {
     drop(task);
     assert_eq!(format!("{pusher:?}"), "Pusher { queued: 0, closed: false }");
     assert_eq!(channel.queued_bytes(), 0);
-    peer.calls();
     assert_eq!(show(poll!(channel.flush())), "done");
-    assert_eq!(peer.calls(), []);
+    assert_eq!(peer.calls(), [Call::Flush], "the flush of the first poll");
 }
 
 #[test]
@@ -372,20 +374,32 @@ fn a_producer_may_push_into_its_own_channel() {
 }
 
 #[test]
-fn discard_buffers_makes_room() {
-    let (mut channel, peer) = narrow();
-    let pusher = channel.pusher();
-    peer.blocks_writes();
-    // The write that is pending stays, and a queued one does not.
-    channel.push("abc");
-    assert_waits!(peer, channel.next());
-    pusher.try_push(vec![b'-'; 5000]).unwrap();
-    assert_waits!(peer, channel.next());
-    let mut waiting = spawn(pusher.push("x"));
-    assert_pending!(waiting.poll());
-    assert_eq!(channel.discard_buffers().output_bytes, 5000);
-    assert!(waiting.is_woken());
-    assert_eq!(show(waiting.poll()), "done");
+fn discard_buffers_makes_capacity_but_for_kept_bytes() {
+    for kept in [200, 201] {
+        let (mut channel, peer) = narrow();
+        let pusher = channel.pusher();
+        peer.blocks_writes();
+        // The first slice of the pending write, which is kept.
+        pusher.try_push(vec![b'='; kept]).unwrap();
+        pusher.try_push(vec![b'-'; 5000]).unwrap();
+        assert_waits!(peer, channel.next());
+        let mut waiting = spawn(pusher.push("x"));
+        assert_pending!(waiting.poll());
+        channel.discard_buffers();
+        assert_eq!(channel.queued_bytes(), kept as u64);
+        if kept > 200 {
+            assert_waits!(peer, channel.next());
+            assert!(!waiting.is_woken(), "not sunk to the low mark");
+            assert_pending!(waiting.poll());
+            peer.takes_again([Write::Accept(1), Write::Pending]);
+            assert_waits!(peer, channel.next());
+        }
+        assert!(waiting.is_woken(), "{kept}");
+        assert_eq!(show(waiting.poll()), "done");
+        peer.takes_again([]);
+        assert_eq!(show(anew!(channel.flush())), "done");
+        assert_eq!(peer.written(), "=".repeat(kept) + "x");
+    }
 }
 
 // Closing.
@@ -823,8 +837,8 @@ impl Handler for Idle {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn abort_ends_whatever_the_task_awaits_once() {
+#[test]
+fn abort_ends_whatever_the_task_awaits_once() {
     type Await = fn(&mut Channel<Mock>) -> Pin<Box<dyn Future<Output = String> + '_>>;
     let awaits: [(&str, Await); 11] = [
         ("receive_part", |channel| Box::pin(async { show(channel.receive_part().await) })),
@@ -882,8 +896,8 @@ fn a_peer_that_floods_and_does_not_read_is_cut_off_by_abort() {
     assert!(!handler.0.contains(&"input ended".into()));
 }
 
-#[tokio::test(start_paused = true)]
-async fn abort_ends_a_channel_that_is_closing() {
+#[test]
+fn abort_ends_a_channel_that_is_closing() {
     type Close = fn(&mut Channel<Mock>, &Pusher);
     let closes: [(&str, Close); 2] = [
         ("by the channel", |channel, _| channel.close_when_done()),

@@ -34,6 +34,18 @@ pub(crate) enum Read {
     Endless(Bytes),
 }
 
+/// Read errors that mean a broken connection.
+pub(crate) const BREAKS: [ErrorKind; 4] = [
+    ErrorKind::ConnectionReset,
+    ErrorKind::ConnectionAborted,
+    ErrorKind::BrokenPipe,
+    ErrorKind::NotConnected,
+];
+
+/// Read errors that end input only.
+pub(crate) const ONE_WAY: [ErrorKind; 4] =
+    [ErrorKind::Other, ErrorKind::TimedOut, ErrorKind::UnexpectedEof, ErrorKind::InvalidData];
+
 /// What a write does. When the script is used up, writes take everything.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Write {
@@ -233,6 +245,11 @@ impl State {
 }
 
 impl Peer {
+    /// Ends an endless read: the next one is pending.
+    pub(crate) fn pauses_reads(&self) {
+        self.lock().reads.clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.0.lock().unwrap();
         state.calls_since_the_test_looked = 0;
