@@ -469,6 +469,8 @@ impl<T> Channel<T> {
     /// A write that the transport has not finished must be retried with the same bytes.
     /// Up to 16 KiB of it stay queued and are sent before anything else.
     pub fn discard_buffers(&mut self) -> Discarded {
+        // A pusher may have aborted.
+        self.drain_inbox();
         let input_bytes = self.discard_input();
         Discarded::new(input_bytes, &mut self.lend_with_framed().1)
     }
