@@ -33,6 +33,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// assert_eq!(channel.timeouts(), timeouts);
 /// ```
 ///
+/// Timeouts are checked while a method of the channel is awaited. They do not limit a peer
+/// that reads slowly, or the whole time of a connection.
+///
 /// A channel with a timeout needs a runtime with a timer: waiting panics in
 /// another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

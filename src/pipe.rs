@@ -7,7 +7,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 ///
 /// It is for the pipes of a child process, whose `poll_shutdown` does nothing: the child
 /// sees the end of its input only when its pipe is dropped. `Pipe` drops the writer when
-/// it is shut down. Later writes fail with [`BrokenPipe`](io::ErrorKind::BrokenPipe).
+/// it is shut down. For a child that works on after the end of its input, such as `sort`, use
+/// [`shutdown`](crate::Channel::shutdown) and `receive(None)`. Later writes fail with [`BrokenPipe`](io::ErrorKind::BrokenPipe).
 ///
 /// ```
 /// # #[cfg(unix)]
@@ -24,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// channel.push("hello\n");
 /// assert_eq!(channel.receive("\n").await?, "hello");
 /// channel.close().await?; // `cat` ends
+/// drop(channel); // or a child that still writes would wait for its pipe
 /// assert!(child.wait().await?.success());
 /// # Ok(())
 /// # }

@@ -134,6 +134,9 @@ impl Builder {
     /// after everything is sent. They also wait at most so long while output is pending
     /// and the transport takes nothing, if [`Timeouts::write`] is not set.
     ///
+    /// A kernel takes nothing until a third of its send buffer is free. On a slow link that
+    /// takes longer than a second: set [`Timeouts::write`], or a longer linger.
+    ///
     /// Zero means that they do not wait for the peer, and that a stall has no limit. It is
     /// for runtimes without a timer, where any other value panics.
     pub fn linger(mut self, linger: Duration) -> Self {

@@ -74,7 +74,8 @@ impl<T> std::error::Error for UpgradeError<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
-    /// Continues from a `Framed`, with what it has buffered in both directions.
+    /// Continues from a `Framed`, with the bytes that it has buffered in both directions.
+    /// Settings other than those of the codec are the defaults.
     pub fn from_framed(framed: Framed<T, TerminatorCodec>) -> Self {
         // Taken apart: a `Framed` also remembers that its input has ended or failed, and
         // that must not return with `into_framed`.
@@ -85,7 +86,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         channel
     }
 
-    /// Returns the `Framed` with its transport, codec and input.
+    /// Returns the `Framed` with its transport, codec and input. Its pushers find the
+    /// channel closed.
     ///
     /// # Errors
     ///
@@ -112,7 +114,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Replaces the transport by one made from it, STARTTLS for example.
     ///
     /// Queued output is sent first. Settings, terminator and [`Pusher`]s are kept, and
-    /// clocks restart.
+    /// clocks restart. No limit applies while `make` runs: put a handshake with the peer in
+    /// `tokio::time::timeout`.
     ///
     /// ```
     /// # use asynchat::{Channel, UpgradeError};
@@ -132,7 +135,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///   command injection of CVE-2011-0411. If it does belong to the new transport, hand
     ///   it over with [`into_parts`](Self::into_parts).
     /// - The error of the output, if sending fails or the write half is closed.
-    /// - [`Error::Io`] from `make`, or if input has ended.
+    /// - [`Error::Io`] from `make`, or if the end of input has been read.
     ///
     /// # Cancel safety
     ///

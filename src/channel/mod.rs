@@ -90,7 +90,14 @@ use tokio_util::codec::Framed;
 /// ([`StreamExt::split`](futures::StreamExt::split)). A failure of input is reported by
 /// the `Stream` only. A failure of output is reported once, by the side that is polled
 /// first; afterwards the `Stream` ends with `None` and the `Sink` returns
-/// [`Error::Closed`]. A push does not wake a task: push with a [`Pusher`], or flush.
+/// [`Error::Closed`].
+///
+/// - A push does not wake a task: push with a [`Pusher`], or flush. One of the halves must
+///   be polled for that.
+/// - The halves have no `set_terminator`, `receive` or `close`. If the framing changes, let
+///   one task own the channel, and give the others a `Pusher`.
+/// - `SinkExt::close` is [`shutdown`](Self::shutdown). For [`close`](Self::close) bring the
+///   halves together again with `reunite`.
 pub struct Channel<T> {
     framed: Framed<T, TerminatorCodec>,
     pub(crate) reader: Reader,
@@ -148,6 +155,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// After [`Error::FrameTooLong`] the stream goes on. [`Error::Io`], [`Error::Producer`]
     /// and [`Error::Timeout`] are returned once, after the frames that were received
     /// before, and are followed by `None`. [`Error::Aborted`] is returned at once.
+    ///
+    /// A failure of input, or a timeout, leaves the output: [`close`](Self::close) the
+    /// channel before you drop it, also after an error, and queued output is delivered.
     ///
     /// # Cancel safety
     ///
@@ -319,7 +329,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// [`linger`](Builder::linger) limits how long it waits for the peer's close. It also
     /// limits how long output may wait for a transport that takes nothing, if
-    /// [`Timeouts::write`] is not set. A peer that reads slowly is not cut off.
+    /// [`Timeouts::write`] is not set. A kernel takes nothing until a third of its send
+    /// buffer is free, however steadily the peer reads: on a slow link set
+    /// `Timeouts::write` to tens of seconds.
     ///
     /// Input is over: [`next`](Self::next) returns `None` afterwards.
     ///
@@ -469,9 +481,9 @@ impl<T> Channel<T> {
     /// A write that the transport has not finished must be retried with the same bytes.
     /// Up to 16 KiB of it stay queued and are sent before anything else.
     pub fn discard_buffers(&mut self) -> Discarded {
+        let input_bytes = self.discard_input();
         // A pusher may have aborted.
         self.drain_inbox();
-        let input_bytes = self.discard_input();
         Discarded::new(input_bytes, &mut self.lend_with_framed().1)
     }
 
@@ -565,7 +577,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> FusedStream for Channel<T> {
     }
 }
 
-/// One item is one frame, encoded with `encode_terminator`.
+/// One item is one frame, encoded with `encode_terminator`. `SinkExt::close` is
+/// [`shutdown`](Channel::shutdown), not [`close`](Channel::close).
 ///
 /// # Cancel safety
 ///

@@ -471,6 +471,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
     /// Ready if there is capacity for more output.
     pub(super) fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.writer.budget.is_exhausted() {
+            return self.writer.budget.poll_yield(cx);
+        }
+        // For the item that is pushed next.
+        self.writer.budget.spend(FRAME);
         let has_capacity = self.writer.has_capacity();
         if has_capacity && self.writer.is_fresh() {
             // What the transport holds is flushed; nobody waits for that here.

@@ -3,6 +3,7 @@
 //! It is made of a `Mutex` and wakers alone. Nothing that belongs to a caller (a waker,
 //! a producer, data) is called or dropped under the lock.
 
+use crate::budget::FRAME;
 use crate::producer::BoxProducer;
 use crate::write::{Watermarks, Writer};
 use bytes::Bytes;
@@ -386,7 +387,11 @@ impl Inbox {
 impl Drop for Inbox {
     /// Producers are dropped with the channel, not with the last pusher.
     fn drop(&mut self) {
-        drop(self.close());
+        let pushed = self.close();
+        if !pushed.is_empty() {
+            tracing::warn!(target: "asynchat", pushed = pushed.len(), "dropped with pushes queued");
+        }
+        drop(pushed);
         let task = self.shared.lock().task.take();
         drop(task);
     }
@@ -394,6 +399,7 @@ impl Drop for Inbox {
 
 fn queue(pushed: VecDeque<(Ticket, Pushed)>, writer: &mut Writer) {
     for (_, item) in pushed {
+        writer.budget.spend(FRAME);
         match item {
             Pushed::Chunk(chunk) => writer.push(chunk),
             Pushed::Producer(producer) => writer.push_producer(producer),

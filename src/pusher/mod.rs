@@ -29,8 +29,10 @@ use std::{fmt, io};
 /// For a broadcast use [`try_push`](Self::try_push): a slow reader then costs its own
 /// high-water mark and no more, and [`abort`](Self::abort) disconnects it.
 ///
-/// **Never await [`push`](Self::push) in a task that owns a channel itself.** That task
-/// does not send its own output meanwhile, and two such tasks can deadlock.
+/// **Never await [`push`](Self::push) in a task that owns a channel itself**, nor let that
+/// task wait for one that does, through a bounded queue for example. It does not send its
+/// own output meanwhile, and two such tasks can deadlock. No timeout ends that: timeouts are
+/// checked while a method of the channel is awaited.
 #[derive(Clone)]
 pub struct Pusher {
     shared: Arc<Shared>,
@@ -103,7 +105,8 @@ impl Pusher {
     }
 
     /// Closes the channel's write half after everything queued so far is sent. Later
-    /// pushes are returned.
+    /// pushes are returned. A channel in [`run`](crate::Channel::run) delivers no further
+    /// frame.
     pub fn close_when_done(&self) {
         self.shared.request(Request::CloseWhenDone);
     }
