@@ -188,10 +188,11 @@ impl Deadlines {
         Some((since.checked_add(after)?, Timeout::Idle(after)))
     }
 
-    /// The time of a frame stands still while it is not read, and nobody is idle.
-    pub(crate) fn pause(&mut self, now: Instant) {
+    /// Output is waited for: nobody is idle. The time of a frame stands still if nobody
+    /// reads it either.
+    pub(crate) fn pause(&mut self, now: Instant, is_read: bool) {
         self.idle = None;
-        if self.frame.is_some() {
+        if self.frame.is_some() && !is_read {
             self.paused.get_or_insert(now);
         }
     }
@@ -297,8 +298,10 @@ struct Timer(Option<(Pin<Box<Sleep>>, Waker)>);
 
 impl Timer {
     fn poll_until(&mut self, cx: &mut Context<'_>, due: Instant) -> Poll<()> {
-        let known = self.0.take().filter(|(_, task)| task.will_wake(cx.waker()));
-        let new = || (Box::pin(sleep_until(due)), cx.waker().clone());
+        let known = self.0.take();
+        let first = known.as_ref().map_or(due, |(sleep, _)| sleep.deadline().min(due));
+        let known = known.filter(|(_, task)| task.will_wake(cx.waker()));
+        let new = || (Box::pin(sleep_until(first)), cx.waker().clone());
         let (sleep, _) = self.0.insert(known.unwrap_or_else(new));
         if sleep.deadline() > due {
             sleep.as_mut().reset(due);

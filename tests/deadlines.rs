@@ -11,8 +11,11 @@ use bytes::Bytes;
 use futures::stream::FusedStream;
 use futures::{SinkExt, StreamExt};
 use mock::{Call, Give, Mock, Peer, Read, Step, Write, chunk, mock, poll, show};
+use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::task::Poll;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use tokio::time::advance;
 use tokio_test::task::spawn;
@@ -450,6 +453,17 @@ async fn a_frame_stands_still_while_run_does_not_read() {
 async fn a_frame_stands_still_while_only_output_is_waited_for() {
     let (mut channel, peer) =
         over(limited().high_water(10).low_water(1).timeouts(Timeouts { write: None, ..LIMITS }));
+    // One task: another waker would be another one, which may read.
+    struct Quiet;
+    impl Wake for Quiet {
+        fn wake(self: Arc<Self>) {}
+    }
+    let task = Waker::from(Arc::new(Quiet));
+    macro_rules! poll {
+        ($future:expr) => {
+            pin!($future).poll(&mut Context::from_waker(&task))
+        };
+    }
     peer.sends("on");
     assert!(poll!(channel.next()).is_pending());
     advance(2 * SECOND).await;

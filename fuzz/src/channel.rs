@@ -752,7 +752,8 @@ impl<'d> Play<'d> {
                 Some(Wait::Room) => {
                     self.closing || self.channel.queued_bytes() <= self.sizes.high as u64 / 4
                 }
-                Some(Wait::Flush) => is_done,
+                // A transport that is stuck may be pending although nothing was written.
+                Some(Wait::Flush) => is_done && io.writer.is_none(),
             };
             assert!(!is_due || count.is_woken(), "a wake is lost: {asleep:?}");
         }

@@ -91,12 +91,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// The channel is returned if output or a close is still queued, or if an error of the
-    /// output was not reported: a `Framed` has no place for them.
+    /// The channel is returned if output or a close is still queued, or if an error was not
+    /// reported: a `Framed` has no place for them.
     /// [`flush`](Self::flush) it first.
     #[expect(clippy::result_large_err, reason = "the channel is what the caller had")]
     pub fn into_framed(mut self) -> Result<Framed<T, TerminatorCodec>, Channel<T>> {
-        let is_settled = self.writer.is_settled();
+        let is_settled = self.writer.is_settled() && !self.reader.has_failure();
         // In one step, or a push in between would be lost.
         if !is_settled || self.inbox.as_mut().is_some_and(|inbox| !inbox.close_if_empty()) {
             self.drain_inbox();
@@ -184,6 +184,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             Err(Error::Closed)
         } else if !self.unread().is_empty() || self.codec().cutter.is_mid_frame() {
             Err(Error::UnreadInput)
+        } else if let Some(timeout) = self.read_timeout() {
+            Err(Error::Timeout(timeout))
         } else if !self.reader.is_open() {
             Err(Error::Io(io::ErrorKind::UnexpectedEof.into()))
         } else {

@@ -121,9 +121,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// The answer of `receive` when no frame is to come.
     #[cold]
     fn error_after_end(&mut self) -> Error {
-        if let Reading::Ended(End::TimedOut(late)) = *self.reader.state() {
+        if let Some(timeout) = self.read_timeout() {
             // The rest of a frame must not become one.
-            return Error::Timeout(self.timeout(late));
+            return Error::Timeout(timeout);
         }
         let rest = self.framed.read_buffer_mut().split().freeze();
         let is_skipping = self.framed.codec().is_skipping();
@@ -176,7 +176,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         // For the frame, or the error, that is returned.
         self.reader.budget.spend(FRAME);
         self.drain_inbox();
-        if policy.corked && !self.writer.fills_a_write() && self.writer.has_capacity() {
+        let sends_first = self.writer.is_fresh() || self.writer.fills_a_write();
+        if policy.corked && !sends_first && self.writer.has_capacity() {
             self.notify_pushers();
             if let Some(event) = self.buffered_event(policy) {
                 return Poll::Ready(event);
@@ -366,7 +367,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
     /// Waits for capacity. Ready if the connection broke meanwhile.
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.pause_clocks();
+        self.pause_clocks(false);
         let broke = self.poll_read_ahead(cx);
         if broke.is_pending() {
             self.reader.budget.restart();
@@ -396,9 +397,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         if self.writer.is_closed() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    fn pause_clocks(&mut self) {
+    fn pause_clocks(&mut self, is_read: bool) {
         if let Some(deadlines) = &mut self.deadlines {
-            deadlines.pause(Instant::now());
+            deadlines.pause(Instant::now(), is_read);
         }
     }
 
@@ -429,10 +430,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     fn poll_write(&mut self, cx: &mut Context<'_>, linger: Option<Duration>) -> Poll<()> {
         let probe = self.deadlines.as_mut().and_then(|deadlines| deadlines.probe(cx.waker()));
         let io = self.framed.get_mut();
-        let sent = match &probe {
-            Some(probe) => self.writer.poll_send(&mut Context::from_waker(probe), io),
-            None => self.writer.poll_send(cx, io),
-        };
+        let sent = self.writer.poll_send(cx, io, probe.as_ref());
         if sent.is_pending() && !self.writer.has_yielded() && self.writer.is_blocked() {
             return self.poll_stall(cx, linger);
         }
@@ -476,6 +474,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         }
         // For the item that is pushed next.
         self.writer.budget.spend(FRAME);
+        // A pusher may have aborted.
+        self.drain_inbox();
         let has_capacity = self.writer.has_capacity();
         if has_capacity && self.writer.is_fresh() {
             // What the transport holds is flushed; nobody waits for that here.
@@ -505,7 +505,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         if sent.is_ready() {
             return sent;
         }
-        self.pause_clocks();
+        self.pause_clocks(self.wakers.input_waits_elsewhere(cx.waker()));
         self.writer.budget.restart();
         if reads_ahead && !self.writer.is_blocked() {
             return self.poll_read_ahead(cx);
@@ -576,8 +576,9 @@ impl<T> Channel<T> {
     /// Moves what was pushed from other tasks into the queue.
     pub(crate) fn drain_inbox(&mut self) {
         let Some(inbox) = &mut self.inbox else { return };
+        let is_abandoned = inbox.is_abandoned();
         let request = inbox.drain(&mut self.writer);
-        if inbox.is_abandoned() {
+        if is_abandoned {
             // The fast path is on again.
             self.inbox = None;
         }
@@ -610,13 +611,14 @@ impl<T> Channel<T> {
         self.discard_input();
     }
 
-    /// The limit that was exceeded.
-    fn timeout(&self, late: Late) -> Timeout {
+    /// The timeout that has ended the input.
+    pub(super) fn read_timeout(&self) -> Option<Timeout> {
+        let Reading::Ended(End::TimedOut(late)) = *self.reader.state() else { return None };
         let timeouts = self.timeouts();
-        match late {
+        Some(match late {
             Late::Frame => Timeout::Frame(timeouts.frame.unwrap_or_default()),
             Late::Idle => Timeout::Idle(timeouts.idle.unwrap_or_default()),
-        }
+        })
     }
 }
 

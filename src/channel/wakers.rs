@@ -42,6 +42,11 @@ impl Wakers {
         self.input.is_none()
     }
 
+    /// Returns `true` if another task than `task` waits for input.
+    pub(crate) fn input_waits_elsewhere(&self, task: &Waker) -> bool {
+        self.input.as_ref().is_some_and(|input| !input.will_wake(task))
+    }
+
     /// Begins a poll of a side. Returns the waker to poll with, if it is not `task`.
     pub(crate) fn enter(&mut self, side: Side, task: &Waker) -> Option<Waker> {
         self.forget_woken();

@@ -200,7 +200,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ) -> Poll<Result<Run, H::Error>> {
         let closed = ready!(self.poll_close_all(cx));
         let error = match std::mem::replace(&mut self.run, RunState::Connected) {
-            RunState::InputFailed(error) => Some(Error::Io(error)),
+            // An abort is reported in any case.
+            RunState::InputFailed(error) if !matches!(closed, Err(Error::Aborted)) => {
+                Some(Error::Io(error))
+            }
             _ => closed.err(),
         };
         if let Some(error) = error {

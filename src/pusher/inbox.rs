@@ -100,7 +100,7 @@ impl State {
     /// Grants capacity to pushes that wait, in their order. Returns whom to wake.
     fn grant(&mut self) -> Vec<Waker> {
         let mut wakers = Vec::new();
-        while !self.waiting.is_empty() && self.has_capacity() {
+        while self.has_capacity() && !self.waiting.is_empty() {
             if let Some((_, Waiting { cost, waker })) = self.waiting.pop_first() {
                 self.granted += cost;
                 wakers.push(waker);
@@ -297,8 +297,8 @@ impl Inbox {
     }
 
     /// Returns `true` if the last pusher is gone.
-    pub(crate) fn is_abandoned(&self) -> bool {
-        Arc::strong_count(&self.shared) == 1
+    pub(crate) fn is_abandoned(&mut self) -> bool {
+        Arc::get_mut(&mut self.shared).is_some()
     }
 
     /// Returns `true` if there is something to drain.

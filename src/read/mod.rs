@@ -119,6 +119,11 @@ impl Reader {
         }
     }
 
+    /// Returns `true` if an error of the input is still to be reported.
+    pub(crate) fn has_failure(&self) -> bool {
+        matches!(self.state, Reading::Draining(Stop::Failed(_)))
+    }
+
     pub(crate) fn is_timed_out(&self) -> bool {
         matches!(self.state, Reading::Ended(End::TimedOut(_)))
     }

@@ -3,10 +3,11 @@
 use super::queue::{LARGE, Piece};
 use bytes::{Buf, Bytes, BytesMut};
 use futures::Sink;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::io::AsyncWrite;
 
 pub(crate) struct WriteBuffer {
@@ -205,12 +206,25 @@ impl WriteBuffer {
 pub(crate) struct BufferSink<'a, T> {
     pub(crate) io: &'a mut T,
     pub(crate) buffer: &'a mut WriteBuffer,
+    /// The waker for the transport, if it is not that of the task.
+    pub(crate) probe: Option<&'a Waker>,
+    /// Set if a poll stopped to yield.
+    pub(crate) yielded: &'a Cell<bool>,
 }
 
 impl<T: AsyncWrite + Unpin> BufferSink<'_, T> {
     fn poll_write_down_to(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<io::Result<()>> {
         self.buffer.is_fresh = false;
+        let mut writes = 0;
+        let end = self.buffer.sent + MAX_WRITTEN;
         while self.buffer.len > len {
+            if writes == MAX_WRITES || self.buffer.sent > end {
+                // A transport that is always ready must not keep the task.
+                self.yielded.set(true);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            writes += 1;
             ready!(self.buffer.poll_write(cx, Pin::new(self.io)))?;
         }
         Poll::Ready(Ok(()))
@@ -221,6 +235,7 @@ impl<T: AsyncWrite + Unpin> Sink<Piece> for BufferSink<'_, T> {
     type Error = io::Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let cx = &mut Context::from_waker(self.probe.unwrap_or(cx.waker()));
         let below = self.buffer.capacity() - 1;
         self.poll_write_down_to(cx, below)
     }
@@ -240,6 +255,7 @@ impl<T: AsyncWrite + Unpin> Sink<Piece> for BufferSink<'_, T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let cx = &mut Context::from_waker(self.probe.unwrap_or(cx.waker()));
         ready!(self.poll_write_down_to(cx, 0))?;
         if self.buffer.is_dirty {
             ready!(poll_uninterrupted(|| Pin::new(&mut *self.io).poll_flush(cx)))?;
@@ -249,6 +265,7 @@ impl<T: AsyncWrite + Unpin> Sink<Piece> for BufferSink<'_, T> {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let cx = &mut Context::from_waker(self.probe.unwrap_or(cx.waker()));
         ready!(self.as_mut().poll_flush(cx))?;
         poll_uninterrupted(|| Pin::new(&mut *self.io).poll_shutdown(cx))
     }
@@ -266,6 +283,10 @@ fn poll_uninterrupted(mut call: impl FnMut() -> Poll<io::Result<()>>) -> Poll<io
 
 /// The number of pieces in one vectored write.
 const MAX_SLICES: usize = 32;
+
+/// The most writes, and the most bytes, in one poll.
+const MAX_WRITES: u32 = 1024;
+const MAX_WRITTEN: u64 = 256 * 1024;
 
 /// The largest TLS record. A transport has begun to send no more of a pending write.
 const RECORD: usize = 16 * 1024;

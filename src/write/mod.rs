@@ -14,9 +14,10 @@ use crate::budget::Budget;
 use crate::{BoxProducer, Error, TerminatorCodec};
 use bytes::{Bytes, BytesMut};
 use futures::Sink;
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::io::AsyncWrite;
 
 pub(crate) struct Writer {
@@ -24,6 +25,8 @@ pub(crate) struct Writer {
     buffer: WriteBuffer,
     state: Writing,
     watermarks: Watermarks,
+    /// `true` if the last poll stopped to yield.
+    yielded: bool,
     /// For loops over `ready`, `flush` and the `Sink`.
     pub(crate) budget: Budget,
 }
@@ -62,6 +65,7 @@ impl Writer {
             buffer: WriteBuffer::new(out_buffer_size),
             state: Writing::Open,
             watermarks,
+            yielded: false,
             budget: Budget::new(),
         }
     }
@@ -194,7 +198,7 @@ impl Writer {
 
     /// Returns `true` if the last poll stopped to yield.
     pub(crate) fn has_yielded(&self) -> bool {
-        self.queue.has_yielded()
+        self.yielded
     }
 
     fn cause(&self) -> Option<&Cause> {
@@ -229,10 +233,6 @@ impl Writer {
 
     /// Drops what is queued. A failure that was there before remains the failure.
     fn end(&mut self, failure: Failure) {
-        self.queue.clear();
-        self.buffer.clear();
-        self.buffer.end_transport();
-        self.update_watermark();
         self.state = match std::mem::replace(&mut self.state, Writing::Open) {
             Writing::Open => Writing::Closed(Cause { requested: false, failure }),
             Writing::Closing(cause) | Writing::Closed(cause) => match cause.failure {
@@ -240,6 +240,11 @@ impl Writer {
                 _ => Writing::Closed(cause),
             },
         };
+        self.buffer.clear();
+        self.buffer.end_transport();
+        // Last: the `Drop` of a producer is the caller's code.
+        self.queue.clear();
+        self.update_watermark();
     }
 
     /// The error that ended the output, if it was not reported.
@@ -300,28 +305,43 @@ impl Writer {
 
     /// Sends what can be sent, then shuts down if that is asked for. Ready when there
     /// is nothing left to do; `result` has the error.
-    pub(crate) fn poll_send<T>(&mut self, cx: &mut Context<'_>, io: &mut T) -> Poll<()>
+    ///
+    /// The transport is polled with `probe`, if there is one.
+    pub(crate) fn poll_send<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut T,
+        probe: Option<&Waker>,
+    ) -> Poll<()>
     where
         T: AsyncWrite + Unpin,
     {
-        let sent = self.poll_drain(cx, io);
+        let yielded = Cell::new(false);
+        let sent = self.poll_drain(cx, io, probe, &yielded);
+        self.yielded = yielded.get();
         self.update_watermark();
         ready!(sent);
         if let Writing::Closing(_) = self.state {
-            let mut sink = BufferSink { io, buffer: &mut self.buffer };
+            let mut sink = BufferSink { io, buffer: &mut self.buffer, probe, yielded: &yielded };
             let shut = ready!(Pin::new(&mut sink).poll_close(cx));
             self.note_shutdown(shut);
         }
         Poll::Ready(())
     }
 
-    fn poll_drain<T>(&mut self, cx: &mut Context<'_>, io: &mut T) -> Poll<()>
+    fn poll_drain<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut T,
+        probe: Option<&Waker>,
+        yielded: &Cell<bool>,
+    ) -> Poll<()>
     where
         T: AsyncWrite + Unpin,
     {
         loop {
-            let mut sink = BufferSink { io, buffer: &mut self.buffer };
-            match ready!(self.queue.poll_drain(cx, Pin::new(&mut sink))) {
+            let mut sink = BufferSink { io, buffer: &mut self.buffer, probe, yielded };
+            match ready!(self.queue.poll_drain(cx, Pin::new(&mut sink), yielded)) {
                 Ok(()) => return Poll::Ready(()),
                 Err(DrainError::Sink(e)) => {
                     self.fail(Error::Io(e));

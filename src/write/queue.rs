@@ -3,6 +3,7 @@
 use crate::producer::{self, BoxProducer};
 use bytes::{Bytes, BytesMut};
 use futures::Sink;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -15,8 +16,6 @@ pub(crate) struct Queue {
     block: BytesMut,
     /// The sum of the costs of the entries and of the block.
     cost: u64,
-    /// `true` if the last drain stopped to yield.
-    yielded: bool,
 }
 
 enum Entry {
@@ -133,10 +132,6 @@ impl Queue {
         self.cost
     }
 
-    pub(crate) fn has_yielded(&self) -> bool {
-        self.yielded
-    }
-
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.block.is_empty()
@@ -190,17 +185,18 @@ impl Queue {
     /// empty, when the first producer is not ready, and before it yields. Ready when
     /// everything has been sent.
     ///
-    /// A producer is polled only when the sink is ready for its chunk.
+    /// A producer is polled only when the sink is ready for its chunk. `yielded` is set if
+    /// it stopped to yield.
     pub(crate) fn poll_drain<S>(
         &mut self,
         cx: &mut Context<'_>,
         mut sink: Pin<&mut S>,
+        yielded: &Cell<bool>,
     ) -> Poll<Result<(), DrainError>>
     where
         S: Sink<Piece, Error = io::Error>,
     {
         let mut budget = DRAIN_BUDGET;
-        self.yielded = false;
         while !self.is_empty() {
             ready!(sink.as_mut().poll_ready(cx)).map_err(DrainError::Sink)?;
             let (piece, cost) = match self.poll_piece(cx) {
@@ -220,7 +216,7 @@ impl Queue {
             budget -= cost;
             if budget < 0 && !self.is_empty() {
                 // An endless producer must not keep the task to itself.
-                self.yielded = true;
+                yielded.set(true);
                 // What is buffered is sent, however little the budget allows.
                 let _in_part = sink.poll_flush(cx).map_err(DrainError::Sink)?;
                 cx.waker().wake_by_ref();
