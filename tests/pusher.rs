@@ -1070,3 +1070,49 @@ fn an_aborted_channel_taken_apart_has_nothing_left_and_its_codec_goes_on() {
     let frame = tokio_util::codec::Decoder::decode(&mut parts.codec, &mut parts.read_buf);
     assert_eq!(show(frame), "complete(abcdef)", "the tail of what was dropped is no frame");
 }
+
+/// Two threads: the last pusher pushes and is dropped at any moment.
+#[test]
+fn push_of_the_last_pusher_is_not_lost() {
+    let (mut channel, peer) = channel();
+    let (send, receive) = std::sync::mpsc::sync_channel::<Pusher>(0);
+    let pushes = std::thread::spawn(move || {
+        receive.into_iter().for_each(|pusher| pusher.try_push("x").unwrap());
+    });
+    for _ in 0..2_000 {
+        let pusher = channel.pusher();
+        let alive = pusher.clone();
+        send.send(pusher).unwrap();
+        drop(alive);
+        let mut turns = 0_u64;
+        while peer.written().is_empty() {
+            assert!(poll!(channel.next()).is_pending());
+            turns += 1;
+            assert!(turns < 100_000_000, "a push is lost");
+        }
+    }
+    drop(send);
+    pushes.join().unwrap();
+}
+
+#[test]
+fn try_push_succeeds_after_the_queue_sank_to_the_low_mark() {
+    let (mut channel, _peer) = narrow();
+    let pusher = channel.pusher();
+    pusher.try_push(full()).unwrap();
+    assert_eq!(show(pusher.try_push("x")), "full(x)");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    channel.push([b'x'; 300].as_slice());
+    assert_eq!(show(pusher.try_push("x")), "done");
+    assert_eq!(show(poll!(channel.flush())), "done");
+}
+
+#[test]
+fn abort_ends_ready_and_feed_although_there_is_capacity() {
+    let (mut channel, _peer) = narrow();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    let pusher = channel.pusher();
+    pusher.abort();
+    assert_eq!(show(poll!(channel.ready())), "aborted");
+    assert_eq!(show(poll!(channel.feed("x".into()))), "closed");
+}
