@@ -701,12 +701,15 @@ impl<'d> Play<'d> {
                 break polled;
             }
         };
+        let has_yielded = polled.is_pending() && task.count.is_woken();
         let is_asleep = self.nature.two_tasks && polled.is_pending();
         task.asleep = is_asleep.then_some(wait);
         if wait == Wait::Input {
             self.kept = self.channel.unread().len();
         }
-        self.begins(wait);
+        if !has_yielded {
+            self.begins(wait);
+        }
         polled
     }
 
