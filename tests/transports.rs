@@ -10,9 +10,11 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use mock::*;
 use std::future::poll_fn;
-use std::io::ErrorKind;
-use std::task::Poll;
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Answers each frame with this number of bytes, and closes after `bye`.
 struct Answers(usize);
@@ -190,6 +192,48 @@ fn run_notices_reset_above_high_water_mark() {
     assert_waits!(peer, channel.run(&mut handler));
     peer.reading_fails(ErrorKind::ConnectionReset);
     assert_eq!(show(anew!(channel.run(&mut handler))), "io(ConnectionReset)");
+}
+
+// A transport that claims too much.
+
+/// Reports one byte more than it was offered.
+struct Overclaims;
+
+impl AsyncRead for Overclaims {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Overclaims {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(data.len() + 1))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn claim_of_more_than_was_offered_is_an_error() {
+    let mut channel = Channel::new(Overclaims, "\n");
+    channel.push("one");
+    assert_eq!(show(poll!(channel.flush())), "io(Other)");
+    assert_eq!(show(poll!(channel.flush())), "closed");
+    assert_eq!((channel.sent_bytes(), channel.queued_bytes()), (0, 0));
 }
 
 // A transport that is always ready.
