@@ -2,7 +2,7 @@
 
 mod mock;
 
-use asynchat::{Channel, Control, Error, Handler, PushError, Pusher, TryPushError};
+use asynchat::{Channel, Control, Error, Handler, PushError, Pusher, Timeouts, TryPushError};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt, stream};
 use mock::{Call, Give, Mock, Peer, Write, anew, assert_waits, chunk, mock, poll, producer, show};
@@ -798,6 +798,43 @@ fn a_pusher_does_not_keep_the_task_of_a_channel_that_is_gone() {
         assert!(pusher.is_closed());
         assert_eq!(Arc::strong_count(&task), 1, "closed first: {closes_first}");
     }
+}
+
+#[test]
+fn inbox_goes_with_the_last_pusher() {
+    struct Task;
+    impl std::task::Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    let task = Arc::new(Task);
+    let waker = task.clone().into();
+    let mut cx = std::task::Context::from_waker(&waker);
+    assert!(channel.poll_next_unpin(&mut cx).is_pending());
+    drop(pusher);
+    peer.sends("one\n");
+    // It is found without the inbox, which held the task.
+    assert!(channel.poll_next_unpin(&mut cx).is_ready());
+    peer.forget_wakers();
+    drop(waker);
+    assert_eq!(Arc::strong_count(&task), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_timed_out_closes_its_pushers() {
+    let (io, _peer) = mock();
+    let idle = Timeouts { idle: Some(Duration::from_secs(1)), ..Timeouts::default() };
+    let mut channel = Channel::builder().terminator("\n").timeouts(idle).build(io);
+    let pusher = channel.pusher();
+    let mut closed = spawn(pusher.closed());
+    assert_pending!(closed.poll());
+    let ended = channel.run(&mut Idle::default()).await;
+    assert!(matches!(ended, Err(Error::Timeout(_))), "{ended:?}");
+    assert!(closed.is_woken());
+    assert_ready!(closed.poll());
+    assert!(pusher.is_closed());
+    assert_eq!(poll!(pusher.push("back")).map(|pushed| pushed.is_err()), Poll::Ready(true));
 }
 
 // `abort`.
