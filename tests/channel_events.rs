@@ -159,6 +159,21 @@ fn push_after_close_when_done_drops_the_data_with_a_warn_event() {
 }
 
 #[test]
+fn a_channel_dropped_with_output_queued_has_a_warn_event() {
+    for (queued, expected) in [(false, 0), (true, 1)] {
+        let events = events(|| {
+            let (io, _peer) = mock();
+            let mut channel = Channel::new(io, "\n");
+            if queued {
+                channel.push("SECRET");
+            }
+        });
+        let warned = events.iter().filter(|(level, _)| *level == Level::WARN).count();
+        assert_eq!(warned, expected, "{events:#?}");
+    }
+}
+
+#[test]
 fn frames_that_come_and_go_in_the_ordinary_way_have_no_events() {
     let (io, peer) = mock();
     let mut channel = Channel::new(io, "\n");
