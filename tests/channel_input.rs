@@ -2,7 +2,7 @@
 
 mod mock;
 
-use asynchat::{Channel, IntoTerminator, Terminator};
+use asynchat::{Channel, IntoTerminator, Parts, Terminator};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FusedStream;
@@ -1246,4 +1246,17 @@ fn none_stays_none_however_often_it_is_asked_for() {
     for _ in 0..5000 {
         assert_eq!(show(poll!(channel.next())), "none");
     }
+}
+
+#[test]
+fn a_partial_taken_by_receive_is_forgotten_by_the_codec() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("abcdef");
+    assert_waits!(peer, channel.receive("\n"));
+    peer.ends();
+    assert_eq!(show(anew!(channel.receive("\n"))), "eof(abcdef)");
+    let Parts { mut codec, mut read_buf, .. } = channel.into_parts();
+    read_buf.extend_from_slice(b"ab\ncdefgh\n");
+    let frame = tokio_util::codec::Decoder::decode(&mut codec, &mut read_buf);
+    assert_eq!(show(frame), "complete(ab)");
 }
