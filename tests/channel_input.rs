@@ -1249,14 +1249,37 @@ fn none_stays_none_however_often_it_is_asked_for() {
 }
 
 #[test]
-fn a_partial_taken_by_receive_is_forgotten_by_the_codec() {
+fn the_codec_forgets_what_receive_takes_away() {
+    for (begun, taken) in [("abcdef", "eof(abcdef)"), (TOO_LONG, "eof()")] {
+        let (io, peer) = mock();
+        let mut channel = Channel::builder().terminator("\n").max_length(100).build(io);
+        peer.sends(begun);
+        peer.reads([Read::Err(ErrorKind::UnexpectedEof)]);
+        if begun == TOO_LONG {
+            assert_eq!(show(anew!(channel.receive("\n"))), "too long(100)");
+        }
+        assert_eq!(show(anew!(channel.receive("\n"))), "io(UnexpectedEof)");
+        assert_eq!(show(anew!(channel.receive("\n"))), taken);
+        let Parts { mut codec, mut read_buf, .. } = channel.into_parts();
+        read_buf.extend_from_slice(b"ab\ncdefgh\n");
+        let frame = tokio_util::codec::Decoder::decode(&mut codec, &mut read_buf);
+        assert_eq!(show(frame), "complete(ab)", "{taken}");
+    }
+}
+
+/// A frame of more than 100 bytes, without its end.
+const TOO_LONG: &str = match std::str::from_utf8(&[b'x'; 200]) {
+    Ok(text) => text,
+    Err(_) => "",
+};
+
+#[test]
+fn receive_to_the_end_reports_a_failed_producer_after_it() {
     let (mut channel, peer) = channel("\n");
-    peer.sends("abcdef");
-    assert_waits!(peer, channel.receive("\n"));
+    channel.push_with_producer(producer([Give::Err(ErrorKind::NotFound)]).0);
+    peer.sends("abc");
     peer.ends();
-    assert_eq!(show(anew!(channel.receive("\n"))), "eof(abcdef)");
-    let Parts { mut codec, mut read_buf, .. } = channel.into_parts();
-    read_buf.extend_from_slice(b"ab\ncdefgh\n");
-    let frame = tokio_util::codec::Decoder::decode(&mut codec, &mut read_buf);
-    assert_eq!(show(frame), "complete(ab)");
+    assert_eq!(show(anew!(channel.receive(Terminator::none()))), "abc");
+    assert_eq!(show(anew!(channel.receive(Terminator::none()))), "producer(NotFound)");
+    assert_eq!(show(anew!(channel.receive(Terminator::none()))), "");
 }
