@@ -280,6 +280,27 @@ fn reader_of_split_channel_completes_writers_flush() {
 }
 
 #[test]
+fn wake_of_the_transport_reaches_both_tasks() {
+    for reader_is_first in [false, true] {
+        let (io, peer) = mock();
+        let (mut sink, mut stream) = channel(io).split();
+        peer.blocks_writes();
+        let mut writer = Task::new(async { sink.send("x".into()).await });
+        let mut reader = Task::new(async { stream.next().await });
+        if reader_is_first {
+            assert!(reader.poll().is_pending());
+        }
+        assert!(writer.poll().is_pending());
+        if !reader_is_first {
+            assert!(reader.poll().is_pending());
+            assert!(!writer.is_woken(), "nothing has happened");
+        }
+        peer.wake_write();
+        assert!(writer.is_woken() && reader.is_woken(), "reader first: {reader_is_first}");
+    }
+}
+
+#[test]
 fn pusher_wakes_reader_after_writer_was_done() {
     let (io, peer) = mock();
     let mut channel = channel(io);
