@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, SinkExt, StreamExt};
 use mock::{
     Call, Give, Mock, Peer, Read, Step, Write, assert_waits, chunk, mock, poll, producer, show,
+    transport,
 };
 use std::error::Error as _;
 use std::io::{self, ErrorKind};
@@ -241,6 +242,16 @@ fn an_upgrade_does_not_read() {
     channel.push("x");
     assert!(upgrade(channel).0.is_ok());
     assert_eq!(peer.asked(), []);
+}
+
+#[test]
+fn bytes_that_an_upgrade_wrote_are_flushed() {
+    let (mut channel, _first) = channel("\n");
+    channel.push("x");
+    let (new, peer) = transport().holds("HELLO").build();
+    let mut channel = channel.upgrade(|_old| async { Ok(new) }).now_or_never().unwrap().unwrap();
+    assert_waits!(peer, channel.next());
+    assert_eq!(peer.written(), "HELLO");
 }
 
 #[tokio::test]

@@ -1255,6 +1255,21 @@ async fn an_upgraded_channel_keeps_its_deadlines() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn idle_time_begins_again_after_an_upgrade() {
+    let (mut channel, _first) = over(limited());
+    assert!(poll!(channel.next()).is_pending());
+    let (io, _peer) = mock();
+    let make = async |_| {
+        advance(IDLE - SECOND).await;
+        Ok(io)
+    };
+    let Ok(mut channel) = channel.upgrade(make).await else {
+        panic!("refused");
+    };
+    assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_channel_from_a_framed_can_be_given_deadlines() {
     let (channel, peer) = over(builder());
     let mut channel = Channel::from_framed(channel.into_framed().ok().unwrap());
