@@ -260,6 +260,22 @@ fn those_who_wait_are_served_in_turn() {
 }
 
 #[test]
+fn try_push_does_not_overtake_a_granted_push() {
+    let (mut channel, peer) = narrow();
+    let pusher = channel.pusher();
+    pusher.try_push(full()).unwrap();
+    let mut waiting = spawn(pusher.push("first,"));
+    assert_pending!(waiting.poll());
+    assert!(matches!(pusher.try_push("early"), Err(TryPushError::Full(_))));
+    assert_eq!(show(poll!(channel.flush())), "done");
+    peer.written();
+    pusher.try_push("second").unwrap();
+    assert_eq!(show(waiting.poll()), "done");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "first,second");
+}
+
+#[test]
 fn where_there_is_room_for_several_all_of_them_go_on() {
     let (mut channel, peer) = narrow();
     let pusher = channel.pusher();
