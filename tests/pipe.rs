@@ -22,7 +22,7 @@ fn cat() -> (Child, Channel<Process>) {
 
 /// Bounds what hangs if the child has no end of input.
 async fn bounded<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect("the child does not end")
+    tokio::time::timeout(Duration::from_secs(10), future).await.expect("the child does not end")
 }
 
 #[tokio::test]
