@@ -39,12 +39,10 @@ async fn frame_time_goes_on_while_another_task_flushes() {
         channel.push_with_producer(stream::pending::<io::Result<Bytes>>());
         peer.write_all(b"half").await.unwrap();
         let peer = tokio::spawn(async move {
-            while trickles {
-                sleep(SECOND).await;
+            loop {
+                sleep(if trickles { SECOND } else { LONG }).await;
                 peer.write_all(b"x").await.unwrap();
             }
-            sleep(LONG).await;
-            drop(peer);
         });
         assert_eq!(read_beside_flush(channel, Timeout::Frame(LIMIT)).await, LIMIT);
         peer.abort();
