@@ -1169,3 +1169,17 @@ fn abort_ends_ready_and_feed_although_there_is_capacity() {
     assert_eq!(show(poll!(channel.ready())), "aborted");
     assert_eq!(show(poll!(channel.feed("x".into()))), "closed");
 }
+
+#[tokio::test(start_paused = true)]
+async fn pusher_made_after_run_lost_the_connection_is_closed() {
+    let (io, peer) = mock();
+    let limit = Duration::from_secs(1);
+    let timeouts = Timeouts { idle: Some(limit), ..Timeouts::default() };
+    let mut channel = Channel::builder().terminator("\n").timeouts(timeouts).build(io);
+    let ended = channel.run(&mut Idle::default()).await;
+    assert!(matches!(ended, Err(Error::Timeout(_))), "{ended:?}");
+    let pusher = channel.pusher();
+    assert!(pusher.is_closed());
+    assert_eq!(show(pusher.try_push("x")), "closed(x)");
+    assert_eq!(peer.written(), "");
+}

@@ -531,7 +531,12 @@ impl<T> Channel<T> {
 
     /// Returns a handle that pushes into this channel from other tasks.
     pub fn pusher(&mut self) -> Pusher {
-        Inbox::pusher(&mut self.inbox, &self.writer)
+        let pusher = Inbox::pusher(&mut self.inbox, &self.writer);
+        if let (RunState::Over { .. }, Some(inbox)) = (&self.run, &mut self.inbox) {
+            // `run` has ended the connection.
+            drop(inbox.close());
+        }
+        pusher
     }
 
     /// Returns the `Framed` that holds the transport, the codec and the read buffer.
