@@ -396,7 +396,6 @@ impl<'d> Play<'d> {
             // "Everything up to the end", after it.
             (Came::Frame(Frame::Complete(data)), None) if over || ended => {
                 assert_eq!((&data[..], &self.oracle.ending), (&b""[..], &Ending::Never));
-                self.ends(ended);
             }
             (Came::Failed(Error::Io(e)), None) if broken && e.kind() == self.nature.error => {
                 assert!(!self.over, "reported twice");

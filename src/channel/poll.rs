@@ -268,25 +268,28 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     fn poll_end(&mut self, mode: ReadMode, sent: Poll<()>) -> Poll<Event> {
         self.reader.budget.restart();
         let is_eof = matches!(self.reader.state(), Reading::Ended(End::Eof { .. }));
+        if is_eof && mode.ends_at_eof() && self.terminator().is_none() {
+            // The frame that the end of input ends, again: it is empty, and it is not the
+            // report of the end.
+            let failure = self.writer.take_failure().map(Event::Error);
+            return Poll::Ready(failure.unwrap_or(Event::Frame(Span::complete(0))));
+        }
         let is_aborted = matches!(self.reader.state(), Reading::Ended(End::Aborted { .. }));
         let is_reported =
             self.reader.is_fused() || (self.reader.is_timed_out() && self.all_reported());
-        if !is_reported && !is_aborted && !self.writer.is_open() {
+        if is_reported {
+            return Poll::Ready(Event::End);
+        }
+        if !is_aborted && !self.writer.is_open() {
             // "The end" includes the end of the output.
             ready!(sent);
         }
-        // The frame that the end of input ends, again: it is empty.
-        let is_frame = is_eof && mode.ends_at_eof() && self.terminator().is_none();
-        let end = if is_frame { Event::Frame(Span::complete(0)) } else { Event::End };
-        if is_reported && !is_frame {
-            return Poll::Ready(end);
-        }
         let failure = self.writer.take_failure();
-        if failure.is_some() && !is_reported && !is_aborted {
+        if failure.is_some() && !is_aborted {
             self.reader.fail();
         }
         self.reader.note_reported();
-        Poll::Ready(failure.map_or(end, Event::Error))
+        Poll::Ready(failure.map_or(Event::End, Event::Error))
     }
 
     /// Reads once. Ready when the buffer or the life of the input has changed; an error
@@ -476,18 +479,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         self.writer.budget.spend(FRAME);
         // A pusher may have aborted.
         self.drain_inbox();
-        let has_capacity = self.writer.has_capacity();
-        if has_capacity && self.writer.is_fresh() {
+        let sent = if !self.writer.is_open() || !self.writer.has_capacity() {
+            self.poll_output(cx, true)
+        } else if self.writer.is_fresh() {
             // What the transport holds is flushed; nobody waits for that here.
-            let _sent = self.poll_send(cx, None);
-        }
-        if !self.writer.is_open() || !has_capacity {
-            let sent = self.poll_output(cx, true);
-            let is_full = self.writer.is_open() && !self.writer.has_capacity();
-            let is_failing = self.writer.has_failed() && !self.writer.is_closed();
-            if sent.is_pending() && (is_full || is_failing) {
-                return Poll::Pending;
-            }
+            self.poll_send(cx, None)
+        } else {
+            Poll::Ready(())
+        };
+        let is_full = self.writer.is_open() && !self.writer.has_capacity();
+        let is_failing = self.writer.has_failed() && !self.writer.is_closed();
+        if sent.is_pending() && (is_full || is_failing) {
+            return Poll::Pending;
         }
         self.writer.result()?;
         Poll::Ready(if self.writer.is_open() { Ok(()) } else { Err(Error::Closed) })

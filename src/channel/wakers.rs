@@ -131,8 +131,10 @@ impl Wake for Both {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let woken = Slots { is_woken: true, ..Slots::default() };
-        let Slots { input, output, .. } = std::mem::replace(&mut *self.lock(), woken);
+        let mut slots = self.lock();
+        let (input, output) = (slots.input.take(), slots.output.take());
+        slots.is_woken |= input.is_some() || output.is_some();
+        drop(slots);
         input.into_iter().chain(output).for_each(Waker::wake);
     }
 }
