@@ -857,6 +857,8 @@ impl Machine {
             }
             Poll::Ready(None) if self.input.done => {
                 self.input.end();
+                // An aborted connection has no frames, also no empty ones.
+                self.failed |= aborted;
                 Ok(())
             }
             item => self.input.check_next(item),
