@@ -72,7 +72,8 @@ pub struct Timeouts {
     /// A kernel takes no more until a good part of its send buffer is free again
     /// (on Linux a third, of up to 4 MiB), however steadily the peer reads. Set
     /// the time accordingly, or make that buffer smaller with
-    /// `TcpSocket::set_send_buffer_size`.
+    /// `TcpSocket::set_send_buffer_size`. A transport with a buffer of its own, TLS for
+    /// example, takes some bytes that the peer does not read.
     pub write: Option<Duration>,
 }
 
