@@ -226,6 +226,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             return None;
         }
         let at_eof = self.reader.is_at_eof();
+        // Before the cut: a frame of a count leaves no terminator behind.
+        let to_the_end = at_eof && mode.ends_at_eof() && self.terminator().is_none();
         let before = self.unread().len();
         let next = self.next_span(mode, at_eof);
         if policy.counts_frames {
@@ -236,8 +238,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 if policy.counts_frames {
                     self.reader.budget.spend_bytes(span.consume);
                 }
-                let is_end = at_eof && span.is_complete && mode.ends_at_eof();
-                if is_end && self.terminator().is_none() && self.reader.deliver_end() {
+                if to_the_end && span.is_complete && self.reader.deliver_end() {
                     // Only the first frame that the end of input ends precedes a failure.
                     let failure = self.writer.take_failure().map(Event::Error);
                     return Some(failure.unwrap_or(Event::Frame(span)));
