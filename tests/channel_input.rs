@@ -103,6 +103,23 @@ fn switching_works_when_the_end_of_input_is_known_and_whole_frames_are_buffered(
 }
 
 #[test]
+fn a_frame_of_a_count_is_not_the_frame_that_the_end_of_input_ends() {
+    let (mut channel, peer) = channel("!");
+    let (late, probe) = producer([Give::Pending, Give::Err(ErrorKind::Other)]);
+    channel.push_with_producer(late);
+    peer.sends("abcde");
+    peer.ends();
+    // It reads ahead to the end.
+    assert!(poll!(channel.flush()).is_pending());
+    assert_eq!(channel.unread(), b"abcde");
+    probe.wake();
+    assert_eq!(show(poll!(channel.receive(2))), "ab");
+    assert_eq!(show(poll!(channel.receive(1))), "c");
+    assert_eq!(show(poll!(channel.receive(Terminator::none()))), "de");
+    assert_eq!(show(poll!(channel.receive(Terminator::none()))), "producer(Other)");
+}
+
+#[test]
 fn a_change_wakes_nobody_and_needs_no_wake() {
     // `Framed` hangs here: it does not decode again before new bytes arrive.
     let (mut channel, peer) = channel("\r\n");

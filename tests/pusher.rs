@@ -936,6 +936,18 @@ fn abort_drops_input_that_was_not_handed_out() {
 }
 
 #[test]
+fn abort_of_a_connection_that_has_failed_drops_no_input() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    channel.push("x");
+    peer.sends("thr");
+    assert_eq!(show(anew!(channel.receive("\n"))), "io(BrokenPipe)");
+    pusher.abort();
+    assert_eq!(show(poll!(channel.receive("\n"))), "eof(thr)");
+}
+
+#[test]
 fn a_peer_that_floods_and_does_not_read_is_cut_off_by_abort() {
     // A failure of writing alone does not end reading while input keeps coming.
     let (mut channel, peer, pusher) = stuck();

@@ -240,9 +240,11 @@ fn claim_of_more_than_was_offered_is_an_error() {
 
 #[test]
 fn output_loops_yield_over_ready_transport() {
-    for call in ["ready", "feed", "send", "flush"] {
-        let (io, _peer) = transport().always_ready().build();
-        let mut channel = channel(io);
+    for (call, most) in [("ready", 28), ("ready", 100), ("feed", 28), ("send", 7), ("flush", 100)] {
+        let (io, peer) = transport().always_ready().build();
+        peer.limits_writes(most);
+        let builder = Channel::builder().high_water(32 * 1024).low_water(8 * 1024);
+        let mut channel = builder.build(io);
         let mut is_pending = false;
         for _ in 0..10_000 {
             let item = Bytes::from_static(&[b'x'; 100]);
@@ -255,8 +257,9 @@ fn output_loops_yield_over_ready_transport() {
                 }
             };
             is_pending |= polled.is_pending();
+            peer.calls();
         }
-        assert!(is_pending, "{call} never yields");
+        assert!(is_pending, "{call} never yields, {most} bytes at a time");
     }
 }
 
@@ -298,6 +301,25 @@ fn wake_of_the_transport_reaches_both_tasks() {
         peer.wake_write();
         assert!(writer.is_woken() && reader.is_woken(), "reader first: {reader_is_first}");
     }
+}
+
+/// The two directions of a transport keep a waker each. A wake by the older one of them
+/// must not make the channel forget a task that it does not wake.
+#[test]
+fn stale_wake_of_both_tasks_forgets_neither() {
+    let (io, peer) = mock();
+    let (mut sink, mut stream) = channel(io).split();
+    peer.writes([Write::Pending, Write::Pending]);
+    let mut writer = Task::new(async { sink.send("x".into()).await });
+    let mut reader = Task::new(async { stream.next().await });
+    assert!(writer.poll().is_pending());
+    assert!(reader.poll().is_pending());
+    peer.wake_write();
+    assert!(writer.poll().is_pending());
+    peer.sends("one\n");
+    assert_eq!(show(reader.poll()), "complete(one)");
+    peer.wake_write();
+    assert_eq!(show(writer.poll()), "done");
 }
 
 #[test]

@@ -490,7 +490,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         };
         let is_full = self.writer.is_open() && !self.writer.has_capacity();
         let is_failing = self.writer.has_failed() && !self.writer.is_closed();
-        if sent.is_pending() && (is_full || is_failing) {
+        // What has yielded did so for the caller, which may never wait otherwise.
+        if sent.is_pending() && (is_full || is_failing || self.writer.has_yielded()) {
             return Poll::Pending;
         }
         self.writer.result()?;
@@ -610,9 +611,10 @@ impl<T> Channel<T> {
     fn abort(&mut self) {
         tracing::debug!(target: "asynchat", "aborted");
         self.writer.abort(Error::Aborted);
-        self.reader.abort();
-        // Through the codec, which the caller may use on.
-        self.discard_input();
+        if self.reader.abort() {
+            // Through the codec, which the caller may use on.
+            self.discard_input();
+        }
     }
 
     /// The timeout that has ended the input.

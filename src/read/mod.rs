@@ -176,11 +176,14 @@ impl Reader {
         }
     }
 
-    /// The connection is given up. The buffered input is not delivered.
-    pub(crate) fn abort(&mut self) {
-        if !self.is_fused() {
+    /// The connection is given up. Returns whether the buffered input is to be dropped: an
+    /// input that is over keeps it.
+    pub(crate) fn abort(&mut self) -> bool {
+        let is_aborted = !self.is_fused();
+        if is_aborted {
             self.state = Reading::Ended(End::Aborted { reported: false });
         }
+        is_aborted
     }
 
     /// Reading failed, although output has ended well before.
