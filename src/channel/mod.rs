@@ -95,7 +95,7 @@ use tokio_util::codec::Framed;
 /// - A push does not wake a task: push with a [`Pusher`], or flush. One of the halves must
 ///   be polled for that.
 /// - The halves have no `set_terminator`, `receive` or `close`. If the framing changes, let
-///   one task own the channel, and give the others a `Pusher`.
+///   one task own the channel, and let the others have a `Pusher`.
 /// - `SinkExt::close` is [`shutdown`](Self::shutdown). For [`close`](Self::close) bring the
 ///   halves together again with `reunite`.
 pub struct Channel<T> {
@@ -111,11 +111,11 @@ pub struct Channel<T> {
     linger_timed_out: bool,
     /// `true` if output waits for input to be used up, as far as there is capacity.
     corked: bool,
-    /// How far `run` has come. Assigned there only.
+    /// The progress of `run`. Assigned there only.
     pub(crate) run: RunState,
 }
 
-/// How far `Channel::run` has come.
+/// The progress of `Channel::run`.
 pub(crate) enum RunState {
     New,
     /// The handler knows of the connection.
@@ -177,7 +177,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// - [`Error::UnexpectedEof`] with what had arrived, if input ends first or is over.
+    /// - [`Error::UnexpectedEof`] with the bytes that had arrived, if input ends first or is over.
     /// - [`Error::FrameTooLong`]; the next call first finishes skipping the frame.
     /// - [`Error::Timeout`], again with each call until input is
     ///   [resumed](Self::set_timeouts).
@@ -227,10 +227,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Returns the next part of a frame, as it arrives: for a frame that is too large to
     /// hold.
     ///
-    /// Parts are returned as in streaming mode, whatever mode is set: `Partial`, never
-    /// empty, as long as the frame goes on, and `Complete` with the rest, which may be
-    /// empty. `max_length` does not apply. With [`Terminator::none`] the end of input ends
-    /// the frame. Output is sent meanwhile.
+    /// Parts are returned as in streaming mode, in both modes: `Partial`, never empty, as long
+    /// as the frame goes on, and `Complete` with the rest, which may be empty.
+    /// `max_length` does not apply. With [`Terminator::none`] the end of input ends the
+    /// frame. Output is sent meanwhile.
     ///
     /// ```
     /// # use asynchat::{Channel, Error};
@@ -624,7 +624,7 @@ impl<T> fmt::Debug for Channel<T> {
     }
 }
 
-/// What [`discard_buffers`](Channel::discard_buffers) dropped.
+/// The amount that [`discard_buffers`](Channel::discard_buffers) dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Discarded {
@@ -637,7 +637,7 @@ pub struct Discarded {
 }
 
 impl Discarded {
-    /// Drops the output, after so much of the input.
+    /// Drops the output, after `input_bytes` of the input.
     pub(crate) fn new(input_bytes: usize, of: &mut Lent<'_>) -> Self {
         if let Some(inbox) = of.inbox {
             inbox.take_pushed(of.writer);

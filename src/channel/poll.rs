@@ -1,5 +1,5 @@
-//! What comes next on a connection: `poll_event` decides it, and every method that waits
-//! for input asks it. The methods that only send are `poll_flush_all` and
+//! `poll_event` decides the next event of a connection, and every method that waits for
+//! input calls it. The methods that only send are `poll_flush_all` and
 //! `poll_capacity`; `poll_close_all` is the way to the end.
 
 use super::Channel;
@@ -160,7 +160,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         (input, output)
     }
 
-    /// What comes next on the connection.
+    /// Returns the next event of the connection.
     ///
     /// The order is: a buffered frame; at the end of input the failure of the input or of
     /// the output; the end. An aborted connection has no frames. Output is sent first,
@@ -573,7 +573,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 }
 
 impl<T> Channel<T> {
-    /// Whether, after a timeout, the output has nothing left to report.
+    /// Returns `true` if, after a timeout, the output has nothing left to report.
     pub(super) fn all_reported(&self) -> bool {
         self.writer.is_open() || self.writer.is_settled()
     }
@@ -628,5 +628,5 @@ impl<T> Channel<T> {
     }
 }
 
-/// What a read counts where the bytes of frames count.
+/// The cost of a read if the bytes of frames count, in bytes.
 const READ: usize = 4 * 1024;

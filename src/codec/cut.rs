@@ -44,7 +44,7 @@ enum EndedBy {
     Earlier(u32),
 }
 
-/// What to do with the undelivered bytes.
+/// The next step with the undelivered bytes.
 enum Cut {
     /// Drop this many and look again.
     Skip(usize),
@@ -92,7 +92,7 @@ pub(crate) struct Cutter {
     pub(super) keep_terminator: bool,
     /// `true` if part of the current frame has been delivered.
     mid_frame: bool,
-    /// How far `skip`, if any, or else `terminator` was searched for.
+    /// The progress of the search for `skip`, if any, or else for `terminator`.
     progress: Progress,
     /// The end of an over-long or discarded frame whose rest is being skipped. Boxed,
     /// because it is rare.
@@ -214,7 +214,7 @@ impl Cutter {
         Span::complete(n)
     }
 
-    /// How far `src`, where `look` found no terminator, was searched.
+    /// Returns the progress of a search of `src` in which `look` found no terminator.
     #[cold]
     #[inline(never)]
     pub(crate) fn searched(&self, src: &[u8]) -> Progress {

@@ -51,7 +51,7 @@ pub(super) struct State {
     cost: u64,
     /// The sum of the costs of pushes that have capacity and are not in `pushed` yet.
     granted: u64,
-    /// What the channel had queued when it last notified.
+    /// The number of bytes that the channel had queued when it last notified.
     queued: u64,
     /// The channel's own marks, for all of these.
     watermarks: Option<Watermarks>,

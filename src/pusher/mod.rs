@@ -20,9 +20,9 @@ use std::{fmt, io};
 /// task that polls it. It is raw bytes: no terminator is appended. Pushes are sent in
 /// the order in which they were made, also those that had to wait.
 ///
-/// There is capacity until the queue (each chunk counts its length plus 64 bytes, a
-/// producer 1 KiB) reaches the channel's high-water mark, and again when it has sunk to
-/// the low one. That mark is also how far a reader that keeps up may fall behind in a
+/// There is capacity until the queue reaches the channel's high-water mark, and again when
+/// it has sunk to the low one. Each chunk counts its length plus 64 bytes, and a producer
+/// 1 KiB. The high-water mark also limits how far a reader that keeps up may lag in a
 /// burst: the default, 128 KiB, is some 1,900 short lines. For a broadcast set
 /// [`high_water`](crate::Builder::high_water) to the size of the largest burst.
 ///
@@ -111,7 +111,7 @@ impl Pusher {
         self.shared.request(Request::CloseWhenDone);
     }
 
-    /// Gives the connection up: the method that the channel's task awaits ends.
+    /// Disconnects: the method that the channel's task awaits ends.
     ///
     /// Queued output and undelivered input are dropped. `run`, `next`, `receive`, `flush`
     /// and the `Sink` end with [`Error::Aborted`](crate::Error::Aborted), once, also
