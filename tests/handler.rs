@@ -56,6 +56,15 @@ fn recorder<'a>(mut act: impl FnMut(&str, &mut Control<'_>) + Send + 'a) -> Reco
     })
 }
 
+/// Fills the queue up to a high-water mark of 1000.
+fn full_at_once() -> Recorder<'static> {
+    recorder(|event, channel| {
+        if event == "connected" {
+            channel.push(vec![b'x'; 1000]);
+        }
+    })
+}
+
 fn failing<'a>(
     act: impl FnMut(&str, &mut Control<'_>) -> Result<(), Oops> + Send + 'a,
 ) -> Recorder<'a> {
@@ -940,11 +949,7 @@ fn run_reads_ahead_one_in_buffer_size_above_the_high_water_mark() {
     for size in [1, 5, 4096, 10_000] {
         let (io, peer) = mock();
         let mut channel = builder().high_water(1000).low_water(0).in_buffer_size(size).build(io);
-        let mut handler = recorder(|event, channel| {
-            if event == "connected" {
-                channel.push(vec![b'x'; 1000]);
-            }
-        });
+        let mut handler = full_at_once();
         peer.blocks_writes();
         peer.reads([Read::Endless(Bytes::from_static(b"\n"))]);
         for _ in 0..1000 {
@@ -965,11 +970,7 @@ fn a_read_ahead_never_exceeds_one_in_buffer_size() {
     for (size, piece) in [(5, 2), (8192, 100_000), (65_536, 3000), (65_536, 1_000_000)] {
         let (io, peer) = mock();
         let mut channel = builder().high_water(1000).low_water(0).in_buffer_size(size).build(io);
-        let mut handler = recorder(|event, channel| {
-            if event == "connected" {
-                channel.push(vec![b'x'; 1000]);
-            }
-        });
+        let mut handler = full_at_once();
         peer.blocks_writes();
         peer.reads([Read::Endless(Bytes::from(vec![b'\n'; piece]))]);
         for _ in 0..1000 {
@@ -984,11 +985,7 @@ fn run_notices_a_break_above_the_high_water_mark() {
     for kind in BREAKS {
         let (io, peer) = mock();
         let mut channel = builder().high_water(1000).low_water(0).build(io);
-        let mut handler = recorder(|event, channel| {
-            if event == "connected" {
-                channel.push(vec![b'x'; 1000]);
-            }
-        });
+        let mut handler = full_at_once();
         peer.blocks_writes();
         assert_waits!(peer, channel.run(&mut handler));
         assert!(peer.has_reader());
@@ -1008,11 +1005,7 @@ fn run_sends_on_after_a_read_error_above_the_high_water_mark() {
     for kind in ONE_WAY {
         let (io, peer) = mock();
         let mut channel = builder().high_water(1000).low_water(0).build(io);
-        let mut handler = recorder(|event, channel| {
-            if event == "connected" {
-                channel.push(vec![b'x'; 1000]);
-            }
-        });
+        let mut handler = full_at_once();
         peer.blocks_writes();
         peer.sends("one\ntw");
         peer.reads([Read::Err(kind)]);
@@ -1032,11 +1025,7 @@ fn run_sends_on_after_a_read_error_above_the_high_water_mark() {
 fn run_that_has_read_ahead_is_woken_by_the_write_alone() {
     let (io, peer) = mock();
     let mut channel = builder().high_water(1000).low_water(0).in_buffer_size(4).build(io);
-    let mut handler = recorder(|event, channel| {
-        if event == "connected" {
-            channel.push(vec![b'x'; 1000]);
-        }
-    });
+    let mut handler = full_at_once();
     peer.blocks_writes();
     // As much as is read ahead, and more.
     peer.sends("one\ntwo\n");

@@ -149,6 +149,17 @@ impl<'r> Reader<'r> {
         }
     }
 
+    /// The same when input ends within a frame, after which `partial` is left of it.
+    fn check_early_end(&mut self, sim: &mut Sim, partial: &[u8]) {
+        let Some(error) = sim.reported_beside() else { return self.check_end(sim, partial) };
+        sim.reported(&error);
+        // The beginning of a terminator to skip to is not returned.
+        match self.skips(sim) {
+            true => assert_eq!(partial, b""),
+            false => self.check_failed(sim, partial),
+        }
+    }
+
     /// The same at the end of input.
     fn check_end(&mut self, sim: &Sim, rest: &[u8]) {
         assert!(sim.link(|link| link.has_ended), "ended before its end");
@@ -212,17 +223,7 @@ fn read_receive(sim: &mut Sim, builder: Builder, input: &Input, answers: usize, 
                 break;
             }
             Err(Error::UnexpectedEof { partial, .. }) => {
-                match sim.reported_beside() {
-                    None => reader.check_end(sim, &partial),
-                    Some(error) => {
-                        sim.reported(&error);
-                        // The beginning of a terminator to skip to is not returned.
-                        match reader.skips(sim) {
-                            true => assert_eq!(partial, ""),
-                            false => reader.check_failed(sim, &partial),
-                        }
-                    }
-                }
+                reader.check_early_end(sim, &partial);
                 break;
             }
             Ok(_) | Err(Error::FrameTooLong { .. }) => {
@@ -279,17 +280,7 @@ fn read_parts(sim: &mut Sim, builder: Builder, input: &Input, answers: usize) {
                 break;
             }
             Err(Error::UnexpectedEof { partial, .. }) => {
-                match sim.reported_beside() {
-                    None => reader.check_end(sim, &partial),
-                    Some(error) => {
-                        sim.reported(&error);
-                        // The beginning of a terminator to skip to is not returned.
-                        match reader.skips(sim) {
-                            true => assert_eq!(partial, ""),
-                            false => reader.check_failed(sim, &partial),
-                        }
-                    }
-                }
+                reader.check_early_end(sim, &partial);
                 break;
             }
             item @ Ok(_) => reader.take(sim, &mut channel, item),
