@@ -759,7 +759,11 @@ impl<'d> Play<'d> {
             let is_due = match asleep {
                 None => false,
                 Some(_) if is_lost => true,
-                Some(Wait::Input) => io.is_readable() || has_ended && (is_done || !self.closing),
+                // The end, and a failed producer, are reported after the shutdown.
+                Some(Wait::Input) => {
+                    let waits_for_output = self.closing || self.has_failed();
+                    io.is_readable() || has_ended && (is_done || !waits_for_output)
+                }
                 // A failed producer is reported only after the shutdown.
                 Some(_) if self.has_failed() => false,
                 Some(Wait::Room) => {
