@@ -269,11 +269,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     fn poll_end(&mut self, mode: ReadMode, sent: Poll<()>) -> Poll<Event> {
         self.reader.budget.restart();
         let is_eof = matches!(self.reader.state(), Reading::Ended(End::Eof { .. }));
-        if is_eof && mode.ends_at_eof() && self.terminator().is_none() {
+        let to_the_end = is_eof && mode.ends_at_eof() && self.terminator().is_none();
+        if to_the_end && !self.writer.has_unreported_failure() {
             // The frame that the end of input ends, again: it is empty, and it is not the
             // report of the end.
-            let failure = self.writer.take_failure().map(Event::Error);
-            return Poll::Ready(failure.unwrap_or(Event::Frame(Span::complete(0))));
+            return Poll::Ready(Event::Frame(Span::complete(0)));
         }
         let is_aborted = matches!(self.reader.state(), Reading::Ended(End::Aborted { .. }));
         let is_reported =
