@@ -727,8 +727,9 @@ impl<'d> Play<'d> {
     /// `poll_ready` sends nothing while there is capacity.
     fn begins(&mut self, wait: Wait) {
         if wait != Wait::Room && !std::mem::replace(&mut self.was_polled, true) {
-            // A write that is pending has moved what could be moved.
-            let is_flushed = self.channel.get_ref().is_flushing() || self.has_failed();
+            // A write has moved what could be moved; the polls so far may have yielded after it.
+            let io = self.channel.get_ref();
+            let is_flushed = io.is_flushing() || !io.written.is_empty() || self.has_failed();
             assert!(
                 is_flushed || self.nature.holds == 0,
                 "the first poll does not flush the transport"
