@@ -3,7 +3,8 @@
 //! `count NAME TIMES` does one thing so many times, and nothing besides.
 
 use asynchat::{
-    Channel, Control, Error, FrameRef, Handler, IntoTerminator, Terminator, TerminatorCodec,
+    Body, Channel, Control, Error, FrameRef, Handler, IntoTerminator, Length, Terminator,
+    TerminatorCodec,
 };
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
@@ -19,16 +20,28 @@ fn main() {
     let (Some(name), Some(times)) = (arguments.next(), arguments.next()) else { return };
     let Ok(times) = times.parse() else { return };
     match name.as_str() {
-        "owned-8" => owned(8, times),
-        "owned-64" => owned(64, times),
+        "owned-8" => owned(line(8, "\n"), "\n", times),
+        "owned-64" => owned(line(64, "\n"), "\n", times),
         "owned-8-moved" => owned_moved(8, times),
+        "owned-length" => owned(MESSAGE.to_vec(), LENGTH, times),
+        "owned-message" => owned(MESSAGE.to_vec(), message(), times),
+        "owned-every" => owned(MESSAGE.to_vec(), Terminator::every(20), times),
+        "owned-counts" => owned_counts(times),
         "borrowed-8-lf" => borrowed(&line(8, "\n"), "\n", times),
         "borrowed-64-crlf" => borrowed(&line(64, "\r\n"), "\r\n", times),
         "borrowed-8-line" => borrowed(&line(8, "\n"), Terminator::line(), times),
+        "borrowed-length" => borrowed(MESSAGE, LENGTH, times),
+        "borrowed-message" => borrowed(MESSAGE, message(), times),
+        "borrowed-every" => borrowed(MESSAGE, Terminator::every(20), times),
         "flood" => flood(times),
-        "handler-32" => handler(times),
-        "next-32" => next(times),
+        "handler-32" => handler(lines(times), times),
+        "handler-length" => handler(messages(LENGTH, times), times),
+        "handler-message" => handler(messages(message(), times), times),
+        "next-32" => next(lines(times), times),
+        "next-length" => next(messages(LENGTH, times), times),
+        "next-message" => next(messages(message(), times), times),
         "receive-32" => receive(times),
+        "receive-counts" => receive_counts(times),
         "push-64" => push(64, times),
         "push-1024" => push(1024, times),
         "switch" => switch(times),
@@ -40,9 +53,31 @@ fn line(length: usize, ending: &str) -> Vec<u8> {
     ("x".repeat(length) + ending).into_bytes()
 }
 
-fn owned(length: usize, times: usize) {
-    let mut codec = TerminatorCodec::new("\n");
-    let mut input = BytesMut::from(line(length, "\n").repeat(times).as_slice());
+/// A length of 4 bytes, and 16 bytes.
+const MESSAGE: &[u8] = b"\0\0\0\x10xxxxxxxxxxxxxxxx";
+
+const LENGTH: Length = Length::u32_be();
+
+fn message() -> Terminator {
+    Terminator::message(4, |head| Ok(Body::Bytes(u32::from_be_bytes(head.try_into()?).into())))
+}
+
+/// Two counts for each message.
+fn owned_counts(times: usize) {
+    let mut codec = TerminatorCodec::new(4);
+    let mut input = BytesMut::from(MESSAGE.repeat(times).as_slice());
+    for _ in 0..times {
+        black_box(codec.decode(&mut input).expect("no frame is too long"));
+        codec.set_terminator(16);
+        black_box(codec.decode(&mut input).expect("no frame is too long"));
+        codec.set_terminator(4);
+    }
+    assert!(input.is_empty());
+}
+
+fn owned(frame: Vec<u8>, terminator: impl IntoTerminator, times: usize) {
+    let mut codec = TerminatorCodec::new(terminator);
+    let mut input = BytesMut::from(frame.repeat(times).as_slice());
     let mut seen = 0;
     while let Some(frame) = codec.decode(&mut input).expect("no line is too long") {
         black_box(&frame);
@@ -90,23 +125,26 @@ fn switch(times: usize) {
     }
 }
 
-/// Gives so many lines of 32 bytes.
-struct Lines(usize);
+const LINE: &[u8] = b"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n";
 
-impl AsyncRead for Lines {
+/// Gives a frame so many times.
+struct Frames(&'static [u8], usize);
+
+impl AsyncRead for Frames {
     fn poll_read(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        const LINE: &[u8; 33] = b"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n";
-        while self.0 > 0 && buffer.remaining() >= LINE.len() {
-            buffer.put_slice(LINE);
-            self.0 -= 1;
+        while self.1 > 0 && buffer.remaining() >= self.0.len() {
+            buffer.put_slice(self.0);
+            self.1 -= 1;
         }
         Poll::Ready(Ok(()))
     }
 }
+
+type Peer = Join<Frames, Sink>;
 
 struct Echo(usize);
 
@@ -120,21 +158,28 @@ impl Handler for Echo {
     }
 }
 
-fn channel(times: usize) -> Channel<Join<Lines, Sink>> {
-    let io = join(Lines(times), sink());
-    Channel::builder().terminator("\n").linger(std::time::Duration::ZERO).build(io)
+fn channel(frame: &'static [u8], terminator: impl IntoTerminator, times: usize) -> Channel<Peer> {
+    let io = join(Frames(frame, times), sink());
+    Channel::builder().terminator(terminator).linger(std::time::Duration::ZERO).build(io)
 }
 
-/// Echoes the lines.
-fn handler(times: usize) {
-    let (mut channel, mut echo) = (channel(times), Echo(0));
+fn lines(times: usize) -> Channel<Peer> {
+    channel(LINE, "\n", times)
+}
+
+fn messages(terminator: impl IntoTerminator, times: usize) -> Channel<Peer> {
+    channel(MESSAGE, terminator, times)
+}
+
+/// Echoes the frames.
+fn handler(mut channel: Channel<Peer>, times: usize) {
+    let mut echo = Echo(0);
     // It gives the runtime a turn now and then.
     while channel.run(&mut echo).now_or_never().is_none() {}
     assert_eq!(echo.0, times);
 }
 
-fn next(times: usize) {
-    let mut channel = channel(times);
+fn next(mut channel: Channel<Peer>, times: usize) {
     for _ in 0..times {
         // It gives the runtime a turn now and then.
         while black_box(channel.next().now_or_never()).is_none() {}
@@ -142,14 +187,23 @@ fn next(times: usize) {
 }
 
 fn receive(times: usize) {
-    let mut channel = channel(times);
+    let mut channel = lines(times);
     for _ in 0..times {
         while black_box(channel.receive(Terminator::lf()).now_or_never()).is_none() {}
     }
 }
 
+fn receive_counts(times: usize) {
+    let mut channel = messages(4, times);
+    for _ in 0..times {
+        for count in [4, 16] {
+            while black_box(channel.receive(count).now_or_never()).is_none() {}
+        }
+    }
+}
+
 /// Sends everything. It yields now and then.
-fn flush(channel: &mut Channel<Join<Lines, Sink>>) {
+fn flush(channel: &mut Channel<Peer>) {
     loop {
         if let Some(flushed) = channel.flush().now_or_never() {
             return flushed.expect("a sink never fails");
@@ -160,7 +214,7 @@ fn flush(channel: &mut Channel<Join<Lines, Sink>>) {
 /// Up to 256 KiB at a time.
 fn push(length: usize, times: usize) {
     let chunk = Bytes::from(vec![b'x'; length]);
-    let mut channel = channel(0);
+    let mut channel = lines(0);
     for _ in 0..times {
         channel.push(chunk.clone());
         if channel.queued_bytes() >= 256 * 1024 {

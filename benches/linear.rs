@@ -5,7 +5,8 @@
 //! from `count`, whose figures must not depend on what else is compiled there.
 
 use asynchat::{
-    Channel, Control, Error, Handler, IntoTerminator, Terminator, TerminatorCodec, producer,
+    Body, Channel, Control, Error, Handler, IntoTerminator, Length, Terminator, TerminatorCodec,
+    producer,
 };
 use bytes::BytesMut;
 use futures::{FutureExt, Stream};
@@ -55,6 +56,28 @@ fn main() {
         "skip-count-1" => drip(codec(1u64 << 63).with_max_length(9), b"x", 1, bytes),
         "count-1" => drip(codec(1u64 << 40), b"x", 1, bytes),
         "count-1-streaming" => drip(codec(1u64 << 40).with_streaming(true), b"x", 1, bytes),
+        "every-1" => drip(codec(Terminator::every(1 << 40)), b"x", 1, bytes),
+        "every-1-streaming" => {
+            drip(codec(Terminator::every(1 << 40)).with_streaming(true), b"x", 1, bytes);
+        }
+        "skip-every-1" => {
+            drip(codec(Terminator::every(1 << 40)).with_max_length(9), b"x", 1, bytes)
+        }
+        "empty-messages" => drip(codec(Length::u8()), b"\0", 4096, bytes),
+        "message-head-1" => drip(codec(message()).with_max_head(usize::MAX), b"\r\n\r", 1, bytes),
+        "message-body-1" => drip(codec(Length::u8().within(0, 1)), b"\xff", 1, bytes),
+        "message-more-1" => {
+            let more = Terminator::message(1, |_| Ok(Body::More(1)));
+            drip(codec(more).with_max_head(usize::MAX), b"x", 1, bytes);
+        }
+        "message-more" => {
+            let more = Terminator::message(1, |_| Ok(Body::More(1)));
+            drip(codec(more).with_max_head(usize::MAX), b"x", bytes, bytes);
+        }
+        "skip-message-1" => {
+            let long = Terminator::message(1, |_| Ok(Body::Bytes(1 << 40)));
+            drip(codec(long).with_max_length(9), b"x", 1, bytes);
+        }
         "flips" => flips(bytes),
         "set-again-1" => sets_again("\r\n.\r\n".into(), b"\r\n.\r", bytes),
         "set-again-any-1" => sets_again(Terminator::any(["abc", "xyz!"]), b"xyzab", bytes),
@@ -82,6 +105,11 @@ fn main() {
 
 fn codec(terminator: impl IntoTerminator) -> TerminatorCodec {
     TerminatorCodec::new(terminator).with_max_length(usize::MAX)
+}
+
+/// Its head never ends.
+fn message() -> Terminator {
+    Terminator::message("\r\n\r\n", |_| Ok(Body::Bytes(0)))
 }
 
 fn huge() -> Vec<u8> {

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -19,6 +20,13 @@ pub enum Error {
         /// The `max_length` that was exceeded, in bytes of content.
         limit: usize,
     },
+    /// The head of a [`message`](crate::Terminator::message) is too long, or its length
+    /// cannot be read: the end of the message is not known.
+    ///
+    /// Nothing is consumed. Input is over and output goes on: push a last message, and
+    /// close. `next` then returns `None`, and `receive` returns [`Error::Closed`]. It is shared,
+    /// so that a handler may both keep and return it.
+    InvalidHead(Arc<dyn std::error::Error + Send + Sync>),
     /// The caller's content would not be read back as one frame, because the
     /// terminator occurs in it or across its end.
     TerminatorInContent,
@@ -60,6 +68,7 @@ impl fmt::Debug for Error {
             Error::FrameTooLong { limit } => {
                 f.debug_struct("FrameTooLong").field("limit", limit).finish()
             }
+            Error::InvalidHead(e) => f.debug_tuple("InvalidHead").field(e).finish(),
             Error::TerminatorInContent => f.write_str("TerminatorInContent"),
             Error::UnexpectedEof { partial } => {
                 f.debug_struct("UnexpectedEof").field("partial_len", &partial.len()).finish()
@@ -78,6 +87,7 @@ impl fmt::Display for Error {
         match self {
             Error::Io(e) => e.fmt(f),
             Error::FrameTooLong { limit } => write!(f, "frame longer than {limit} bytes"),
+            Error::InvalidHead(_) => f.write_str("invalid head of a message"),
             Error::TerminatorInContent => f.write_str("terminator inside the content"),
             Error::UnexpectedEof { partial } if partial.is_empty() => f.write_str("input ended"),
             Error::UnexpectedEof { partial } => {
@@ -98,6 +108,7 @@ impl std::error::Error for Error {
             // `Display` shows its message already.
             Error::Io(e) => e.source(),
             Error::Producer(e) => Some(e),
+            Error::InvalidHead(e) => Some(&**e),
             _ => None,
         }
     }
@@ -120,7 +131,9 @@ impl From<Error> for io::Error {
     fn from(e: Error) -> Self {
         let kind = match e {
             Error::Io(e) => return e,
-            Error::FrameTooLong { .. } | Error::UnreadInput => io::ErrorKind::InvalidData,
+            Error::FrameTooLong { .. } | Error::InvalidHead(_) | Error::UnreadInput => {
+                io::ErrorKind::InvalidData
+            }
             Error::TerminatorInContent => io::ErrorKind::InvalidInput,
             Error::UnexpectedEof { .. } => io::ErrorKind::UnexpectedEof,
             Error::Producer(ref e) => e.kind(),

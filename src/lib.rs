@@ -77,6 +77,7 @@ mod deadlines;
 mod error;
 mod frame;
 mod handler;
+pub mod message;
 mod pipe;
 pub mod producer;
 mod pusher;
@@ -93,7 +94,7 @@ pub use self::handler::{Control, Handler, Run};
 pub use self::pipe::Pipe;
 pub use self::producer::BoxProducer;
 pub use self::pusher::{PushError, Pusher, TryPushError};
-pub use self::terminator::{IntoTerminator, Terminator};
+pub use self::terminator::{Body, BoxError, Head, IntoTerminator, Length, Terminator};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -6,7 +6,7 @@ mod common;
 
 use asynchat::{Error, Frame, Terminator, TerminatorCodec};
 use bytes::{Buf, Bytes, BytesMut};
-use common::{Borrowed, Change, Ending, Event, Knobs, Owned, Session, Term};
+use common::{Borrowed, Change, Ending, Event, Knobs, Measure, Owned, Session, Term};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tokio_util::codec::{Decoder, Encoder};
@@ -22,6 +22,11 @@ fn cases(default: u32) -> ProptestConfig {
 /// Bytes of a small alphabet, so that terminators happen.
 fn bytes(len: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Vec<u8>> {
     vec(proptest::sample::select(b"aab\r\n".as_slice()), len)
+}
+
+/// The same, with the marks that say how long a message is, and small numbers.
+fn marked(len: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Vec<u8>> {
+    vec(proptest::sample::select(b"aab\r\n012359CF+*-~\0\0\x01\x03\x07".as_slice()), len)
 }
 
 /// Long terminators with borders of all lengths.
@@ -50,8 +55,31 @@ fn members() -> impl Strategy<Value = Vec<Vec<u8>>> {
     })
 }
 
+/// How a head ends.
+fn head() -> impl Strategy<Value = Ending> {
+    prop_oneof![
+        4 => byte_string().prop_map(Ending::Bytes),
+        2 => members().prop_map(Ending::Any),
+        1 => Just(Ending::Line),
+        4 => (0..6u64).prop_map(Ending::Count),
+    ]
+}
+
+/// A number in a head of fixed size.
+fn number() -> impl Strategy<Value = Ending> {
+    (1..9u8, any::<bool>(), 0..4u8, 0..4u8, 0..6u8).prop_map(
+        |(width, little, offset, after, counted)| {
+            let head = u64::from(width + offset + after);
+            common::length(head, Measure::Length { width, little, offset, counted })
+        },
+    )
+}
+
 fn ending() -> impl Strategy<Value = Ending> {
     prop_oneof![
+        3 => (1..12u64).prop_map(Ending::Every),
+        12 => head().prop_map(common::message),
+        4 => number(),
         8 => byte_string().prop_map(Ending::Bytes),
         8 => members().prop_map(Ending::Any),
         2 => Just(Ending::Line),
@@ -82,17 +110,19 @@ prop_compose! {
         term in ending().prop_map(Term::from),
         streaming in any::<bool>(),
         max_length in limit(),
+        max_head in limit(),
         keep in any::<bool>(),
         script in vec(change(), 0..10),
     ) -> Session {
-        Session { term, streaming, max_length, keep, script }
+        Session { term, streaming, max_length, max_head, keep, script }
     }
 }
 
 /// A session, and an input made of noise and of its terminators, whole and
 /// broken off.
 fn session_and_input() -> impl Strategy<Value = (Session, Vec<u8>)> {
-    let pieces = vec((bytes(0..5), any::<prop::sample::Index>(), 0..60usize), 0..12);
+    let noise = prop_oneof![bytes(0..5), marked(0..8)];
+    let pieces = vec((noise, any::<prop::sample::Index>(), 0..60usize), 0..12);
     (session(), pieces).prop_map(|(session, pieces)| {
         let terms = session.script.iter().filter_map(|change| change.term.as_ref());
         let endings: Vec<&Ending> =
@@ -141,7 +171,8 @@ fn set_an_equal(codec: &mut TerminatorCodec) {
     let set = codec.terminator();
     let equal = match set.remaining() {
         Some(n) => Terminator::from(n),
-        None => Terminator::any(set.patterns()),
+        None if set.patterns().next().is_some() => Terminator::any(set.patterns()),
+        None => set.clone(),
     };
     codec.set_terminator(equal);
 }
@@ -271,9 +302,9 @@ proptest! {
         while let Some(frame) = codec.decode_eof(&mut src).unwrap() {
             let data = frame.data().to_vec();
             events.push(if frame.is_complete() {
-                Event::Frame { data, ended_by: codec.ended_by().to_vec() }
+                Event::Frame { data, ended_by: codec.ended_by().to_vec(), head: codec.head_len() }
             } else {
-                Event::Rest(data)
+                Event::Rest(data, codec.head_len())
             });
         }
         prop_assert_eq!(events, expected);
@@ -286,6 +317,7 @@ fn read(ending: &Ending, input: &[u8]) -> Vec<Event> {
         term: Term::from(ending.clone()),
         streaming: false,
         max_length: usize::MAX,
+        max_head: usize::MAX,
         keep: false,
         script: vec![],
     };
@@ -368,7 +400,8 @@ proptest! {
     ) {
         let term = ending.build();
         prop_assert_eq!(&term, &term.clone());
-        prop_assert_eq!(&term, &ending.build());
+        // Functions cannot be compared.
+        prop_assert_eq!(!ending.is_function(), term == ending.build());
         // In any order, and however often.
         let (members, others) = (ending.members(), other.members());
         let same_members = members.iter().all(|member| others.contains(member))
@@ -377,7 +410,11 @@ proptest! {
             (Ending::Count(m), Ending::Count(n)) => {
                 prop_assert_eq!(m == n, ending.build() == other.build());
             }
-            (Ending::Count(_), _) | (_, Ending::Count(_)) => {
+            (Ending::Every(m), Ending::Every(n)) => {
+                prop_assert_eq!(m == n, ending.build() == other.build());
+            }
+            (Ending::Message(_), Ending::Message(_)) => {}
+            _ if ending.is_measured() || other.is_measured() => {
                 prop_assert_ne!(ending.build(), other.build());
             }
             _ => prop_assert_eq!(same_members, ending.build() == other.build()),
@@ -410,7 +447,17 @@ fn edges() -> impl Strategy<Value = (Session, Vec<u8>)> {
         input.extend([b"a", then.members()[0]].concat());
         let behind = Change { term: Some(Term::from(then)), ..Change::default() };
         let term = Term::from(Ending::Count(count));
-        (Session { term, streaming, max_length, keep, script: vec![behind] }, input)
+        (
+            Session {
+                term,
+                streaming,
+                max_length,
+                max_head: usize::MAX,
+                keep,
+                script: vec![behind],
+            },
+            input,
+        )
     })
 }
 
@@ -424,7 +471,17 @@ fn frame_at_the_limit() -> impl Strategy<Value = (Session, Vec<u8>)> {
             let member = *which.get(&ending.members());
             input.extend([&member[..len.min(member.len())], b"x", member].concat());
             let term = Term::from(ending);
-            (Session { term, streaming, max_length, keep: false, script: vec![] }, input)
+            (
+                Session {
+                    term,
+                    streaming,
+                    max_length,
+                    max_head: usize::MAX,
+                    keep: false,
+                    script: vec![],
+                },
+                input,
+            )
         },
     )
 }

@@ -6,7 +6,7 @@ mod common;
 
 use asynchat::{Error, Frame, FrameRef, Terminator, TerminatorCodec};
 use bytes::BytesMut;
-use common::{Change, Ending, Event, Session, Term};
+use common::{Change, Ending, Event, Measure, Session, Term};
 use std::collections::HashSet;
 use tokio_util::codec::Decoder;
 
@@ -25,7 +25,12 @@ enum Want {
     /// A frame and what ended it.
     By(Vec<u8>, Vec<u8>),
     TooLong(usize),
+    /// A message, and how much of it is the head.
+    Message(Vec<u8>, usize),
+    InvalidHead,
     Rest(Vec<u8>),
+    /// The same, and how much of it is a head.
+    RestOf(Vec<u8>, usize),
 }
 
 fn f(data: impl AsRef<[u8]>) -> Want {
@@ -38,6 +43,10 @@ fn by(data: impl AsRef<[u8]>, ended_by: impl AsRef<[u8]>) -> Want {
 
 fn long(limit: usize) -> Want {
     Want::TooLong(limit)
+}
+
+fn m(data: impl AsRef<[u8]>, head: usize) -> Want {
+    Want::Message(data.as_ref().to_vec(), head)
 }
 
 fn rest(data: impl AsRef<[u8]>) -> Want {
@@ -59,6 +68,7 @@ fn row(
         term: term.into(),
         streaming: false,
         max_length: TerminatorCodec::DEFAULT_MAX_LENGTH,
+        max_head: 64 * 1024,
         keep: false,
         script: vec![],
     };
@@ -71,6 +81,11 @@ fn row(
 impl Row {
     fn limit(mut self, max_length: usize) -> Self {
         self.session.max_length = max_length;
+        self
+    }
+
+    fn max_head(mut self, max_head: usize) -> Self {
+        self.session.max_head = max_head;
         self
     }
 
@@ -116,11 +131,16 @@ fn check_row(mut row: Row) {
         let agrees = expected.events.len() == row.wants.len()
             && expected.events.iter().zip(&row.wants).all(|pair| match pair {
                 (Event::Frame { data, .. }, Want::Frame(want)) => data == want,
-                (Event::Frame { data, ended_by }, Want::By(want, by)) => {
+                (Event::Frame { data, ended_by, head: 0 }, Want::By(want, by)) => {
                     data == want && ended_by == by
                 }
+                (Event::Frame { data, head, .. }, Want::Message(want, at)) => {
+                    data == want && head == at
+                }
+                (Event::InvalidHead, Want::InvalidHead) => true,
                 (Event::TooLong(limit), Want::TooLong(want)) => limit == want,
-                (Event::Rest(data), Want::Rest(want)) => data == want,
+                (Event::Rest(data, 0), Want::Rest(want)) => data == want,
+                (Event::Rest(data, head), Want::RestOf(want, at)) => data == want && head == at,
                 _ => false,
             });
         assert!(agrees, "row \"{name}\" and the oracle differ, oracle: {:?}", expected.events);
@@ -449,6 +469,140 @@ fn counts() -> Vec<Row> {
         .then("x")
         .then(2)
         .then(Ending::Never),
+    ]
+}
+
+#[test]
+fn records_and_messages() {
+    check(records());
+    check(messages());
+    check(numbers());
+}
+
+fn records() -> Vec<Row> {
+    let every = Ending::Every;
+    vec![
+        row("every 2", every(2), "abcdef", [by("ab", ""), f("cd"), f("ef")]),
+        row("every 2, the rest unfinished", every(2), "abc", [f("ab"), rest("c")]),
+        row("every 1", every(1), "ab", [f("a"), f("b")]),
+        row("every 3, and no input", every(3), "", []),
+        row("every 2, kept", every(2), "a\nb", [f("a\n"), rest("b")]).keep(),
+        row("every 3, above the limit", every(3), "abcdefg", [long(2), long(2), long(2)]).limit(2),
+        row("every 3, at the limit", every(3), "abcdef", [f("abc"), f("def")]).limit(3),
+        row("the longest record", every(u64::MAX), "abc", [rest("abc")]).limit(usize::MAX),
+        row("records, then lines", every(2), "abc\nd", [f("ab"), f("c"), rest("d")]).then("\n"),
+        row("lines, then records", "\n", "a\nbcde", [f("a"), f("bc"), f("de")]).then(every(2)),
+        row("an over-long record, then lines", every(4), "abcde\n", [long(3), f("e")])
+            .limit(3)
+            .then("\n"),
+    ]
+}
+
+fn messages() -> Vec<Row> {
+    let line = || common::message("\n");
+    let two = || common::message(2);
+    vec![
+        row("a body", line(), "3\nabc2\nde", [m("3\nabc", 2), m("2\nde", 2)]),
+        row("a body of nothing", line(), "0\n0\n", [m("0\n", 2), m("0\n", 2)]),
+        row("a body at the end of input", line(), "3\nab", [Want::RestOf(b"3\nab".into(), 2)]),
+        row("a head at the end of input", line(), "3", [rest("3")]),
+        row("no input", line(), "", []),
+        row("a length in all", line(), "E\nabJ\n1234567", [m("E\nab", 2), m("J\n1234567", 2)]),
+        row("a length in all, of the head", line(), "C\n0\n", [m("C\n", 2), m("0\n", 2)]),
+        row("a length below the head", line(), "B\nab", [Want::InvalidHead]),
+        row("a length of nothing", line(), "A\nab", [Want::InvalidHead]),
+        row("a head without a length", line(), "0\nxy\nab", [m("0\n", 2), Want::InvalidHead]),
+        row("a head of a count", two(), "x2abx1c", [m("x2ab", 2), m("x1c", 2)]),
+        row("more of the head", two(), "x+1ax*y2bc", [m("x+1a", 3), m("x*y2bc", 4)]),
+        row("more of the head, many times", two(), "x++++0x0", [m("x++++0", 6), m("x0", 2)]),
+        row("more of the head at the end", two(), "x0x+", [m("x0", 2), rest("x+")]),
+        row("no more of the head", two(), "x-ab", [Want::InvalidHead]),
+        row("a head of no bytes", common::message(0), "ab", [Want::InvalidHead]),
+        row("a head of no bytes, and no input", common::message(0), "", []),
+        row("a head that ends at nothing", common::message(""), "ab", [Want::InvalidHead]),
+        row(
+            "a set ends the head",
+            common::message(["\n\n", "|"]),
+            "1\n\na0|",
+            [m("1\n\na", 3), m("0|", 2)],
+        ),
+        row(
+            "a line ends the head",
+            common::message(Ending::Line),
+            "1\r\na0\n",
+            [m("1\r\na", 3), m("0\n", 2)],
+        ),
+        row("a terminator in the body", line(), "3\n\n\n\n0\n", [m("3\n\n\n\n", 2), m("0\n", 2)]),
+        row("keeping does not matter", line(), "1\na0\n", [m("1\na", 2), m("0\n", 2)]).keep(),
+        row("the longest body", line(), "~\nab", [Want::RestOf(b"~\nab".into(), 2)])
+            .limit(usize::MAX),
+        row("a message at the limit", line(), "3\nabc0\n", [m("3\nabc", 2), m("0\n", 2)]).limit(5),
+        row("a message above the limit is skipped", line(), "3\n\nbc1\na", [long(4), m("1\na", 2)])
+            .limit(4),
+        row("a message far above the limit", line(), "~\nabc", [long(4)]).limit(4),
+        row("a head at its limit", line(), "xx0\n", [m("xx0\n", 4)]).max_head(4),
+        row("a head above its limit", line(), "xxx0\nab", [Want::InvalidHead]).max_head(4),
+        row("a head above the limit of all", line(), "xxx0\nab", [Want::InvalidHead]).limit(4),
+        row("a head above its limit, unfinished", line(), "xxxx", [Want::InvalidHead]).max_head(4),
+        row("a head held at its limit", common::message("\r\n\r\n"), "abc\r\n", [rest("abc\r\n")])
+            .max_head(4),
+        row("a head of a count above its limit", two(), "x", [Want::InvalidHead]).max_head(1),
+        row("more of the head above its limit", two(), "x+", [Want::InvalidHead]).max_head(2),
+        row("a message, then lines", line(), "1\nab\nc", [m("1\na", 2), f("b"), rest("c")])
+            .then("\n"),
+        row("lines, then a message", "\n", "a\n1\nb0\n", [f("a"), m("1\nb", 2), m("0\n", 2)])
+            .then(line()),
+        row("a count, then a message", 1, "a1\nb", [f("a"), m("1\nb", 2)]).then(line()),
+        row("a message, then another", line(), "1\nax1b", [m("1\na", 2), m("x1b", 2)]).then(two()),
+        row("an over-long message, then lines", line(), "3\nabcd\n", [long(4), f("d")])
+            .limit(4)
+            .then("\n"),
+    ]
+}
+
+fn numbers() -> Vec<Row> {
+    let number = |head, width, little, offset, counted| {
+        common::length(head, Measure::Length { width, little, offset, counted })
+    };
+    let be = |width: u8| number(width.into(), width, false, 0, 0);
+    let le = |width: u8| number(width.into(), width, true, 0, 0);
+    vec![
+        row(
+            "a length of one byte",
+            be(1),
+            b"\x02ab\0\x01",
+            [m(b"\x02ab", 1), m(b"\0", 1), Want::RestOf(b"\x01".into(), 1)],
+        ),
+        row("two bytes", be(2), b"\0\x02ab\0", [m(b"\0\x02ab", 2), rest(b"\0")]),
+        row("a length of three bytes", be(3), b"\0\0\x01a", [m(b"\0\0\x01a", 3)]),
+        row("four bytes", be(4), b"\0\0\0\x01a\0\0\0\0", [m(b"\0\0\0\x01a", 4), m(b"\0\0\0\0", 4)]),
+        row("eight bytes", be(8), b"\0\0\0\0\0\0\0\x01a", [m(b"\0\0\0\0\0\0\0\x01a", 8)]),
+        row("the least first", le(2), b"\x01\0a", [m(b"\x01\0a", 2)]),
+        row("three bytes, the least first", le(3), b"\x01\0\0a", [m(b"\x01\0\0a", 3)]),
+        row(
+            "eight bytes, the least first",
+            le(8),
+            b"\x01\0\0\0\0\0\0\0a",
+            [m(b"\x01\0\0\0\0\0\0\0a", 8)],
+        ),
+        row("within a head", number(5, 2, false, 2, 0), b"ab\0\x01cX", [m(b"ab\0\x01cX", 5)]),
+        row(
+            "that counts itself",
+            number(5, 4, false, 1, 4),
+            b"Q\0\0\0\x05x",
+            [m(b"Q\0\0\0\x05x", 5)],
+        ),
+        row(
+            "that counts the whole head",
+            number(2, 2, true, 0, 2),
+            b"\x02\0\x03\0a",
+            [m(b"\x02\0", 2), m(b"\x03\0a", 2)],
+        ),
+        row("below what it counts", number(2, 2, true, 0, 2), b"\x01\0a", [Want::InvalidHead]),
+        row("2^63", be(8), b"\x80\0\0\0\0\0\0\0a", [long(9)]).limit(9),
+        row("2^64 - 1", be(8), b"\xff\xff\xff\xff\xff\xff\xff\xffa", [long(9)]).limit(9),
+        row("a negative number of four bytes", be(4), b"\xff\xff\xff\xffa", [long(9)]).limit(9),
+        row("the head of a length above its limit", be(4), b"\0", [Want::InvalidHead]).max_head(3),
     ]
 }
 
@@ -846,7 +1000,17 @@ fn past_bugs() -> Vec<Row> {
 
 #[test]
 fn names_tell_the_rows_apart() {
-    let tables = [patterns(), any_of(), counts(), limits(), snippets(), past_bugs()];
+    let tables = [
+        patterns(),
+        any_of(),
+        counts(),
+        records(),
+        messages(),
+        numbers(),
+        limits(),
+        snippets(),
+        past_bugs(),
+    ];
     let names: Vec<&str> = tables.iter().flatten().map(|row| row.name).collect();
     assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
     assert!(names.len() >= 100, "{} rows", names.len());
@@ -863,6 +1027,7 @@ fn a_drip_of_mode_flips_does_not_recurse() {
         term: Term::from("\n"),
         streaming: false,
         max_length: 8,
+        max_head: usize::MAX,
         keep: false,
         script: (0..4000).map(change).collect(),
     };
@@ -918,6 +1083,7 @@ fn a_frame_is_found_whatever_its_length() {
             term: Term::from(ending),
             streaming: false,
             max_length: 64,
+            max_head: usize::MAX,
             keep: false,
             script: vec![],
         };
@@ -1073,6 +1239,7 @@ fn a_set_of_more_than_a_mebibyte() {
         term: set(&["abcd", "bc", "aab", "b", "abcd"]),
         streaming: false,
         max_length: 6,
+        max_head: usize::MAX,
         keep: false,
         script: vec![],
     };
@@ -1081,6 +1248,7 @@ fn a_set_of_more_than_a_mebibyte() {
     let frame = |data: &[u8], ended_by: &[u8]| Event::Frame {
         data: data.to_vec(),
         ended_by: ended_by.to_vec(),
+        head: 0,
     };
     assert_eq!(
         expected.events,

@@ -299,9 +299,9 @@ fn a_codec_has_the_knobs_it_was_made_with() {
 }
 
 #[test]
-fn a_channel_is_at_most_560_bytes_beyond_its_transport() {
+fn a_channel_is_at_most_600_bytes_beyond_its_transport() {
     let size = size_of::<Channel<()>>();
-    assert!(size <= 560 || size_of::<usize>() != 8, "{size}");
+    assert!(size <= 600 || size_of::<usize>() != 8, "{size}");
 }
 
 /// The marker traits of the public types, as far as their parts allow.

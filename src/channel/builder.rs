@@ -80,6 +80,14 @@ impl Builder {
         self
     }
 
+    /// Sets the maximum number of bytes of the head of a
+    /// [`message`](crate::Terminator::message). Default: 64 KiB, or `max_length` if that is
+    /// less.
+    pub fn max_head(mut self, max_head: usize) -> Self {
+        self.codec.set_max_head(max_head);
+        self
+    }
+
     /// Sets whether frames are returned in parts, as they arrive. Default: no.
     /// [`receive`](Channel::receive) returns them whole all the same.
     pub fn streaming(mut self, streaming: bool) -> Self {

@@ -373,6 +373,13 @@ impl<T> Channel<T> {
         self.framed.codec().ended_by()
     }
 
+    /// Returns how many bytes of the last frame are the head of a message; see
+    /// [`TerminatorCodec::head_len`].
+    #[must_use]
+    pub fn head_len(&self) -> usize {
+        self.framed.codec().head_len()
+    }
+
     /// Returns the codec.
     #[must_use]
     pub fn codec(&self) -> &TerminatorCodec {

@@ -95,20 +95,27 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             return None;
         }
         // The result is passed by value: it stays in registers.
-        let look = self.framed.codec().cutter.look(self.framed.read_buffer(), mode);
-        if let Look::Absent = look {
-            self.note_absent();
-        }
-        let span = self.framed.codec_mut().cutter.note(look)?;
+        let span = match self.framed.codec().cutter.look(self.framed.read_buffer(), mode) {
+            Look::Absent => return self.note_absent(),
+            Look::Message => self.buffered_message(mode)?,
+            look => self.framed.codec_mut().cutter.note(look)?,
+        };
         self.reader.budget.spend(FRAME);
         Some(span)
     }
 
     /// Or the tail of each read would be searched twice.
     #[cold]
-    fn note_absent(&mut self) {
+    fn note_absent(&mut self) -> Option<Span> {
         let progress = self.framed.codec().cutter.searched(self.framed.read_buffer());
         self.framed.codec_mut().cutter.resume(progress);
+        None
+    }
+
+    fn buffered_message(&mut self, mode: ReadMode) -> Option<Span> {
+        let buffer = self.framed.read_buffer();
+        let (head, len) = (self.framed.codec().cutter.read_head(buffer, mode), buffer.len());
+        self.framed.codec_mut().cutter.note_head(head, len, mode)
     }
 
     #[inline(never)]
@@ -124,6 +131,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         if let Some(timeout) = self.read_timeout() {
             // The rest of a frame must not become one.
             return Error::Timeout(timeout);
+        }
+        if let Reading::Ended(End::Refused) = self.reader.state() {
+            return Error::Closed;
         }
         let rest = self.framed.read_buffer_mut().split().freeze();
         let is_skipping = self.framed.codec().is_skipping();
@@ -245,7 +255,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 }
                 Some(Event::Frame(span))
             }
-            Err(error) => Some(Event::Error(error)),
+            Err(error) => {
+                if let Error::InvalidHead(_) = error {
+                    self.reader.refuse();
+                }
+                Some(Event::Error(error))
+            }
             Ok(None) if self.reader.is_open() => None,
             Ok(None) => {
                 let failure = self.reader.finish().map(Error::Io);

@@ -1,7 +1,8 @@
 //! Where the next frame ends. No other file decides it.
 
 use super::Span;
-use crate::terminator::{Kind, Match, Progress, Short};
+use super::front::{Front, HeadError};
+use crate::terminator::{Kind, Length, Match, Progress, Short};
 use crate::{Error, Terminator};
 
 /// How frames are taken from the input.
@@ -20,6 +21,15 @@ impl ReadMode {
     pub(crate) fn ends_at_eof(self) -> bool {
         !matches!(self, ReadMode::AsSet)
     }
+
+    /// The limit in bytes if it is not the one that is set.
+    #[inline(always)]
+    fn limit_or(self, max_length: usize) -> usize {
+        match self {
+            ReadMode::Whole { max_length } => max_length,
+            _ => max_length,
+        }
+    }
 }
 
 /// The result of a look at the undelivered bytes, on the fast path.
@@ -27,8 +37,12 @@ impl ReadMode {
 pub(crate) enum Look {
     /// A frame that a byte string ends.
     Pattern(Match),
-    /// A frame of this length.
+    /// A frame of a count.
     Count(usize),
+    /// A frame of a number of bytes, the first `head` of which are a head.
+    Measured { head: u32, len: usize },
+    /// A message, whose head is to be read.
+    Message,
     /// The terminator is not there.
     Absent,
     /// Only the general path can decide.
@@ -42,6 +56,8 @@ enum EndedBy {
     Current(u32),
     /// The pattern with this index of one that was set before.
     Earlier(u32),
+    /// A length. This many bytes of the frame are a head.
+    Length(u32),
 }
 
 /// The next step with the undelivered bytes.
@@ -50,36 +66,69 @@ enum Cut {
     Skip(usize),
     /// Drop this many and report `FrameTooLong`.
     TooLong(usize),
+    /// Report `InvalidHead`.
+    Invalid(HeadError),
     /// Take the next frame, or a part of it.
     Frame(Span),
     /// Wait for more input.
     Wait,
 }
 
-/// Cuts frames at a short terminator, outside the codec: a loop over many frames
-/// does not look into the codec for each of them.
+/// Cuts frames outside the codec: a loop over many frames does not look into the codec for
+/// each of them.
 ///
 /// It is valid until the codec changes.
 #[derive(Clone, Copy)]
 pub(crate) struct FastPath {
-    short: Short,
+    rule: Rule,
     max_length: usize,
     progress: Progress,
 }
 
-impl FastPath {
-    /// The end of the first frame in `src`, no byte of which was searched before.
-    #[inline(always)]
-    pub(crate) fn cut(&mut self, src: &[u8]) -> Option<Match> {
-        let found = self.short.look(src, self.progress)?;
-        self.progress.note(found);
-        Some(found)
-    }
+#[derive(Clone, Copy)]
+enum Rule {
+    Short(Short),
+    Every(u64),
+    Length(Length),
+}
 
-    /// The most bytes of content. A longer frame is for the general path.
+impl FastPath {
+    /// Looks for the end of the first frame in `src`, no byte of which was searched before.
     #[inline(always)]
-    pub(crate) fn max_length(&self) -> usize {
-        self.max_length
+    pub(crate) fn look(&mut self, src: &[u8]) -> Look {
+        match self.rule {
+            Rule::Short(short) => {
+                let look = look_short(short, src, self.progress, self.max_length);
+                if let Look::Pattern(found) = look {
+                    self.progress.note(found);
+                }
+                look
+            }
+            Rule::Every(n) => look_measured(0, Some(n), src, self.max_length),
+            Rule::Length(length) => {
+                look_measured(length.head_len(), length.total(src), src, self.max_length)
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn look_short(short: Short, src: &[u8], progress: Progress, limit: usize) -> Look {
+    match short.look(src, progress) {
+        Some(found) if found.start <= limit => Look::Pattern(found),
+        Some(_) => Look::General,
+        None => Look::Absent,
+    }
+}
+
+/// A frame of `total` bytes, if it is there and within the limit.
+#[inline(always)]
+fn look_measured(head: usize, total: Option<u64>, src: &[u8], limit: usize) -> Look {
+    match total {
+        Some(total) if total <= limit.min(src.len()) as u64 => {
+            Look::Measured { head: head as u32, len: total as usize }
+        }
+        _ => Look::General,
     }
 }
 
@@ -90,14 +139,13 @@ pub(crate) struct Cutter {
     pub(super) max_length: usize,
     pub(super) streaming: bool,
     pub(super) keep_terminator: bool,
+    pub(super) max_head: usize,
     /// `true` if part of the current frame has been delivered.
     mid_frame: bool,
-    /// The progress of the search for `skip`, if any, or else for `terminator`.
+    /// The progress of the search for `terminator`, or for the one that is skipped through.
     progress: Progress,
-    /// The end of an over-long or discarded frame whose rest is being skipped. Boxed,
-    /// because it is rare.
-    skip: Option<Box<Terminator>>,
-    /// The number of frames have ended: the number of the current one.
+    front: Front,
+    /// The number of frames that have ended: the number of the current one.
     frames: u64,
     ended_by: EndedBy,
     /// The terminator that `EndedBy::Earlier` refers to.
@@ -111,9 +159,10 @@ impl Cutter {
             max_length,
             streaming: false,
             keep_terminator: false,
+            max_head: MAX_HEAD,
             mid_frame: false,
             progress: Progress::default(),
-            skip: None,
+            front: Front::Unknown,
             frames: 0,
             ended_by: EndedBy::Nothing,
             earlier: Terminator::none(),
@@ -122,64 +171,84 @@ impl Cutter {
 
     #[inline(always)]
     pub(super) fn set_terminator(&mut self, terminator: Terminator) {
-        if self.progress.is_fresh() {
+        if self.is_fresh() {
             self.replace_terminator(terminator);
         } else {
             self.set_terminator_midway(terminator);
         }
     }
 
+    /// Returns `true` if none of the undelivered bytes was searched, and nothing is known
+    /// of the frame that they begin.
+    #[inline(always)]
+    fn is_fresh(&self) -> bool {
+        self.progress.is_fresh() && self.front.is_unknown()
+    }
+
     pub(super) fn ended_by(&self) -> &[u8] {
         match self.ended_by {
-            EndedBy::Nothing => b"",
+            EndedBy::Nothing | EndedBy::Length(_) => b"",
             EndedBy::Current(index) => self.terminator.pattern(index as usize),
             EndedBy::Earlier(index) => self.earlier.pattern(index as usize),
         }
     }
 
+    pub(super) fn head_len(&self) -> usize {
+        match self.ended_by {
+            EndedBy::Length(head) => head as usize,
+            _ => 0,
+        }
+    }
+
     pub(crate) fn is_skipping(&self) -> bool {
-        self.skip.is_some()
+        matches!(self.front, Front::Skipped(_))
     }
 
     /// Finds and notes the next frame, if nothing is unusual.
     #[inline(always)]
-    pub(super) fn find_fast(&mut self, src: &[u8]) -> Option<Match> {
-        if self.skip.is_some() || self.keep_terminator || !self.progress.is_fresh() {
+    pub(super) fn find_fast(&mut self, src: &[u8]) -> Option<Span> {
+        if !self.is_fresh() {
             return None;
         }
-        let found = self.terminator.short()?.find(src, &mut self.progress)?;
+        let Some(short) = self.terminator.short() else {
+            return match self.look_measured(src, self.max_length) {
+                Look::Message => self.note_message(src, ReadMode::AsSet),
+                look => self.note(look),
+            };
+        };
+        let found = short.find(src, &mut self.progress)?;
         // In streaming mode, too, a longer frame is for the general path.
         if found.start > self.max_length {
             return None;
         }
-        self.mid_frame = false;
-        self.frames = self.frames.wrapping_add(1);
-        self.ended_by = EndedBy::Current(found.pattern as u32);
-        Some(found)
+        Some(self.note_match(found))
     }
 
     /// Looks for the next frame without changing anything. The caller notes the
     /// result.
     #[inline(always)]
     pub(crate) fn look(&self, src: &[u8], mode: ReadMode) -> Look {
-        if self.skip.is_some() || !self.progress.is_fresh() {
+        if !self.is_fresh() {
             return Look::General;
         }
         // In streaming mode longer frames are for the general path.
-        let limit = match mode {
-            ReadMode::Whole { max_length } => max_length,
-            _ => self.max_length,
-        };
-        let Some(short) = self.terminator.short() else {
-            return match self.terminator.0 {
-                Kind::Count(n) if n <= limit.min(src.len()) as u64 => Look::Count(n as usize),
-                _ => Look::General,
-            };
-        };
-        match short.look(src, self.progress) {
-            Some(found) if found.start <= limit => Look::Pattern(found),
-            Some(_) => Look::General,
-            None => Look::Absent,
+        let limit = mode.limit_or(self.max_length);
+        match self.terminator.short() {
+            Some(short) => look_short(short, src, self.progress, limit),
+            None => self.look_measured(src, limit),
+        }
+    }
+
+    #[inline(always)]
+    fn look_measured(&self, src: &[u8], limit: usize) -> Look {
+        match &self.terminator.0 {
+            Kind::Count(n) if *n <= limit.min(src.len()) as u64 => Look::Count(*n as usize),
+            Kind::Every(n) => look_measured(0, Some(*n), src, limit),
+            Kind::Length(length) if length.head_len() <= self.max_head => {
+                look_measured(length.head_len(), length.total(src), src, limit)
+            }
+            Kind::Message(_) => Look::Message,
+            _ => Look::General,
         }
     }
 
@@ -192,13 +261,13 @@ impl Cutter {
                 Some(self.note_match(found))
             }
             Look::Count(n) => Some(self.note_count(n)),
-            Look::Absent | Look::General => None,
+            Look::Measured { head, len } => Some(self.note_measured(head, len)),
+            Look::Message | Look::Absent | Look::General => None,
         }
     }
-
     /// Notes a frame that this match ends. None of the bytes after it was searched.
     #[inline(always)]
-    pub(crate) fn note_match(&mut self, found: Match) -> Span {
+    fn note_match(&mut self, found: Match) -> Span {
         self.mid_frame = false;
         self.frames = self.frames.wrapping_add(1);
         self.ended_by = EndedBy::Current(found.pattern as u32);
@@ -212,6 +281,64 @@ impl Cutter {
         self.replace_terminator(Terminator::none());
         self.ended_by = EndedBy::Nothing;
         Span::complete(n)
+    }
+
+    #[inline(always)]
+    fn note_measured(&mut self, head: u32, len: usize) -> Span {
+        self.mid_frame = false;
+        self.frames = self.frames.wrapping_add(1);
+        self.ended_by = EndedBy::Length(head);
+        Span::complete(len)
+    }
+
+    /// Reads the head of a message that begins in `src`, and notes the message if it is
+    /// there.
+    #[inline(always)]
+    pub(crate) fn note_message(&mut self, src: &[u8], mode: ReadMode) -> Option<Span> {
+        let known = self.read_head(src, mode);
+        self.note_head(known, src.len(), mode)
+    }
+
+    /// Reads the head of the message that begins the undelivered bytes, as far as it has
+    /// arrived. Returns what is known then.
+    #[inline(never)]
+    pub(crate) fn read_head(&self, src: &[u8], mode: ReadMode) -> (Front, Progress) {
+        let max_head = self.max_head.min(mode.limit_or(self.max_length));
+        let mut progress = self.progress;
+        let end = match (&self.front, &self.terminator.0) {
+            (Front::Head(end), _) => Some(*end as usize),
+            (_, Kind::Length(length)) => Some(length.head_len()),
+            (_, Kind::Message(message)) => match message.head().remaining() {
+                Some(n) => Some(usize::try_from(n).unwrap_or(usize::MAX)),
+                None => message.head().find(src, &mut progress).map(|found| found.end),
+            },
+            _ => None,
+        };
+        let front = match end {
+            Some(end) => Front::read(&self.terminator, end, src, max_head),
+            // Certain before the end has arrived: it is after `from`.
+            None if progress.from >= max_head => Front::too_long(max_head),
+            None => Front::Unknown,
+        };
+        (front, progress)
+    }
+
+    /// Notes the message with this head if it is among `len` undelivered bytes and within
+    /// the limit, or else its head.
+    #[inline(always)]
+    pub(crate) fn note_head(
+        &mut self,
+        (front, progress): (Front, Progress),
+        len: usize,
+        mode: ReadMode,
+    ) -> Option<Span> {
+        if let Front::Body { head, rest } = front {
+            if rest <= len.min(mode.limit_or(self.max_length)) as u64 {
+                return Some(self.note_measured(head, rest as usize));
+            }
+        }
+        (self.front, self.progress) = (front, progress);
+        None
     }
 
     /// Returns the progress of a search of `src` in which `look` found no terminator.
@@ -234,11 +361,15 @@ impl Cutter {
     /// Returns the fast path for many frames, if it applies.
     #[inline(always)]
     pub(crate) fn fast_path(&self) -> Option<FastPath> {
-        if self.streaming || self.skip.is_some() || !self.progress.is_fresh() {
+        if self.streaming || !self.is_fresh() {
             return None;
         }
-        let short = self.terminator.short()?;
-        Some(FastPath { short, max_length: self.max_length, progress: self.progress })
+        let rule = match self.terminator.0 {
+            Kind::Every(n) => Rule::Every(n),
+            Kind::Length(length) if length.head_len() <= self.max_head => Rule::Length(length),
+            _ => Rule::Short(self.terminator.short()?),
+        };
+        Some(FastPath { rule, max_length: self.max_length, progress: self.progress })
     }
 
     /// The number of the frame that the undelivered bytes belong to.
@@ -265,6 +396,7 @@ impl Cutter {
             let rest = src.get(skip..).unwrap_or_default();
             match self.cut_once(rest, limit, mode) {
                 Cut::Skip(n) => skip += n,
+                Cut::Invalid(error) => return (skip, Err(invalid_head(error))),
                 Cut::TooLong(n) => return (skip + n, Err(too_long(limit.unwrap_or(usize::MAX)))),
                 Cut::Frame(span) => return (skip, Ok(Some(span))),
                 Cut::Wait if !eof => return (skip, Ok(None)),
@@ -290,13 +422,14 @@ impl Cutter {
     /// Decides about the undelivered bytes, all of which are in `src`.
     #[inline(always)]
     fn cut_once(&mut self, src: &[u8], limit: Option<usize>, mode: ReadMode) -> Cut {
-        if self.skip.is_some() {
+        if self.is_skipping() {
             return self.cut_skip(src);
         }
         match self.terminator.0 {
             Kind::Count(n) => return self.cut_count(src, n, limit),
             Kind::None => return self.cut_unended(src, limit, mode),
-            _ => {}
+            Kind::Pattern(_) | Kind::AnyOf(_) => {}
+            _ => return self.cut_measured(src, limit, mode),
         }
         let Some(found) = self.terminator.find(src, &mut self.progress) else {
             return self.cut_unfinished(limit);
@@ -340,6 +473,52 @@ impl Cutter {
         self.cut_partial(src.len())
     }
 
+    /// A frame whose length is known, or is to be read in a head.
+    #[inline(never)]
+    fn cut_measured(&mut self, src: &[u8], limit: Option<usize>, mode: ReadMode) -> Cut {
+        if src.is_empty() {
+            return Cut::Wait;
+        }
+        if let Front::Unknown | Front::Head(_) = self.front {
+            (self.front, self.progress) = match self.terminator.0 {
+                Kind::Every(n) => (Front::Body { head: 0, rest: n }, self.progress),
+                _ => self.read_head(src, mode),
+            };
+        }
+        let (head, rest) = match self.front {
+            Front::Unknown | Front::Head(_) => return Cut::Wait,
+            Front::Body { head, rest } => (head, rest),
+            Front::Refused(_) | Front::Skipped(_) => return self.cut_invalid(),
+        };
+        self.progress.reset();
+        if limit.is_some_and(|limit| rest > limit as u64) {
+            self.begin_skip(Terminator(Kind::Count(rest)));
+            return Cut::TooLong(0);
+        }
+        if src.len() as u64 >= rest {
+            self.front = Front::Unknown;
+            return Cut::Frame(self.note_measured(head, rest as usize));
+        }
+        if limit.is_some() {
+            return Cut::Wait;
+        }
+        self.front = Front::Body { head: 0, rest: rest - src.len() as u64 };
+        let part = self.cut_partial(src.len());
+        self.ended_by = EndedBy::Length(head);
+        part
+    }
+
+    /// The head is invalid. The end of its message is not known: all input is skipped.
+    #[cold]
+    fn cut_invalid(&mut self) -> Cut {
+        let front = std::mem::replace(&mut self.front, Front::Unknown);
+        self.begin_skip(Terminator::none());
+        match front {
+            Front::Refused(error) => Cut::Invalid(*error),
+            _ => Cut::Wait,
+        }
+    }
+
     /// There is no terminator.
     fn cut_unended(&mut self, src: &[u8], limit: Option<usize>, mode: ReadMode) -> Cut {
         match limit {
@@ -355,21 +534,20 @@ impl Cutter {
     /// The rest of a skipped frame.
     #[cold]
     fn cut_skip(&mut self, src: &[u8]) -> Cut {
-        let Some(mut skip) = self.skip.take() else { return Cut::Wait };
-        let (dropped, rest) = match &mut skip.0 {
-            Kind::Count(n) if *n <= src.len() as u64 => (*n as usize, None),
+        let Front::Skipped(skip) = &mut self.front else { return Cut::Wait };
+        let (dropped, has_ended) = match &mut skip.0 {
+            Kind::Count(n) if *n <= src.len() as u64 => (*n as usize, true),
             Kind::Count(n) => {
                 *n -= src.len() as u64;
-                (src.len(), Some(skip))
+                (src.len(), false)
             }
             _ => match skip.find(src, &mut self.progress) {
-                Some(found) => (found.end, None),
-                None => (std::mem::take(&mut self.progress.from), Some(skip)),
+                Some(found) => (found.end, true),
+                None => (std::mem::take(&mut self.progress.from), false),
             },
         };
-        let has_ended = rest.is_none();
-        self.skip = rest;
         if has_ended {
+            self.front = Front::Unknown;
             self.end_frame();
         }
         if has_ended || dropped > 0 { Cut::Skip(dropped) } else { Cut::Wait }
@@ -389,7 +567,8 @@ impl Cutter {
 
     /// Input has ended with `left` bytes undelivered.
     fn cut_eof(&mut self, left: usize, mode: ReadMode) -> Option<Span> {
-        let is_skipped = self.skip.take().is_some();
+        let is_skipped = self.is_skipping();
+        let front = std::mem::replace(&mut self.front, Front::Unknown);
         self.end_frame();
         if !is_skipped && mode.ends_at_eof() && self.terminator.is_none() {
             self.ended_by = EndedBy::Nothing;
@@ -401,20 +580,23 @@ impl Cutter {
         if let Kind::Count(n) = self.terminator.0 {
             self.terminator = Terminator(Kind::Count(n.saturating_sub(left as u64)));
         }
-        self.ended_by = EndedBy::Nothing;
+        self.ended_by = match front {
+            Front::Body { head, .. } => EndedBy::Length(head),
+            _ => EndedBy::Nothing,
+        };
         Some(Span::partial(left))
     }
 
     /// The undelivered bytes belong to the next frame, and none was searched.
     #[inline(always)]
-    pub(super) fn end_frame(&mut self) {
+    fn end_frame(&mut self) {
         self.progress.reset();
         self.mid_frame = false;
         self.frames = self.frames.wrapping_add(1);
     }
 
     fn begin_skip(&mut self, terminator: Terminator) {
-        self.skip = Some(Box::new(terminator));
+        self.front = Front::Skipped(Box::new(terminator));
         self.mid_frame = false;
     }
 
@@ -432,7 +614,7 @@ impl Cutter {
         // A frame that is not delivered does not change `ended_by`.
         let ended_by = (self.ended_by, self.earlier.clone());
         let mut rest = src;
-        while let Some(Cut::Skip(n)) = self.skip.is_some().then(|| self.cut_skip(rest)) {
+        while let Some(Cut::Skip(n)) = self.is_skipping().then(|| self.cut_skip(rest)) {
             rest = rest.get(n..).unwrap_or_default();
         }
         // A count that waits for its first byte is not spent.
@@ -441,15 +623,20 @@ impl Cutter {
             rest = rest.get(skip..).unwrap_or_default();
             match next {
                 Ok(Some(span)) => rest = rest.get(span.consume..).unwrap_or_default(),
+                Ok(None) => break,
+                Err(Error::InvalidHead(error)) => {
+                    // It is reported to the caller that reads on.
+                    self.front = Front::Refused(Box::new(error));
+                    break;
+                }
                 // An over-long frame is dropped like the others.
                 Err(_) => {}
-                Ok(None) => break,
             }
         }
         let unfinished = self.mid_frame || !rest.is_empty();
-        if unfinished && self.skip.is_none() && !self.terminator.is_none() {
-            let terminator = self.terminator.clone();
-            if let Kind::Count(_) = terminator.0 {
+        let end = self.end_of_frame().filter(|_| unfinished && !self.is_skipping());
+        if let Some(terminator) = end {
+            if let Kind::Count(_) = self.terminator.0 {
                 self.replace_terminator(Terminator::none());
             }
             self.begin_skip(terminator);
@@ -457,7 +644,7 @@ impl Cutter {
                 rest = rest.get(n..).unwrap_or_default();
             }
         }
-        if self.skip.is_none() {
+        if !self.is_skipping() && rest.is_empty() {
             self.mid_frame = false;
             self.frames = self.frames.wrapping_add(1);
         }
@@ -465,20 +652,32 @@ impl Cutter {
         src.len() - rest.len()
     }
 
+    /// The terminator through which the rest of the current frame is skipped. There is none
+    /// for an incomplete head: the next body would be taken for a head.
+    fn end_of_frame(&self) -> Option<Terminator> {
+        let rest = |rest| Some(Terminator(Kind::Count(rest)));
+        match (&self.front, &self.terminator.0) {
+            (Front::Body { rest: n, .. }, _) | (_, Kind::Every(n)) => rest(*n),
+            (_, Kind::Length(_) | Kind::Message(_) | Kind::None) => None,
+            _ => Some(self.terminator.clone()),
+        }
+    }
+
     /// Forgets the undelivered bytes, which were taken away.
     pub(crate) fn forget(&mut self) {
-        self.skip = None;
+        self.front = Front::Unknown;
         self.end_frame();
     }
 
     /// Part of the undelivered bytes was searched for another terminator.
     #[inline(never)]
     pub(super) fn set_terminator_midway(&mut self, terminator: Terminator) {
-        if self.skip.is_none() {
+        if !self.is_skipping() {
             if terminator == self.terminator {
                 return;
             }
             self.progress.reset();
+            self.front = Front::Unknown;
         }
         self.replace_terminator(terminator);
     }
@@ -497,7 +696,16 @@ impl Cutter {
 }
 
 #[cold]
+fn invalid_head(error: HeadError) -> Error {
+    tracing::debug!(target: "asynchat", %error, "invalid head");
+    Error::InvalidHead(error)
+}
+
+#[cold]
 fn too_long(limit: usize) -> Error {
     tracing::debug!(target: "asynchat", limit, "frame too long");
     Error::FrameTooLong { limit }
 }
+
+/// The default limit of a head.
+const MAX_HEAD: usize = 64 * 1024;

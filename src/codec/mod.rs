@@ -1,6 +1,7 @@
 //! `TerminatorCodec`: its settings, and its doors for tokio-util and for slices.
 
 mod cut;
+mod front;
 mod span;
 
 pub(crate) use self::cut::{Cutter, Look, ReadMode};
@@ -55,6 +56,11 @@ use tokio_util::codec::{Decoder, Encoder};
 /// its terminator, whatever is set meanwhile, and the next one is returned normally.
 /// Streaming mode and [`Terminator::none`] hold nothing back and have no limit.
 ///
+/// A [`message`](Terminator::message) counts head and body. If its head is longer than
+/// [`max_head`](Self::set_max_head), or cannot be read, its end is not known:
+/// [`Error::InvalidHead`] is returned once with nothing consumed, and the next call drops
+/// all input.
+///
 /// Time is linear in the input, also under a trickle: a byte is looked at again at
 /// most for the length of a terminator.
 ///
@@ -107,6 +113,13 @@ impl TerminatorCodec {
         self
     }
 
+    /// Sets the limit of a head in bytes, builder-style.
+    #[must_use]
+    pub fn with_max_head(mut self, max_head: usize) -> Self {
+        self.set_max_head(max_head);
+        self
+    }
+
     /// Sets streaming mode, builder-style.
     #[must_use]
     pub fn with_streaming(mut self, streaming: bool) -> Self {
@@ -148,6 +161,15 @@ impl TerminatorCodec {
         self.cutter.max_length = max_length;
     }
 
+    /// Sets the maximum number of bytes of the head of a
+    /// [`message`](Terminator::message), its terminator included. Default: 64 KiB.
+    ///
+    /// It applies in streaming mode, too. If `max_length` is less, that is the limit.
+    pub fn set_max_head(&mut self, max_head: usize) {
+        // The length of a head has 32 bits.
+        self.cutter.max_head = max_head.min(u32::MAX as usize);
+    }
+
     /// Sets whether frames are returned in parts, as they arrive.
     pub fn set_streaming(&mut self, streaming: bool) {
         self.cutter.streaming = streaming;
@@ -159,8 +181,8 @@ impl TerminatorCodec {
     }
 
     /// Sets the terminator that is appended to each encoded item: a byte string, or
-    /// the first of a set. A count and [`Terminator::none`] (the default) append
-    /// nothing.
+    /// the first of a set. Any other, such as [`Terminator::none`] (the default), appends
+    /// nothing and checks nothing.
     ///
     /// [`Terminator::line`] appends CR LF and also refuses content with a bare LF. It
     /// is right for a peer that accepts both as the end of a line.
@@ -185,6 +207,12 @@ impl TerminatorCodec {
         self.cutter.max_length
     }
 
+    /// Returns the maximum number of bytes of the head of a message.
+    #[must_use]
+    pub fn max_head(&self) -> usize {
+        self.cutter.max_head
+    }
+
     /// Returns `true` if frames are returned in parts, as they arrive.
     #[must_use]
     pub fn streaming(&self) -> bool {
@@ -205,10 +233,21 @@ impl TerminatorCodec {
 
     /// Returns the byte string that ended the last frame.
     ///
-    /// It is empty if the frame was ended by a count, or was a `Partial`.
+    /// It is empty if the frame was ended by a length, or was a `Partial`.
     #[must_use]
     pub fn ended_by(&self) -> &[u8] {
         self.cutter.ended_by()
+    }
+
+    /// Returns how many bytes at the front of the last frame, or part of a frame, are the
+    /// head of a [`message`](Terminator::message).
+    ///
+    /// It is 0 for other terminators, for later parts of a message, and for a head that the
+    /// end of input cut off. It describes the last frame only: after `split`, `forward` or
+    /// `ready_chunks` the codec may be ahead of the frame in your hands.
+    #[must_use]
+    pub fn head_len(&self) -> usize {
+        self.cutter.head_len()
     }
 
     /// Returns `true` if the rest of an over-long or discarded frame is being
@@ -240,10 +279,12 @@ impl TerminatorCodec {
     /// # Errors
     ///
     /// [`Error::FrameTooLong`]; the next call continues after that frame.
+    /// [`Error::InvalidHead`]; the next call drops all input.
     // Always inlined: a call would cost as much as the frame.
     #[inline(always)]
     pub fn decode_slice<'b>(&mut self, src: &mut &'b [u8]) -> Result<Option<FrameRef<'b>>, Error> {
-        let found = self.cutter.find_fast(src).map(|it| (src.get(..it.start), src.get(it.end..)));
+        let found = self.cutter.find_fast(src);
+        let found = found.map(|span| (src.get(..span.len), src.get(span.consume..)));
         if let Some((Some(frame), Some(rest))) = found {
             *src = rest;
             return Ok(Some(FrameRef::Complete(frame)));
@@ -256,7 +297,7 @@ impl TerminatorCodec {
     ///
     /// # Errors
     ///
-    /// [`Error::FrameTooLong`]; the next call continues after that frame.
+    /// As [`decode_slice`](Self::decode_slice).
     pub fn decode_slice_eof<'b>(
         &mut self,
         src: &mut &'b [u8],
@@ -330,9 +371,9 @@ impl Decoder for TerminatorCodec {
     // Always inlined: a call would cost as much as the frame.
     #[inline(always)]
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, Error> {
-        if let Some(found) = self.cutter.find_fast(src) {
-            let mut data = src.split_to(found.end);
-            data.truncate(found.start);
+        if let Some(span) = self.cutter.find_fast(src) {
+            let mut data = src.split_to(span.consume);
+            data.truncate(span.len);
             return Ok(Some(Frame::Complete(data)));
         }
         self.decode_general(src, false)

@@ -92,6 +92,13 @@ impl<'a> Control<'a> {
         self.codec.ended_by()
     }
 
+    /// Returns how many bytes of the last frame are the head of a message; see
+    /// [`TerminatorCodec::head_len`].
+    #[must_use]
+    pub fn head_len(&self) -> usize {
+        self.codec.head_len()
+    }
+
     /// Returns the codec, to change its settings.
     pub fn codec_mut(&mut self) -> &mut TerminatorCodec {
         self.is_dirty = true;

@@ -6,6 +6,7 @@ mod run;
 pub use self::control::Control;
 
 use crate::{Error, Timeout};
+use std::sync::Arc;
 
 /// asynchat's callbacks, which [`Channel::run`](crate::Channel::run) calls as input
 /// arrives.
@@ -141,6 +142,21 @@ pub trait Handler {
         Err(Error::FrameTooLong { limit }.into())
     }
 
+    /// Handles a head that is too long or cannot be read. By default it is an error, which
+    /// loses the connection.
+    ///
+    /// The end of the message is not known, so input is over. The place for a last message:
+    /// push it, and `close_when_done`. With `Ok` `run` goes on for the output alone, as
+    /// after [`input_ended`](Self::input_ended), until the channel is closed.
+    fn invalid_head(
+        &mut self,
+        channel: &mut Control<'_>,
+        error: &Arc<dyn std::error::Error + Send + Sync>,
+    ) -> Result<(), Self::Error> {
+        let _ = channel;
+        Err(Error::InvalidHead(Arc::clone(error)).into())
+    }
+
     /// Handles [`Timeout::Frame`] or [`Timeout::Idle`]. By default it is an error, which
     /// loses the connection.
     ///
@@ -173,7 +189,7 @@ pub trait Handler {
     /// was closed, or lost by this error.
     ///
     /// It is not called when `run` ends by `stop` or by the error of a callback, except
-    /// [`timed_out`](Self::timed_out), nor when its future is dropped. Code that must run
+    /// [`timed_out`](Self::timed_out) and [`invalid_head`](Self::invalid_head), nor when its future is dropped. Code that must run
     /// in any case belongs in `Drop`.
     fn closed(&mut self, error: Option<&Error>) {
         let _ = error;

@@ -5,11 +5,13 @@ use super::control::Control;
 use super::{Handler, Run};
 use crate::budget::FRAME;
 use crate::channel::{Event, Policy, RunState, Side};
-use crate::codec::{ReadMode, Span};
+use crate::codec::{Look, ReadMode, Span};
 use crate::pusher::Inbox;
 use crate::read::{End, InputGuard, Reading};
 use crate::{Channel, Error, Timeout};
+use std::error;
 use std::future::{Future, poll_fn};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -133,6 +135,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             Error::FrameTooLong { limit } => {
                 self.call(|control| handler.frame_too_long(control, limit))
             }
+            Error::InvalidHead(error) => self.on_invalid_head(handler, &error),
             Error::Timeout(timeout @ (Timeout::Frame(_) | Timeout::Idle(_))) => {
                 self.on_timeout(handler, timeout)
             }
@@ -144,6 +147,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             }
             error => Err(self.lose(handler, error)),
         }
+    }
+
+    /// Input is over. Lets the handler have the last word.
+    fn on_invalid_head<H: Handler + ?Sized>(
+        &mut self,
+        handler: &mut H,
+        error: &Arc<dyn error::Error + Send + Sync>,
+    ) -> Result<bool, H::Error> {
+        self.run = RunState::InputEnded;
+        let called = self.call(|control| handler.invalid_head(control, error));
+        called.inspect_err(|_| {
+            self.end(true);
+            handler.closed(Some(&Error::InvalidHead(Arc::clone(error))));
+        })
     }
 
     /// Lets the handler decide whether a timeout is the end.
@@ -252,15 +269,12 @@ fn deliver_fast<H: Handler + ?Sized>(
     let has_pushers = control.lent.inbox.is_some();
     loop {
         let rest = control.rest();
-        let Some(found) = fast.cut(rest) else {
+        let look = fast.look(rest);
+        if let Look::Absent = look {
             // Or the tail of each read would be searched twice.
             control.codec.cutter.resume(control.codec.cutter.searched(rest));
-            return Ok(false);
-        };
-        if found.start > fast.max_length() {
-            return Ok(false);
         }
-        let span = control.codec.cutter.note_match(found);
+        let Some(span) = control.codec.cutter.note(look) else { return Ok(false) };
         *control.consumed += span.consume;
         control.lent.reader.budget.spend(FRAME);
         control.lent.reader.budget.spend_bytes(span.consume);
@@ -277,8 +291,12 @@ fn deliver_one<H: Handler + ?Sized>(
     control: &mut Control<'_>,
     handler: &mut H,
 ) -> Result<bool, H::Error> {
-    let look = control.codec.cutter.look(control.rest(), POLICY.mode);
-    let Some(span) = control.codec.cutter.note(look) else { return Ok(false) };
+    let rest = control.rest();
+    let span = match control.codec.cutter.look(rest, POLICY.mode) {
+        Look::Message => control.codec.cutter.note_message(rest, POLICY.mode),
+        look => control.codec.cutter.note(look),
+    };
+    let Some(span) = span else { return Ok(false) };
     control.lent.reader.budget.spend(FRAME);
     control.lent.reader.budget.spend_bytes(span.consume);
     deliver_span(control, handler, span)?;

@@ -63,6 +63,8 @@ pub(crate) enum End {
     TimedOut(Late),
     /// Reported.
     Failed,
+    /// A head could not be read. Reported; the rest of the input stays unread.
+    Refused,
 }
 
 /// The limit that was exceeded.
@@ -113,7 +115,7 @@ impl Reader {
     pub(crate) fn is_fused(&self) -> bool {
         match self.state {
             Reading::Open | Reading::Draining(_) => false,
-            Reading::Discarding | Reading::Ended(End::Failed) => true,
+            Reading::Discarding | Reading::Ended(End::Failed | End::Refused) => true,
             Reading::Ended(End::Eof { reported } | End::Aborted { reported }) => reported,
             Reading::Ended(End::TimedOut(_)) => false,
         }
@@ -163,6 +165,11 @@ impl Reader {
     /// Input is over because a failure of the output is reported in its place.
     pub(crate) fn fail(&mut self) {
         self.state = Reading::Ended(End::Failed);
+    }
+
+    /// A head could not be read, which is being reported.
+    pub(crate) fn refuse(&mut self) {
+        self.state = Reading::Ended(End::Refused);
     }
 
     pub(crate) fn time_out(&mut self, late: Late) {

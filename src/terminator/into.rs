@@ -1,9 +1,9 @@
-use super::{Kind, Pattern, Terminator};
+use super::{Kind, Length, Pattern, Terminator};
 use bytes::Bytes;
 
 /// A value that converts into a [`Terminator`].
 ///
-/// Byte strings, a `u64`, and `None` convert. The trait is sealed: it exists so
+/// Byte strings, a `u64`, a [`Length`] and `None` convert. The trait is sealed: it exists so
 /// that a `usize` is answered with the conversion that is missing.
 ///
 /// ```compile_fail,E0277
@@ -65,6 +65,7 @@ into_terminator! {
     /// A number of bytes. It is the only integer, so that `set_terminator(5)` infers;
     /// a `usize` converts with [`Terminator::count`].
     u64: n => Terminator(Kind::Count(n));
+    Length: length => Terminator(Kind::Length(length));
     /// For `set_terminator(None)`.
     Option<Terminator>: terminator => terminator.unwrap_or_default();
 }

@@ -2,12 +2,17 @@
 
 mod any_of;
 mod into;
+mod length;
+mod message;
 mod pattern;
 mod search;
 mod short;
 
 pub(crate) use self::any_of::AnyOf;
 pub use self::into::IntoTerminator;
+pub use self::length::Length;
+pub(crate) use self::message::Message;
+pub use self::message::{Body, BoxError, Head};
 pub(crate) use self::pattern::Pattern;
 pub(crate) use self::search::{Match, Progress};
 pub(crate) use self::short::Short;
@@ -15,16 +20,26 @@ pub(crate) use self::short::Short;
 use std::collections::HashSet;
 use std::fmt;
 
-/// The rule that ends a frame: a byte string, one of several, or a number of bytes.
+/// The rule that ends a frame.
+///
+/// | constructor | a frame ends | afterwards |
+/// |---|---|---|
+/// | `from("\r\n")`, [`crlf`](Self::crlf), [`lf`](Self::lf), [`blank_line`](Self::blank_line) | at this byte string | stays |
+/// | [`any`](Self::any), [`line`](Self::line) | at the byte string of a set that ends first | stays |
+/// | [`count`](Self::count), `from(5u64)` | after a number of bytes | becomes `none` |
+/// | [`every`](Self::every) | after a number of bytes | stays |
+/// | [`message`](Self::message), `from(`[`Length`]`)` | after a head and the body that it announces | stays |
+/// | [`none`](Self::none) | never: data is delivered as it arrives | stays |
 ///
 /// ```
-/// use asynchat::Terminator;
+/// use asynchat::{Length, Terminator};
 ///
-/// let crlf = Terminator::from("\r\n"); // a byte string
-/// let count = Terminator::from(512); // a number of bytes
-/// let either = Terminator::any(["\r\n.\r\n", "\r\n"]); // whichever ends first
+/// let crlf = Terminator::from("\r\n");
+/// let count = Terminator::from(512);
+/// let either = Terminator::any(["\r\n.\r\n", "\r\n"]);
+/// let message = Terminator::from(Length::u32_be());
 /// assert_eq!(Terminator::from(""), Terminator::none());
-/// # let _ = (crlf, count, either);
+/// # let _ = (crlf, count, either, message);
 /// ```
 ///
 /// Matching is exact: `"\r\n"` is those two bytes and nothing else, not a bare
@@ -33,8 +48,9 @@ use std::fmt;
 /// you accept, as [`line`](Terminator::line) does.
 ///
 /// Cloning never allocates. Byte strings of up to 8 bytes are stored inline
-/// and cost next to nothing to build. Build longer ones and sets once, and clone
-/// them. Two sets are equal if they have the same members, in any order.
+/// and cost next to nothing to build. Build longer ones, sets and messages once, and clone
+/// them. Two sets are equal if they have the same members, in any order. A message is
+/// equal to its clones only.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Terminator(pub(crate) Kind);
 
@@ -45,6 +61,10 @@ pub(crate) enum Kind {
     AnyOf(AnyOf),
     /// Becomes `None` when reached.
     Count(u64),
+    /// Never of 0 bytes.
+    Every(u64),
+    Length(Length),
+    Message(Message),
     #[default]
     None,
 }
@@ -87,6 +107,73 @@ impl Terminator {
     #[inline]
     pub const fn count(n: usize) -> Self {
         Terminator(Kind::Count(n as u64))
+    }
+
+    /// Every `n` bytes: records of a fixed size. `every(0)` is [`none`](Self::none).
+    ///
+    /// ```
+    /// use asynchat::{FrameRef, Terminator, TerminatorCodec};
+    ///
+    /// let mut codec = TerminatorCodec::new(Terminator::every(3));
+    /// let mut input = &b"onetwo"[..];
+    /// assert_eq!(codec.decode_slice(&mut input)?, Some(FrameRef::Complete(b"one")));
+    /// assert_eq!(codec.decode_slice(&mut input)?, Some(FrameRef::Complete(b"two")));
+    /// # Ok::<(), asynchat::Error>(())
+    /// ```
+    #[must_use]
+    #[inline]
+    pub const fn every(n: u64) -> Self {
+        Terminator(if n == 0 { Kind::None } else { Kind::Every(n) })
+    }
+
+    /// A head, and the body that it announces, as one frame.
+    ///
+    /// `body` is called with the complete head, its terminator included, and returns the
+    /// length of the message. [`Length`] does the same faster for a head of fixed size.
+    /// The module [`message`](crate::message) has functions that read common heads.
+    ///
+    /// ```
+    /// use asynchat::{Body, FrameRef, Terminator, TerminatorCodec, message};
+    ///
+    /// // The Language Server Protocol.
+    /// let terminator = Terminator::message("\r\n\r\n", |head| {
+    ///     let length = message::content_length(head)?.ok_or("no Content-Length")?;
+    ///     Ok(Body::Bytes(length))
+    /// });
+    /// let mut codec = TerminatorCodec::new(terminator);
+    /// let mut input = &b"Content-Length: 2\r\n\r\n{}Content-"[..];
+    /// let Some(FrameRef::Complete(message)) = codec.decode_slice(&mut input)? else { panic!() };
+    /// assert_eq!(&message[codec.head_len()..], b"{}");
+    /// # Ok::<(), asynchat::Error>(())
+    /// ```
+    ///
+    /// The frame is the head and the body in one block, and
+    /// [`head_len`](crate::TerminatorCodec::head_len) is the length of the head. In streaming
+    /// mode the first piece is the whole head and what has arrived of the body.
+    ///
+    /// - `body` is called once for each length of the head, and not again while the rest
+    ///   arrives. If the head has no fixed length, as in MQTT, it returns [`Body::More`].
+    ///   Reading the whole head again at each `More(1)` is quadratic in its length.
+    /// - A trailer that must follow the body, such as CR LF, is part of it: add its length
+    ///   with `saturating_add`, and check its bytes when the frame is there.
+    /// - A head of more than [`max_head`](crate::TerminatorCodec::set_max_head) bytes, an error of
+    ///   `body`, and a length below that of the head are
+    ///   [`Error::InvalidHead`]. Nothing is consumed, and input is over: the end of the
+    ///   message is not known.
+    /// - A message of more than `max_length` bytes is [`Error::FrameTooLong`] before its
+    ///   body is awaited. It is skipped, and the next one is returned normally.
+    ///
+    /// Build it once and clone it: a clone is the same terminator, and to set that again
+    /// changes nothing.
+    ///
+    /// [`Error::InvalidHead`]: crate::Error::InvalidHead
+    /// [`Error::FrameTooLong`]: crate::Error::FrameTooLong
+    #[must_use]
+    pub fn message<F>(head: impl Into<Head>, body: F) -> Self
+    where
+        F: Fn(&[u8]) -> Result<Body, BoxError> + Send + Sync + 'static,
+    {
+        Terminator(Kind::Message(Message::new(head.into(), Box::new(body))))
     }
 
     /// No end: data is delivered as it arrives.
@@ -143,7 +230,7 @@ impl Terminator {
         let len = match &self.0 {
             Kind::Pattern(_) => 1,
             Kind::AnyOf(set) => set.len(),
-            Kind::Count(_) | Kind::None => 0,
+            _ => 0,
         };
         (0..len).map(|index| self.pattern(index))
     }
@@ -153,7 +240,7 @@ impl Terminator {
         match &self.0 {
             Kind::Pattern(pattern) => pattern.as_bytes(),
             Kind::AnyOf(set) => set.get(index),
-            Kind::Count(_) | Kind::None => b"",
+            _ => b"",
         }
     }
 
@@ -163,7 +250,7 @@ impl Terminator {
         match &self.0 {
             Kind::Pattern(pattern) => pattern.short(),
             Kind::AnyOf(set) => set.short(),
-            Kind::Count(_) | Kind::None => None,
+            _ => None,
         }
     }
 
@@ -178,10 +265,19 @@ impl Terminator {
         match &self.0 {
             Kind::Pattern(pattern) => pattern.find(src, progress),
             Kind::AnyOf(set) => set.find(src, progress),
-            Kind::Count(_) | Kind::None => {
+            _ => {
                 progress.set(src, 0);
                 None
             }
+        }
+    }
+
+    /// Returns the length of the message with this complete head.
+    pub(crate) fn body(&self, head: &[u8]) -> Result<Body, BoxError> {
+        match &self.0 {
+            Kind::Length(length) => length.body(head),
+            Kind::Message(message) => message.body(head),
+            _ => Ok(Body::Bytes(0)),
         }
     }
 }

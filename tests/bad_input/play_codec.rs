@@ -38,6 +38,7 @@ impl Script {
             term: Ending::Never.into(),
             streaming: false,
             max_length: TerminatorCodec::DEFAULT_MAX_LENGTH,
+            max_head: 64 * 1024,
             keep: false,
             script: vec![],
         };
@@ -150,7 +151,7 @@ impl Script {
             }
         }
         let mut events = events.to_vec();
-        if let (false, Some(Event::Rest(data))) = (open.is_empty(), events.last()) {
+        if let (false, Some(Event::Rest(data, _))) = (open.is_empty(), events.last()) {
             // All of the rest has come before the end.
             if *data != open {
                 return false;
@@ -159,11 +160,11 @@ impl Script {
         }
         events.len() == joined.len()
             && events.iter().zip(&joined).all(|pair| match pair {
-                (Event::Frame { data, ended_by }, (Item::Frame(_, by), want)) => {
+                (Event::Frame { data, ended_by, .. }, (Item::Frame(_, by), want)) => {
                     data == want && by.as_ref().is_none_or(|by| by == ended_by)
                 }
                 (Event::TooLong(limit), (Item::TooLong(want), _)) => limit == want,
-                (Event::Rest(data), (Item::Rest(_), want)) => data == want,
+                (Event::Rest(data, _), (Item::Rest(_), want)) => data == want,
                 _ => false,
             })
     }

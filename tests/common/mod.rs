@@ -8,11 +8,16 @@
 
 #![allow(dead_code)] // Each test file uses its part of this.
 
-use asynchat::{Channel, Control, Error, Frame, Handler, Terminator, TerminatorCodec};
+use asynchat::{
+    Body, BoxError, Channel, Control, Error, Frame, Handler, Head, Length, Terminator,
+    TerminatorCodec,
+};
 use bytes::BytesMut;
 use futures::StreamExt;
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use std::{fmt, io};
@@ -26,7 +31,93 @@ pub(crate) enum Ending {
     Any(Vec<Vec<u8>>),
     Line,
     Count(u64),
+    Every(u64),
+    Message(Message),
     Never,
+}
+
+/// A head, and how the length of the body is read in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    head: Box<Ending>,
+    measure: Measure,
+    /// How often the crate has asked.
+    calls: Arc<AtomicUsize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Measure {
+    /// The last of these bytes in the head decides: a digit is the length of the body,
+    /// `A` to `J` is 0 to 9 bytes in all, `+` and `*` are one byte and two bytes more of
+    /// the head, `-` is none, `~` is a body of 2^64 - 1 bytes. Without one the head is
+    /// invalid.
+    Marks,
+    /// A number of `width` bytes at `offset`, which counts `counted` bytes of the head.
+    Length { width: u8, little: bool, offset: u8, counted: u8 },
+}
+
+impl Measure {
+    pub(crate) fn measure(self, head: &[u8]) -> Result<Body, BoxError> {
+        let Measure::Length { width, little, offset, counted } = self else {
+            let marks = head.iter().rev().find(|byte| b"0123456789ABCDEFGHIJ+*-~".contains(byte));
+            return Ok(match marks {
+                Some(digit @ b'0'..=b'9') => Body::Bytes(u64::from(digit - b'0')),
+                Some(letter @ b'A'..=b'J') => Body::Total(u64::from(letter - b'A')),
+                Some(b'+') => Body::More(1),
+                Some(b'*') => Body::More(2),
+                Some(b'-') => Body::More(0),
+                Some(_) => Body::Bytes(u64::MAX),
+                None => return Err("no mark".into()),
+            });
+        };
+        let mut bytes = head[offset.into()..][..width.into()].to_vec();
+        if little {
+            bytes.reverse();
+        }
+        let number = bytes.iter().fold(0u64, |number, &byte| number << 8 | u64::from(byte));
+        let body = number.checked_sub(counted.into()).ok_or("less than it counts")?;
+        Ok(Body::Bytes(body))
+    }
+}
+
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.calls, &other.calls)
+    }
+}
+
+impl Message {
+    fn build(&self) -> Terminator {
+        if let Measure::Length { width, little, offset, counted } = self.measure {
+            let Ending::Count(head) = *self.head else { panic!("a length has a head of a size") };
+            let length = if little { Length::little(width) } else { Length::big(width) };
+            return length.within(offset, head as u8).counting(counted).into();
+        }
+        let head = match &*self.head {
+            Ending::Bytes(bytes) => Head::from(bytes.as_slice()),
+            Ending::Any(members) => Head::any(members),
+            Ending::Line => Head::line(),
+            Ending::Count(n) => Head::from(*n),
+            other => panic!("{other:?} ends no head"),
+        };
+        let (calls, measure) = (Arc::clone(&self.calls), self.measure);
+        Terminator::message(head, move |head| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            measure.measure(head)
+        })
+    }
+}
+
+/// A message whose length [`Measure::Marks`] reads.
+pub(crate) fn message(head: impl Into<Ending>) -> Ending {
+    let head = Box::new(head.into());
+    Ending::Message(Message { head, measure: Measure::Marks, calls: Arc::default() })
+}
+
+/// A message whose length is a number in a head of this many bytes.
+pub(crate) fn length(head: u64, measure: Measure) -> Ending {
+    let head = Box::new(Ending::Count(head));
+    Ending::Message(Message { head, measure, calls: Arc::default() })
 }
 
 impl Ending {
@@ -36,7 +127,27 @@ impl Ending {
             Ending::Any(members) => Terminator::any(members),
             Ending::Line => Terminator::line(),
             Ending::Count(n) => Terminator::from(*n),
+            Ending::Every(n) => Terminator::every(*n),
+            Ending::Message(message) => message.build(),
             Ending::Never => Terminator::none(),
+        }
+    }
+
+    /// Whether a length ends the frame.
+    pub(crate) fn is_measured(&self) -> bool {
+        matches!(self, Ending::Count(_) | Ending::Every(_) | Ending::Message(_))
+    }
+
+    /// Whether a function reads that length.
+    pub(crate) fn is_function(&self) -> bool {
+        matches!(self, Ending::Message(Message { measure: Measure::Marks, .. }))
+    }
+
+    /// How often the crate has asked for the length of a message.
+    fn calls(&self) -> Option<&AtomicUsize> {
+        match self {
+            Ending::Message(message) => Some(&message.calls),
+            _ => None,
         }
     }
 
@@ -46,7 +157,7 @@ impl Ending {
             Ending::Bytes(bytes) => vec![bytes],
             Ending::Any(members) => members.iter().map(Vec::as_slice).collect(),
             Ending::Line => vec![b"\r\n", b"\n"],
-            Ending::Count(_) | Ending::Never => vec![],
+            _ => vec![],
         };
         members.retain(|member| !member.is_empty());
         members
@@ -129,6 +240,7 @@ pub(crate) struct Session {
     pub(crate) term: Term,
     pub(crate) streaming: bool,
     pub(crate) max_length: usize,
+    pub(crate) max_head: usize,
     pub(crate) keep: bool,
     pub(crate) script: Vec<Change>,
 }
@@ -138,7 +250,23 @@ impl Session {
         TerminatorCodec::new(self.term.built.clone())
             .with_streaming(self.streaming)
             .with_max_length(self.max_length)
+            .with_max_head(self.max_head)
             .with_keep_terminator(self.keep)
+    }
+
+    /// The counters of all messages.
+    fn counters(&self) -> impl Iterator<Item = &AtomicUsize> {
+        let later = self.script.iter().filter_map(|change| change.term.as_ref());
+        [&self.term].into_iter().chain(later).filter_map(|term| term.ending.calls())
+    }
+
+    /// How often the crate has asked for the length of a message since `begin`.
+    fn calls(&self) -> usize {
+        self.counters().map(|calls| calls.load(Ordering::Relaxed)).sum()
+    }
+
+    fn begin(&self) {
+        self.counters().for_each(|calls| calls.store(0, Ordering::Relaxed));
     }
 
     /// No correct run has more items than this.
@@ -153,20 +281,25 @@ pub(crate) enum Event {
     Frame {
         data: Vec<u8>,
         ended_by: Vec<u8>,
+        /// How much of it is a head.
+        head: usize,
     },
     TooLong(usize),
-    /// What was left at the end of input.
-    Rest(Vec<u8>),
+    InvalidHead,
+    /// What was left at the end of input, and how much of it is a head.
+    Rest(Vec<u8>, usize),
 }
 
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Event::Frame { data, ended_by } => {
-                write!(f, "\"{}\" by \"{}\"", data.escape_ascii(), ended_by.escape_ascii())
+            Event::Frame { data, ended_by, head } => {
+                let (data, ended_by) = (data.escape_ascii(), ended_by.escape_ascii());
+                write!(f, "\"{data}\" by \"{ended_by}\" head {head}")
             }
             Event::TooLong(limit) => write!(f, "too long ({limit})"),
-            Event::Rest(data) => write!(f, "rest \"{}\"", data.escape_ascii()),
+            Event::InvalidHead => write!(f, "invalid head"),
+            Event::Rest(data, head) => write!(f, "rest \"{}\" head {head}", data.escape_ascii()),
         }
     }
 }
@@ -180,6 +313,11 @@ struct Oracle {
     content: Vec<u8>,
     /// How an over-long frame ends, and what has arrived of it.
     skip: Option<(Ending, Vec<u8>)>,
+    /// How long the head of the message is at least, if that is known.
+    need: Option<usize>,
+    /// How long the head and the message are, if that is known.
+    known: Option<(usize, usize)>,
+    calls: usize,
     events: Vec<Event>,
 }
 
@@ -191,6 +329,9 @@ impl Oracle {
             built: session.term.built.clone(),
             content: vec![],
             skip: None,
+            need: None,
+            known: None,
+            calls: 0,
             events: vec![],
         };
         oracle.without_input();
@@ -209,7 +350,11 @@ impl Oracle {
             }
         } else {
             self.content.push(byte);
-            if let Some(found) = self.terminator.at_end_of(&self.content) {
+            if let Ending::Message(message) = self.terminator.clone() {
+                self.message(&message);
+            } else if let Ending::Every(n) = self.terminator {
+                self.measured(0, usize::try_from(n).unwrap_or(usize::MAX));
+            } else if let Some(found) = self.terminator.at_end_of(&self.content) {
                 self.found(found);
             } else if self.terminator == Ending::Count(self.content.len() as u64) {
                 self.spend_count();
@@ -220,6 +365,67 @@ impl Oracle {
             }
         }
         self.without_input();
+    }
+
+    /// Goes on with a message, of which a byte has arrived.
+    fn message(&mut self, message: &Message) {
+        let limit = self.session.max_head.min(self.session.max_length);
+        while self.known.is_none() {
+            let need = match (self.need, &*message.head) {
+                (Some(need), _) => need,
+                (None, Ending::Count(n)) => usize::try_from(*n).unwrap_or(usize::MAX),
+                // An empty byte string is a head of no bytes.
+                (None, head) if head.members().is_empty() => 0,
+                (None, head) if head.at_end_of(&self.content).is_some() => self.content.len(),
+                (None, head) => {
+                    if self.content.len() - head.held(&self.content) >= limit {
+                        self.invalid();
+                    }
+                    return;
+                }
+            };
+            self.need = Some(need);
+            if need == 0 || need > limit {
+                return self.invalid();
+            }
+            if self.content.len() < need {
+                return;
+            }
+            self.calls += usize::from(message.measure == Measure::Marks);
+            let total = match message.measure.measure(&self.content[..need]) {
+                Ok(Body::More(more)) if more > 0 => {
+                    self.need = Some(need + more);
+                    continue;
+                }
+                Ok(Body::Bytes(body)) => (need as u64).saturating_add(body),
+                Ok(Body::Total(total)) if total >= need as u64 => total,
+                _ => return self.invalid(),
+            };
+            self.known = Some((need, total as usize));
+        }
+        if let Some((head, total)) = self.known {
+            self.measured(head, total);
+        }
+    }
+
+    /// A byte of a frame of `total` bytes has arrived.
+    fn measured(&mut self, head: usize, total: usize) {
+        if self.over(total) {
+            let skipped = std::mem::take(&mut self.content);
+            let is_over = skipped.len() == total;
+            self.skip = (!is_over).then_some((Ending::Count(total as u64), skipped));
+            self.close(Event::TooLong(self.session.max_length));
+        } else if self.content.len() == total {
+            let data = std::mem::take(&mut self.content);
+            self.close(Event::Frame { data, ended_by: vec![], head });
+        }
+    }
+
+    /// Nobody knows where the message ends: everything that follows is dropped.
+    fn invalid(&mut self) {
+        self.content.clear();
+        self.skip = Some((Ending::Never, vec![]));
+        self.close(Event::InvalidHead);
     }
 
     /// Whether that many bytes of content are too many.
@@ -236,13 +442,13 @@ impl Oracle {
         if !self.session.keep {
             data.truncate(len);
         }
-        self.close(Event::Frame { data, ended_by });
+        self.close(Event::Frame { data, ended_by, head: 0 });
     }
 
     fn spend_count(&mut self) {
         (self.terminator, self.built) = (Ending::Never, Terminator::none());
         let data = std::mem::take(&mut self.content);
-        self.close(Event::Frame { data, ended_by: vec![] });
+        self.close(Event::Frame { data, ended_by: vec![], head: 0 });
     }
 
     /// Counts that are over before any byte of them has come.
@@ -263,6 +469,7 @@ impl Oracle {
 
     fn close(&mut self, event: Event) {
         self.events.push(event);
+        (self.need, self.known) = (None, None);
         if self.session.script.is_empty() {
             return;
         }
@@ -281,7 +488,11 @@ impl Oracle {
 
     fn state(&self) -> State {
         let at_once = self.session.streaming || self.terminator.members().is_empty();
-        let waits = matches!(self.terminator, Ending::Count(_)) && !self.session.streaming;
+        let waits = match self.terminator {
+            Ending::Count(_) | Ending::Every(_) => !self.session.streaming,
+            Ending::Message(_) => !self.session.streaming || self.known.is_none(),
+            _ => false,
+        };
         let delivered = if at_once && !waits { self.undelivered_from() } else { 0 };
         let (open, left) = self.content.split_at(delivered);
         let terminator = match self.terminator {
@@ -293,12 +504,14 @@ impl Oracle {
             Some((ending, skipped)) => &skipped[skipped.len() - ending.held(skipped)..],
         };
         let (open, left) = (open.to_vec(), left.to_vec());
-        State { events: self.events.len(), open, left, terminator, skips: self.skip.is_some() }
+        let (events, skips) = (self.events.len(), self.skip.is_some());
+        State { events, open, left, terminator, skips, calls: self.calls }
     }
 
     fn end(mut self) -> Vec<Event> {
         if self.skip.is_none() && !self.content.is_empty() {
-            self.events.push(Event::Rest(self.content));
+            let head = self.known.map_or(0, |(head, _)| head);
+            self.events.push(Event::Rest(self.content, head));
         }
         self.events
     }
@@ -315,6 +528,8 @@ pub(crate) struct State {
     pub(crate) left: Vec<u8>,
     terminator: Terminator,
     pub(crate) skips: bool,
+    /// How often the length of a message was asked for.
+    calls: usize,
 }
 
 /// What must come out.
@@ -341,6 +556,8 @@ pub(crate) struct Trace {
     pub(crate) events: Vec<Event>,
     /// What was handed out of a frame that goes on.
     pub(crate) open: Vec<u8>,
+    /// How much of that is a head.
+    pub(crate) head: usize,
     items: usize,
 }
 
@@ -349,9 +566,12 @@ impl Trace {
     pub(crate) fn note(
         &mut self,
         item: Result<Frame, Error>,
-        ended_by: &[u8],
+        (ended_by, head): (&[u8], usize),
     ) -> Result<bool, String> {
         self.items += 1;
+        if item.is_ok() && head > 0 && !self.open.is_empty() {
+            return Err("a head that is not at the front".into());
+        }
         match item {
             Ok(Frame::Partial(data)) if data.is_empty() => Err("an empty Partial".into()),
             Ok(Frame::Partial(data)) => {
@@ -359,12 +579,18 @@ impl Trace {
                     return Err("ended_by() is set for a Partial".into());
                 }
                 self.open.extend_from_slice(&data);
+                self.head += head;
                 Ok(false)
             }
             Ok(Frame::Complete(rest)) => {
                 let mut data = std::mem::take(&mut self.open);
                 data.extend_from_slice(&rest);
-                self.events.push(Event::Frame { data, ended_by: ended_by.to_vec() });
+                let head = std::mem::take(&mut self.head) + head;
+                self.events.push(Event::Frame { data, ended_by: ended_by.to_vec(), head });
+                Ok(true)
+            }
+            Err(Error::InvalidHead(_)) if self.open.is_empty() => {
+                self.events.push(Event::InvalidHead);
                 Ok(true)
             }
             Err(Error::FrameTooLong { limit, .. }) if self.open.is_empty() => {
@@ -376,9 +602,13 @@ impl Trace {
     }
 
     /// Compares with what must have come out of the first `arrived` bytes.
-    fn check(&self, expected: &Expected, arrived: usize) -> Result<(), String> {
+    fn check(&self, expected: &Expected, arrived: usize, session: &Session) -> Result<(), String> {
         let state = &expected.states[arrived];
         let events = &expected.events[..state.events];
+        if session.calls() != state.calls {
+            let calls = (session.calls(), state.calls);
+            return Err(format!("after {arrived} bytes: asked (is, should be) {calls:?} times"));
+        }
         if self.events == events && self.open == state.open {
             return Ok(());
         }
@@ -391,15 +621,24 @@ impl Trace {
         ))
     }
 
-    fn check_end(mut self, expected: &Expected) -> Result<(), String> {
+    fn check_end(mut self, expected: &Expected, session: &Session) -> Result<(), String> {
         if !self.open.is_empty() {
-            self.events.push(Event::Rest(self.open));
+            self.events.push(Event::Rest(self.open, self.head));
+        }
+        let calls = expected.states.last().map_or(0, |state| state.calls);
+        if session.calls() != calls {
+            return Err(format!("asked {} times, not {calls}", session.calls()));
         }
         if self.events == expected.events {
             return Ok(());
         }
         Err(format!("at the end\n  got  {:?}\n  want {:?}", self.events, expected.events))
     }
+}
+
+/// What the codec tells of the last frame.
+pub(crate) fn ended(codec: &TerminatorCodec) -> (&[u8], usize) {
+    (codec.ended_by(), codec.head_len())
 }
 
 /// Whatever has the codec's knobs.
@@ -505,6 +744,7 @@ pub(crate) fn play_codec<S: Source>(
     expected: &Expected,
     before: fn(&mut TerminatorCodec),
 ) -> Result<(), String> {
+    session.begin();
     let mut codec = session.codec();
     let mut source = S::default();
     let mut trace = Trace::default();
@@ -513,7 +753,7 @@ pub(crate) fn play_codec<S: Source>(
         loop {
             before(codec);
             let Some(item) = source.take(codec, eof).transpose() else { return Ok(()) };
-            if trace.note(item, codec.ended_by())? {
+            if trace.note(item, ended(codec))? {
                 script.next().inspect(|change| codec.apply(change));
             }
             if trace.items > session.most_items(input) {
@@ -522,13 +762,13 @@ pub(crate) fn play_codec<S: Source>(
         }
     };
     drain(&mut codec, &mut source, &mut trace, false)?;
-    trace.check(expected, 0)?;
+    trace.check(expected, 0, session)?;
     let mut arrived = 0;
     for piece in pieces(input, cuts) {
         source.push(piece);
         arrived += piece.len();
         drain(&mut codec, &mut source, &mut trace, false)?;
-        trace.check(expected, arrived)?;
+        trace.check(expected, arrived, session)?;
         let state = &expected.states[arrived];
         let seen = (source.left(), codec.terminator(), codec.is_skipping());
         if seen != (state.left.as_slice(), &state.terminator, state.skips) {
@@ -543,7 +783,7 @@ pub(crate) fn play_codec<S: Source>(
     if !source.left().is_empty() {
         return Err("bytes left behind the end".into());
     }
-    trace.check_end(expected)
+    trace.check_end(expected, session)
 }
 
 /// Hands out its pieces, not ready before each and before the end.
@@ -612,10 +852,12 @@ pub(crate) fn play_channel(
     cuts: &[usize],
     expected: &Expected,
 ) -> Result<(), String> {
+    session.begin();
     let channel = Channel::builder()
         .terminator(session.term.built.clone())
         .streaming(session.streaming)
         .max_length(session.max_length)
+        .max_head(session.max_head)
         .keep_terminator(session.keep)
         .build(Scripted::new(input, cuts));
     let mut task = tokio_test::task::spawn(channel);
@@ -624,7 +866,7 @@ pub(crate) fn play_channel(
     loop {
         match task.poll_next() {
             Poll::Ready(Some(item)) => {
-                if trace.note(item, task.ended_by())? {
+                if trace.note(item, ended(task.codec()))? {
                     script.next().inspect(|change| task.apply(change));
                 }
             }
@@ -633,7 +875,7 @@ pub(crate) fn play_channel(
             Poll::Pending if !task.get_ref().waits => {}
             Poll::Pending => {
                 let arrived = task.get_ref().handed_out;
-                trace.check(expected, arrived)?;
+                trace.check(expected, arrived, session)?;
                 let state = &expected.states[arrived];
                 let seen = (task.unread(), task.terminator());
                 if seen != (state.left.as_slice(), &state.terminator) {
@@ -648,7 +890,7 @@ pub(crate) fn play_channel(
     if !matches!(task.poll_next(), Poll::Ready(None)) {
         return Err("not fused".into());
     }
-    trace.check_end(expected)
+    trace.check_end(expected, session)
 }
 
 /// Writes down what asynchat's two callbacks are told.
@@ -678,16 +920,32 @@ impl Listener<'_> {
 impl Handler for Listener<'_> {
     type Error = Error;
 
-    fn collect_incoming_data(&mut self, _: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+    fn collect_incoming_data(
+        &mut self,
+        control: &mut Control<'_>,
+        data: &[u8],
+    ) -> Result<(), Error> {
         assert!(!data.is_empty(), "collected nothing");
+        assert!(control.head_len() == 0 || self.trace.open.is_empty(), "a head within a frame");
+        self.trace.head += control.head_len();
         self.trace.open.extend_from_slice(data);
         self.count()
     }
 
     fn found_terminator(&mut self, control: &mut Control<'_>) -> Result<(), Error> {
         let data = std::mem::take(&mut self.trace.open);
-        let ended_by = control.ended_by().to_vec();
-        self.ended(control, Event::Frame { data, ended_by })
+        let (ended_by, head) = (control.ended_by().to_vec(), self.trace.head);
+        self.trace.head = 0;
+        self.ended(control, Event::Frame { data, ended_by, head })
+    }
+
+    fn invalid_head(
+        &mut self,
+        control: &mut Control<'_>,
+        _: &Arc<dyn std::error::Error + Send + Sync>,
+    ) -> Result<(), Error> {
+        control.close_when_done();
+        self.ended(control, Event::InvalidHead)
     }
 
     fn frame_too_long(&mut self, control: &mut Control<'_>, limit: usize) -> Result<(), Error> {
@@ -702,10 +960,12 @@ pub(crate) fn play_run(
     cuts: &[usize],
     expected: &Expected,
 ) -> Result<(), String> {
+    session.begin();
     let mut channel = Channel::builder()
         .terminator(session.term.built.clone())
         .streaming(session.streaming)
         .max_length(session.max_length)
+        .max_head(session.max_head)
         .keep_terminator(session.keep)
         .linger(Duration::ZERO)
         .build(Scripted::new(input, cuts));
@@ -716,7 +976,7 @@ pub(crate) fn play_run(
         let (ended, is_woken) = (turn.poll(), turn.is_woken());
         drop(turn);
         match ended {
-            Poll::Ready(Ok(_)) => return listener.trace.check_end(expected),
+            Poll::Ready(Ok(_)) => return listener.trace.check_end(expected, session),
             Poll::Ready(Err(e)) => return Err(format!("unexpected error {e:?}")),
             Poll::Pending if !is_woken => return Err("a lost wake".into()),
             Poll::Pending => {}
@@ -724,7 +984,7 @@ pub(crate) fn play_run(
         let io = channel.get_ref();
         // Otherwise it has only given up its turn.
         if io.ready {
-            listener.trace.check(expected, io.handed_out)?;
+            listener.trace.check(expected, io.handed_out, session)?;
         }
     }
     Err("endless turns".into())
@@ -737,18 +997,19 @@ pub(crate) fn play_framed(
     cuts: &[usize],
     expected: &Expected,
 ) -> Result<(), String> {
+    session.begin();
     let mut framed = FramedRead::new(Scripted::new(input, cuts), session.codec());
     let mut trace = Trace::default();
     let mut script = session.script.iter();
     while let Some(item) = futures::executor::block_on(framed.next()) {
-        if trace.note(item, framed.decoder().ended_by())? {
+        if trace.note(item, ended(framed.decoder()))? {
             script.next().inspect(|change| framed.decoder_mut().apply(change));
         }
         if trace.items > session.most_items(input) {
             return Err("endless items".into());
         }
     }
-    trace.check_end(expected)
+    trace.check_end(expected, session)
 }
 
 /// Plays a session with `receive`, which is always in whole mode.
@@ -758,9 +1019,11 @@ pub(crate) fn play_receive(
     cuts: &[usize],
     expected: &Expected,
 ) -> Result<(), String> {
+    session.begin();
     let mut channel = Channel::builder()
         .terminator(session.term.built.clone())
         .max_length(session.max_length)
+        .max_head(session.max_head)
         .keep_terminator(session.keep)
         .build(Scripted::new(input, cuts));
     let mut trace = Trace::default();
@@ -775,24 +1038,35 @@ pub(crate) fn play_receive(
             }
             Err(Error::UnexpectedEof { partial, .. }) => {
                 trace.open.extend_from_slice(&partial);
+                trace.head = if partial.is_empty() { 0 } else { channel.head_len() };
                 break;
             }
             // Unlike elsewhere there is a limit to this, too.
             Err(Error::FrameTooLong { .. }) if to_the_end => {
-                let Some((Event::Rest(_), before)) = expected.events.split_last() else {
+                let Some((Event::Rest(..), before)) = expected.events.split_last() else {
                     return Err(format!("too long for {:?}", expected.events));
                 };
-                return if trace.events == before { Ok(()) } else { trace.check_end(expected) };
+                return if trace.events == before {
+                    Ok(())
+                } else {
+                    trace.check_end(expected, session)
+                };
             }
             item => item.map(|data| Frame::Complete(data.into())),
         };
-        trace.note(item, channel.ended_by())?;
+        let is_over = matches!(item, Err(Error::InvalidHead(_)));
+        trace.note(item, ended(channel.codec()))?;
+        if is_over {
+            let next = futures::executor::block_on(channel.receive("x"));
+            assert!(matches!(next, Err(Error::Closed)), "{next:?}");
+            break;
+        }
         script.next().inspect(|change| channel.apply(change));
         if trace.items > session.most_items(input) {
             return Err("endless items".into());
         }
     }
-    trace.check_end(expected)
+    trace.check_end(expected, session)
 }
 
 /// Plays a session in every way at these cuts.
@@ -807,7 +1081,8 @@ pub(crate) fn play_all(
     play_codec::<Borrowed>(session, input, cuts, expected, |_| ()).map_err(with("decode_slice"))?;
     play_channel(session, input, cuts, expected).map_err(with("Channel"))?;
     play_run(session, input, cuts, expected).map_err(with("run"))?;
-    if !expected.events.iter().any(|event| matches!(event, Event::TooLong(_))) {
+    let is_error = |event: &Event| matches!(event, Event::TooLong(_) | Event::InvalidHead);
+    if !expected.events.iter().any(is_error) {
         play_framed(session, input, cuts, expected).map_err(with("FramedRead"))?;
     }
     let streams = session.script.iter().any(|change| change.streaming == Some(true));

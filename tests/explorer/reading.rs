@@ -31,6 +31,7 @@ fn input(
         term: Term::from(term.into()),
         streaming: false,
         max_length: usize::MAX,
+        max_head: usize::MAX,
         keep: false,
         script: vec![],
     };
@@ -74,6 +75,19 @@ fn inputs() -> Vec<Input> {
         input("the end of an over-long frame", "abcdef\r", "\r\n", |session| {
             session.max_length = 3;
         }),
+        input("records", "abcdef\ng", Ending::Every(3), |session| {
+            session.script = vec![Change::default(), to("\n")];
+        }),
+        input("messages", "1\na+1b0\n", common::message(2), as_is),
+        input("the end in a message", "1\na2\nb", common::message("\n"), as_is),
+        input("an over-long message", "3\nabc1\nd", common::message("\n"), |session| {
+            session.max_length = 3;
+        }),
+        input("an invalid head", "1\nax\nb", common::message("\n"), as_is),
+        input("a head above its limit", "0\nxx\r", common::message("\r\n"), |session| {
+            session.max_head = 4;
+        }),
+        input("streaming messages", "2\nab1\nc", common::message("\n"), streams),
         input("streaming", "ab\r\rc\r\nd\r\n", "\r\n", streams),
         input("streaming a count", "abcde\r\n", 4, |session| {
             session.streaming = true;
@@ -111,7 +125,7 @@ impl<'r> Reader<'r> {
     fn take(&mut self, sim: &mut Sim, channel: &mut Channel<Mock>, item: Result<Frame, Error>) {
         self.items += 1;
         assert!(self.items < ITEMS, "endless items");
-        if !self.trace.note(item, channel.ended_by()).unwrap() {
+        if !self.trace.note(item, common::ended(channel.codec())).unwrap() {
             return;
         }
         if let Some(change) = self.script.pop_front() {
@@ -149,6 +163,12 @@ impl<'r> Reader<'r> {
         }
     }
 
+    /// The same after a head that is invalid, which ends the input.
+    fn check_invalid(&mut self) {
+        self.trace.events.push(common::Event::InvalidHead);
+        assert_eq!(self.trace.events, self.input.expected.events);
+    }
+
     /// The same when input ends within a frame, after which `partial` is left of it.
     fn check_early_end(&mut self, sim: &mut Sim, partial: &[u8]) {
         let Some(error) = sim.reported_beside() else { return self.check_end(sim, partial) };
@@ -164,11 +184,11 @@ impl<'r> Reader<'r> {
     fn check_end(&mut self, sim: &Sim, rest: &[u8]) {
         assert!(sim.link(|link| link.has_ended), "ended before its end");
         let mut rest = [&std::mem::take(&mut self.trace.open), rest].concat();
-        if let Some(common::Event::Rest(expected)) =
+        if let Some(common::Event::Rest(expected, head)) =
             self.input.expected.events.get(self.trace.events.len())
         {
             assert_eq!(&rest, expected);
-            self.trace.events.push(common::Event::Rest(std::mem::take(&mut rest)));
+            self.trace.events.push(common::Event::Rest(std::mem::take(&mut rest), *head));
         }
         assert!(rest.is_empty(), "{rest:?} is left");
         assert_eq!(self.trace.events, self.input.expected.events);
@@ -188,6 +208,10 @@ fn read_next(sim: &mut Sim, builder: Builder, input: &Input, answers: usize, as_
         match item {
             Some(item @ (Ok(_) | Err(Error::FrameTooLong { .. }))) => {
                 reader.take(sim, &mut channel, item);
+            }
+            Some(Err(Error::InvalidHead(_))) => {
+                reader.check_invalid();
+                break;
             }
             Some(Err(error)) => {
                 sim.reported(&error);
@@ -228,6 +252,16 @@ fn read_receive(sim: &mut Sim, builder: Builder, input: &Input, answers: usize, 
             }
             Ok(_) | Err(Error::FrameTooLong { .. }) => {
                 reader.take(sim, &mut channel, item.map(|data| Frame::Complete(data.into())));
+            }
+            Err(Error::InvalidHead(_)) => {
+                reader.check_invalid();
+                match receive(sim, &mut channel, &terminator, None) {
+                    Err(Error::Closed) => {}
+                    // The failure that was reported to the other task.
+                    Err(error @ Error::Io(_)) => sim.reported(&error),
+                    again => panic!("after an invalid head: {again:?}"),
+                }
+                break;
             }
             Err(error) => {
                 sim.reported(&error);
@@ -284,6 +318,10 @@ fn read_parts(sim: &mut Sim, builder: Builder, input: &Input, answers: usize) {
                 break;
             }
             item @ Ok(_) => reader.take(sim, &mut channel, item),
+            Err(Error::InvalidHead(_)) => {
+                reader.check_invalid();
+                break;
+            }
             Err(error) => {
                 sim.reported(&error);
                 reader.check_failed(sim, channel.unread());
@@ -309,7 +347,8 @@ impl Callbacks<'_, '_> {
         self.reader.items += 1;
         assert!(self.reader.items < ITEMS, "endless items");
         let ended_by = if item.is_ok() { channel.ended_by().to_vec() } else { vec![] };
-        if !self.reader.trace.note(item, &ended_by).unwrap() {
+        // The head was noted with its data.
+        if !self.reader.trace.note(item, (&ended_by, 0)).unwrap() {
             return;
         }
         if let Some(change) = self.reader.script.pop_front() {
@@ -328,8 +367,13 @@ impl Callbacks<'_, '_> {
 impl Handler for Callbacks<'_, '_> {
     type Error = Error;
 
-    fn collect_incoming_data(&mut self, _: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+    fn collect_incoming_data(
+        &mut self,
+        channel: &mut Control<'_>,
+        data: &[u8],
+    ) -> Result<(), Error> {
         assert!(!data.is_empty());
+        self.reader.trace.head += channel.head_len();
         self.reader.trace.open.extend_from_slice(data);
         Ok(())
     }
@@ -369,6 +413,7 @@ fn read_run(sim: &mut Sim, builder: Builder, input: &Input, answers: usize, stop
     match run {
         Ok(Run::Closed) => reader.check_end(sim, channel.unread()),
         Ok(Run::Stopped) => panic!("it stops for ever"),
+        Err(Error::InvalidHead(_)) => reader.check_invalid(),
         Err(error) => {
             sim.reported_by_run(&error);
             reader.check_failed(sim, channel.unread());
@@ -391,7 +436,7 @@ fn switch_while_pending(sim: &mut Sim, builder: Builder, bytes: &Bytes, expected
             }
             Poll::Pending => {}
             Poll::Ready(Some(item @ Ok(_))) => {
-                trace.note(item, channel.ended_by()).unwrap();
+                trace.note(item, common::ended(channel.codec())).unwrap();
             }
             Poll::Ready(Some(Err(error))) => {
                 sim.reported(&error);
@@ -403,7 +448,7 @@ fn switch_while_pending(sim: &mut Sim, builder: Builder, bytes: &Bytes, expected
     let expected = &expected[switched_at.map_or(0, |at| at + 1)];
     if sim.link(|link| link.has_ended) {
         if !trace.open.is_empty() {
-            trace.events.push(common::Event::Rest(trace.open));
+            trace.events.push(common::Event::Rest(trace.open, 0));
         }
         assert_eq!(trace.events, expected.events);
     } else {
@@ -421,6 +466,7 @@ fn switched(bytes: &Bytes, first: &str, then: &str) -> Vec<Expected> {
         term: Term::from(term),
         streaming: false,
         max_length: usize::MAX,
+        max_head: usize::MAX,
         keep: false,
         script,
     };

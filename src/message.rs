@@ -1,0 +1,91 @@
+//! Lengths in the heads of common protocols, for
+//! [`Terminator::message`](crate::Terminator::message).
+//!
+//! They accept exactly what the protocols define. A length that two programs read
+//! differently is how messages are smuggled (RFC 9112, section 11.2).
+
+use crate::BoxError;
+
+/// Reads the `Content-Length` field of a head of fields: LSP, HTTP/1, SIP and others.
+///
+/// Names are compared without regard to case. Lines end with LF or CR LF, and a first line
+/// that is no field is skipped. `None` means that there is no such field: 0 in an HTTP
+/// request, an error in LSP.
+///
+/// ```
+/// use asynchat::message::content_length;
+///
+/// assert_eq!(content_length(b"content-LENGTH: 5\r\n\r\n")?, Some(5));
+/// assert_eq!(content_length(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")?, None);
+/// assert!(content_length(b"Content-Length: +5\r\n\r\n").is_err());
+/// # Ok::<(), asynchat::BoxError>(())
+/// ```
+///
+/// # Errors
+///
+/// If the field occurs twice, has space before the colon, is continued on another line, or
+/// if its value is not a decimal number below 2^64 (RFC 9112, section 6.3).
+pub fn content_length(head: &[u8]) -> Result<Option<u64>, BoxError> {
+    let mut length = None;
+    let mut is_last = false;
+    for line in head.split(|&byte| byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if is_last && matches!(line, [b' ' | b'\t', ..]) {
+            return Err("Content-Length on two lines".into());
+        }
+        is_last = false;
+        let Some(colon) = line.iter().position(|&byte| byte == b':') else { continue };
+        let (name, value) = line.split_at(colon);
+        if !name.trim_ascii().eq_ignore_ascii_case(b"content-length") {
+            continue;
+        }
+        if name.trim_ascii().len() != name.len() {
+            return Err("space around the name of Content-Length".into());
+        }
+        let value = decimal(trim(value.get(1..).unwrap_or_default()))?;
+        if length.replace(value).is_some() {
+            return Err("two Content-Length fields".into());
+        }
+        is_last = true;
+    }
+    Ok(length)
+}
+
+/// Reads a decimal number: digits and nothing else. `str::parse` also accepts `+5`.
+///
+/// Strip what surrounds the number first, the terminator of the head too.
+///
+/// ```
+/// use asynchat::{Body, Terminator, message::decimal};
+///
+/// // A netstring: "5:hello,"
+/// let netstring = Terminator::message(":", |head| {
+///     let digits = head.strip_suffix(b":").unwrap_or(head);
+///     Ok(Body::Bytes(decimal(digits)?.saturating_add(1)))
+/// });
+/// # drop(netstring);
+/// ```
+///
+/// # Errors
+///
+/// If there is no digit, if there is any other byte, or if the number is 2^64 or more.
+pub fn decimal(digits: &[u8]) -> Result<u64, BoxError> {
+    if digits.is_empty() {
+        return Err("no length".into());
+    }
+    digits.iter().try_fold(0u64, |number, byte| match byte {
+        b'0'..=b'9' => number
+            .checked_mul(10)
+            .and_then(|number| number.checked_add(u64::from(byte - b'0')))
+            .ok_or_else(|| "length of 2^64 or more".into()),
+        _ => Err("length with a byte that is no digit".into()),
+    })
+}
+
+/// Removes optional white space, which is SP and HTAB (RFC 9110, section 5.6.3).
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
