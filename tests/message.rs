@@ -9,7 +9,7 @@ use asynchat::{
 };
 use bytes::{Bytes, BytesMut};
 use futures::{SinkExt, StreamExt};
-use mock::{assert_waits, mock, poll, show};
+use mock::{Call, assert_waits, mock, poll, show};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -201,6 +201,19 @@ fn an_invalid_head_ends_input_after_the_frames_and_leaves_output() {
     channel.push("400\n");
     assert_eq!(show(poll!(channel.close())), "done");
     assert_eq!(peer.written(), "400\n");
+}
+
+#[test]
+fn close_after_an_invalid_head_reads_until_the_peer_closes() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().terminator(numbered()).linger(Duration::ZERO).build(io);
+    peer.sends("x\nbc");
+    assert!(matches!(poll!(channel.next()), Poll::Ready(Some(Err(Error::InvalidHead(_))))));
+    channel.push("400\n");
+    peer.sends("more");
+    peer.ends();
+    assert_eq!(show(poll!(channel.close())), "done");
+    assert!(peer.calls().contains(&Call::Read(0)), "{:?}", peer.calls());
 }
 
 #[test]

@@ -62,6 +62,8 @@ struct Play<'d> {
     end_came: bool,
     /// Nothing is left of the input.
     all_came: bool,
+    /// A head was invalid.
+    invalid: bool,
     /// The end of input, or the failure, was told by `next`.
     over: bool,
     /// How much may be held: what was, or what must be there before one reads on.
@@ -167,6 +169,7 @@ impl<'d> Play<'d> {
             abort_told: false,
             end_came: false,
             all_came: false,
+            invalid: false,
             over: false,
             most: 0,
             kept: 0,
@@ -285,7 +288,7 @@ impl<'d> Play<'d> {
 
     fn term(&mut self, input: &mut Input<'d>) -> Terminator {
         let Term { ending, built } = input.term();
-        self.oracle.ending = ending;
+        self.oracle.set(ending);
         built
     }
 
@@ -309,6 +312,7 @@ impl<'d> Play<'d> {
             assert!(self.channel.unread().ends_with(left));
             self.oracle.ending.check(self.channel.terminator());
             assert_eq!(self.channel.ended_by(), self.oracle.ended_by);
+            assert_eq!(self.channel.head_len(), self.oracle.head_len);
         }
     }
 
@@ -369,7 +373,9 @@ impl<'d> Play<'d> {
             _ => 0,
         };
         let whole = match ending {
-            Ending::Count(n) => whole.min(*n as usize),
+            Ending::Count(n) | Ending::Every(n) => whole.min(*n as usize),
+            // In streaming mode, too, a head is held.
+            Ending::Message(_) => whole.max(self.oracle.max_length),
             _ => whole.saturating_add(held(ending)),
         };
         let before = whole.max(skip.as_ref().map_or(0, held));
@@ -402,6 +408,11 @@ impl<'d> Play<'d> {
             (Came::Frame(Frame::Partial(data)), Some(item)) => {
                 assert_eq!(Item::Partial(&data), item);
             }
+            (Came::Failed(Error::InvalidHead(_)), Some(item)) => {
+                assert_eq!(Item::InvalidHead, item);
+                (self.over, self.invalid) = (true, true);
+            }
+            (Came::Failed(Error::Closed), None) if self.invalid => {}
             (Came::TooLong(limit), Some(item)) => assert_eq!(Item::TooLong(limit), item),
             (Came::Early(data), Some(item)) => assert_eq!(Item::Partial(&data), item),
             // "Everything up to the end", after it.
@@ -795,7 +806,8 @@ impl<'d> Play<'d> {
         let all_sent = self.channel.queued_bytes() == 0 && io.is_flushed();
         assert!(woken || sends || all_sent || self.has_failed(), "it does not send");
         assert!(woken || !io.is_lost(), "it waits although the connection is lost");
-        let is_ahead = io.ended || self.channel.unread().len() >= self.sizes.in_buffer;
+        let is_ahead =
+            io.ended || self.invalid || self.channel.unread().len() >= self.sizes.in_buffer;
         let notices = woken || writes || reads || is_ahead || self.has_failed();
         assert!(notices || !self.nature.is_chosen, "it would not notice a broken connection");
     }

@@ -44,7 +44,7 @@ impl<'d> Change<'d> {
     /// Of the upper bits, 7 and 15 turn the mode, 6 what is kept.
     fn oracle(&self, oracle: &mut Oracle<'d>) {
         if let Some(term) = &self.term {
-            oracle.ending = term.ending.clone();
+            oracle.set(term.ending.clone());
         }
         oracle.max_length = self.max_length.unwrap_or(oracle.max_length);
         oracle.streaming ^= self.what >> 4 & 7 == 7;
@@ -115,6 +115,7 @@ impl<'d> Both<'d> {
                 assert_eq!(limit, same);
                 Some(Item::TooLong(limit))
             }
+            (Err(Error::InvalidHead(_)), Err(Error::InvalidHead(_))) => Some(Item::InvalidHead),
             (borrowed, owned) => panic!("{borrowed:?} and {owned:?}"),
         }
     }
@@ -126,6 +127,7 @@ impl<'d> Both<'d> {
         for codec in [&self.borrowing, &self.owning] {
             assert_eq!(codec.is_skipping(), oracle.skip.is_some());
             assert_eq!(codec.ended_by(), oracle.ended_by);
+            assert_eq!(codec.head_len(), oracle.head_len);
             oracle.ending.check(codec.terminator());
         }
     }
@@ -166,7 +168,7 @@ fn play<'d>(
                 continue;
             }
             Some(Item::Complete(rest)) => frames.push(Some(std::mem::take(&mut open) + rest.len())),
-            Some(Item::TooLong(_)) => frames.push(None),
+            Some(Item::TooLong(_) | Item::InvalidHead) => frames.push(None),
             None if ended => {
                 frames.push(Some(open));
                 return frames;

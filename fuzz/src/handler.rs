@@ -86,6 +86,7 @@ impl<'d> Checking<'d> {
         });
         assert_eq!(next, Some(item));
         assert_eq!(control.ended_by(), self.oracle.ended_by);
+        assert_eq!(control.head_len(), self.oracle.head_len);
         self.oracle.ending.check(control.terminator());
     }
 
@@ -98,7 +99,7 @@ impl<'d> Checking<'d> {
             3..=5 => {
                 let Term { ending, built } = self.script.term();
                 control.set_terminator(built);
-                self.oracle.ending = ending;
+                self.oracle.set(ending);
             }
             6 => {
                 self.oracle.max_length = self.script.limit();
@@ -204,6 +205,18 @@ impl Handler for Checking<'_> {
         }
         self.expect(control, Item::Partial(data));
         self.open.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn invalid_head(
+        &mut self,
+        control: &mut Control<'_>,
+        _: &Arc<dyn std::error::Error + Send + Sync>,
+    ) -> Result<(), Error> {
+        self.expect(control, Item::InvalidHead);
+        self.frames.push(None);
+        self.closing = true;
+        control.close_when_done();
         Ok(())
     }
 

@@ -132,7 +132,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             // The rest of a frame must not become one.
             return Error::Timeout(timeout);
         }
-        if let Reading::Ended(End::Refused) = self.reader.state() {
+        if let Reading::Ended(End::Refused { .. }) = self.reader.state() {
             return Error::Closed;
         }
         let rest = self.framed.read_buffer_mut().split().freeze();

@@ -63,8 +63,11 @@ pub(crate) enum End {
     TimedOut(Late),
     /// Reported.
     Failed,
-    /// A head could not be read. Reported; the rest of the input stays unread.
-    Refused,
+    /// A head is invalid. Reported; the buffered input stays unread. More may arrive if the
+    /// input was `open`.
+    Refused {
+        open: bool,
+    },
 }
 
 /// The limit that was exceeded.
@@ -115,7 +118,7 @@ impl Reader {
     pub(crate) fn is_fused(&self) -> bool {
         match self.state {
             Reading::Open | Reading::Draining(_) => false,
-            Reading::Discarding | Reading::Ended(End::Failed | End::Refused) => true,
+            Reading::Discarding | Reading::Ended(End::Failed | End::Refused { .. }) => true,
             Reading::Ended(End::Eof { reported } | End::Aborted { reported }) => reported,
             Reading::Ended(End::TimedOut(_)) => false,
         }
@@ -167,9 +170,9 @@ impl Reader {
         self.state = Reading::Ended(End::Failed);
     }
 
-    /// A head could not be read, which is being reported.
+    /// A head is invalid, which is being reported.
     pub(crate) fn refuse(&mut self) {
-        self.state = Reading::Ended(End::Refused);
+        self.state = Reading::Ended(End::Refused { open: self.is_open() });
     }
 
     pub(crate) fn time_out(&mut self, late: Late) {
@@ -202,8 +205,12 @@ impl Reader {
     /// buffered input is to be dropped.
     pub(crate) fn discard(&mut self) -> bool {
         match self.state {
-            Reading::Open | Reading::Ended(End::TimedOut(_)) => self.state = Reading::Discarding,
-            Reading::Draining(_) => self.end_discarding(),
+            Reading::Open | Reading::Ended(End::TimedOut(_) | End::Refused { open: true }) => {
+                self.state = Reading::Discarding;
+            }
+            Reading::Draining(_) | Reading::Ended(End::Refused { open: false }) => {
+                self.end_discarding();
+            }
             Reading::Discarding | Reading::Ended(_) => return false,
         }
         true

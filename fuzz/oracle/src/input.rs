@@ -1,7 +1,7 @@
 //! The fuzzer's bytes, and what is made of them.
 
-use super::oracle::{Ending, Term};
-use asynchat::Terminator;
+use super::oracle::{Ending, Head, Message, Term};
+use asynchat::{Body, BoxError, Length, Terminator};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -58,6 +58,11 @@ impl<'d> Input<'d> {
             11 => Term { ending: Ending::Any(vec![b"\r\n\r\n"]), built: Terminator::blank_line() },
             12 | 13 => Term::count(more as u64),
             14 => Term::count(u64::MAX >> more),
+            _ if more >= 12 => {
+                let n = 1 + more as u64 % 4;
+                Term { ending: Ending::Every(n), built: Terminator::every(n) }
+            }
+            _ if more >= 4 => MESSAGES[more - 4].clone(),
             _ => Term { ending: Ending::Never, built: Terminator::none() },
         }
     }
@@ -111,6 +116,61 @@ static PREPARED: LazyLock<Vec<Term<'static>>> = LazyLock::new(|| {
     ];
     sets.iter().map(|set| Term::any(set.to_vec())).collect()
 });
+
+/// Messages, whose functions are built once.
+static MESSAGES: LazyLock<Vec<Term<'static>>> = LazyLock::new(|| {
+    const LENGTH: Length = Length::u16_be().within(1, 4).counting(2);
+    let heads = [
+        Head::Any(&[b"\n"]),
+        Head::Any(&[b"\r\n\r\n"]),
+        Head::Any(&[b"\r\n", b"\n"]),
+        Head::Any(&[b"aab", b"ab", b"|"]),
+        Head::Count(1),
+        Head::Count(2),
+        Head::Count(1),
+        Head::Count(4),
+    ];
+    let messages = heads.into_iter().enumerate().map(|(number, head)| {
+        let built = match (&head, number) {
+            (_, 6) => Length::u8().into(),
+            (_, 7) => LENGTH.into(),
+            (Head::Count(n), _) => Terminator::message(*n as u64, marks),
+            (Head::Any(members), _) => {
+                Terminator::message(asynchat::Head::any(members.iter()), marks)
+            }
+        };
+        let measure = match number {
+            6 => one_byte,
+            7 => two_bytes,
+            _ => marks,
+        };
+        Term { ending: Ending::Message(Message { number, head, measure }), built }
+    });
+    messages.collect()
+});
+
+/// The sum of the bytes decides.
+fn marks(head: &[u8]) -> Result<Body, BoxError> {
+    let sum = head.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    Ok(match (sum & 15, u64::from(sum >> 4)) {
+        (n @ 0..=8, _) => Body::Bytes(n.into()),
+        (9, n) => Body::Bytes(4 * n),
+        (10, n) => Body::Total(n),
+        (11, _) => Body::More(1),
+        (12, n) => Body::More(n as usize),
+        (13, n) => Body::Bytes(u64::MAX >> (4 * n)),
+        _ => return Err("no length".into()),
+    })
+}
+
+fn one_byte(head: &[u8]) -> Result<Body, BoxError> {
+    Ok(Body::Bytes(head[0].into()))
+}
+
+fn two_bytes(head: &[u8]) -> Result<Body, BoxError> {
+    let number = u64::from(head[1]) << 8 | u64::from(head[2]);
+    Ok(Body::Bytes(number.checked_sub(2).ok_or("too little")?))
+}
 
 /// See [`Input::steps`].
 #[derive(Clone)]

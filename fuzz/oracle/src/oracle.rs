@@ -1,7 +1,7 @@
 //! The framing rules in the simplest words: of the whole input each time, by
 //! comparing at every place. Slow, and too simple to be wrong.
 
-use asynchat::Terminator;
+use asynchat::{Body, BoxError, Terminator};
 
 /// What ends a frame.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,7 +9,30 @@ pub enum Ending<'d> {
     /// One of these; none of them is empty, and there is one at least.
     Any(Vec<&'d [u8]>),
     Count(u64),
+    Every(u64),
+    Message(Message),
     Never,
+}
+
+/// A message: how its head ends. Two are the same if they were built at once.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Which of the prepared ones.
+    pub number: usize,
+    pub head: Head,
+    pub measure: fn(&[u8]) -> Result<Body, BoxError>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Head {
+    Any(&'static [&'static [u8]]),
+    Count(usize),
+}
+
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
 }
 
 /// An ending, and what the crate makes of it.
@@ -48,7 +71,7 @@ impl<'d> Ending<'d> {
     pub fn members(&self) -> &[&'d [u8]] {
         match self {
             Ending::Any(members) => members,
-            Ending::Count(_) | Ending::Never => &[],
+            _ => &[],
         }
     }
 
@@ -66,6 +89,9 @@ impl<'d> Ending<'d> {
         let is_same = match self {
             Ending::Count(n) => terminator.remaining() == Some(*n),
             Ending::Any(_) => terminator.patterns().next().is_some(),
+            Ending::Every(_) | Ending::Message(_) => {
+                !terminator.is_none() && terminator.patterns().next().is_none()
+            }
             Ending::Never => terminator.is_none(),
         };
         assert!(is_same, "{terminator:?} for {self:?}");
@@ -90,6 +116,7 @@ pub enum Item<'d> {
     Complete(&'d [u8]),
     Partial(&'d [u8]),
     TooLong(usize),
+    InvalidHead,
 }
 
 /// How frames are taken.
@@ -114,6 +141,10 @@ pub struct Oracle<'d> {
     pub skip: Option<Ending<'d>>,
     pub mid_frame: bool,
     pub ended_by: &'d [u8],
+    /// How much of the last frame or part of one is a head.
+    pub head_len: usize,
+    /// How much of the message is a head, and how much is left of it, once that is known.
+    known: Option<(usize, u64)>,
     pub streaming: bool,
     pub keep: bool,
     pub max_length: usize,
@@ -128,10 +159,20 @@ impl<'d> Oracle<'d> {
             skip: None,
             mid_frame: false,
             ended_by: b"",
+            head_len: 0,
+            known: None,
             streaming: false,
             keep: false,
             max_length: usize::MAX,
         }
+    }
+
+    /// Changes the ending. An equal one changes nothing.
+    pub fn set(&mut self, ending: Ending<'d>) {
+        if ending != self.ending {
+            self.known = None;
+        }
+        self.ending = ending;
     }
 
     /// The next item if the first `arrived` bytes of the input are there, and
@@ -151,9 +192,26 @@ impl<'d> Oracle<'d> {
             Take::Whole(limit) => limit,
             _ => self.max_length,
         };
-        match &self.ending {
+        match self.ending.clone() {
             Ending::Any(_) => self.any(content, limit, in_parts),
-            Ending::Count(n) => self.count(content, *n, limit, in_parts),
+            Ending::Count(n) => self.count(content, n, limit, in_parts),
+            Ending::Every(_) | Ending::Message(_) if content.is_empty() => None,
+            Ending::Every(n) => {
+                self.known = self.known.or(Some((0, n)));
+                self.measured(content, limit, in_parts)
+            }
+            Ending::Message(message) => {
+                let most = if let Take::Whole(limit) = take { limit } else { self.max_length };
+                match self.known.map_or_else(|| measure(&message, content, most), |it| Ok(Some(it)))
+                {
+                    Ok(known) => self.known = known,
+                    Err(()) => {
+                        self.skip = Some(Ending::Never);
+                        return Some(Item::InvalidHead);
+                    }
+                }
+                self.measured(content, limit, in_parts)
+            }
             Ending::Never => self.never(content, take, ended),
         }
         .or_else(|| if ended { self.rest(arrived) } else { None })
@@ -191,7 +249,7 @@ impl<'d> Oracle<'d> {
         if end - member.len() > limit {
             return Some(Item::TooLong(limit));
         }
-        self.ended_by = member;
+        (self.ended_by, self.head_len) = (member, 0);
         Some(Item::Complete(&content[..if self.keep { end } else { end - member.len() }]))
     }
 
@@ -209,7 +267,7 @@ impl<'d> Oracle<'d> {
         if n <= content.len() as u64 {
             self.ending = Ending::Never;
             self.pos += n as usize;
-            (self.mid_frame, self.ended_by) = (false, b"");
+            (self.mid_frame, self.ended_by, self.head_len) = (false, b"", 0);
             return Some(Item::Complete(&content[..n as usize]));
         }
         if !in_parts {
@@ -217,6 +275,25 @@ impl<'d> Oracle<'d> {
         }
         self.ending = Ending::Count(n - content.len() as u64);
         self.partial(content.len())
+    }
+
+    fn measured(&mut self, content: &'d [u8], limit: usize, in_parts: bool) -> Option<Item<'d>> {
+        let (head, left) = self.known?;
+        if left > limit as u64 {
+            return Some(self.too_long(Ending::Count(left), 0, limit));
+        }
+        if left <= content.len() as u64 {
+            self.pos += left as usize;
+            (self.mid_frame, self.ended_by, self.head_len, self.known) = (false, b"", head, None);
+            return Some(Item::Complete(&content[..left as usize]));
+        }
+        if !in_parts {
+            return None;
+        }
+        let part = self.partial(content.len());
+        self.known = Some((0, left - content.len() as u64));
+        self.head_len = head;
+        part
     }
 
     fn never(&mut self, content: &'d [u8], take: Take, ended: bool) -> Option<Item<'d>> {
@@ -234,7 +311,7 @@ impl<'d> Oracle<'d> {
 
     fn all(&mut self, content: &'d [u8]) -> Item<'d> {
         self.pos += content.len();
-        self.ended_by = b"";
+        (self.ended_by, self.head_len) = (b"", 0);
         Item::Complete(content)
     }
 
@@ -244,14 +321,14 @@ impl<'d> Oracle<'d> {
             return None;
         }
         self.pos += len;
-        self.ended_by = b"";
+        (self.ended_by, self.head_len) = (b"", 0);
         self.mid_frame = self.ending != Ending::Never;
         Some(Item::Partial(part))
     }
 
     fn too_long(&mut self, skip: Ending<'d>, dropped: usize, limit: usize) -> Item<'d> {
         self.pos += dropped;
-        (self.skip, self.mid_frame) = (Some(skip), false);
+        (self.skip, self.mid_frame, self.known) = (Some(skip), false, None);
         Item::TooLong(limit)
     }
 
@@ -259,6 +336,7 @@ impl<'d> Oracle<'d> {
     fn rest(&mut self, arrived: usize) -> Option<Item<'d>> {
         let rest = &self.input[self.pos..arrived];
         self.mid_frame = false;
+        let known = self.known.take();
         if rest.is_empty() {
             return None;
         }
@@ -266,7 +344,7 @@ impl<'d> Oracle<'d> {
             *n -= rest.len() as u64;
         }
         self.pos = arrived;
-        self.ended_by = b"";
+        (self.ended_by, self.head_len) = (b"", known.map_or(0, |(head, _)| head));
         Some(Item::Partial(rest))
     }
 
@@ -275,19 +353,38 @@ impl<'d> Oracle<'d> {
         if self.pos == arrived && !self.mid_frame {
             return;
         }
-        let ended_by = self.ended_by;
+        let last = (self.ended_by, self.head_len);
         self.skipped(arrived);
-        while self.pos < arrived && self.next(Take::AsSet, arrived, false).is_some() {}
+        while self.pos < arrived {
+            match self.next(Take::AsSet, arrived, false) {
+                None => break,
+                // It is told to who reads on.
+                Some(Item::InvalidHead) => {
+                    self.skip = None;
+                    break;
+                }
+                Some(_) => {}
+            }
+        }
         let unfinished = self.mid_frame || self.pos < arrived;
-        if unfinished && self.skip.is_none() && self.ending != Ending::Never {
-            self.skip = Some(self.ending.clone());
+        let skip = match (&self.ending, self.known) {
+            (Ending::Never, _) => None,
+            (_, Some((_, left))) => Some(Ending::Count(left)),
+            (Ending::Every(n), None) => Some(Ending::Count(*n)),
+            // The head of a message stays.
+            (Ending::Message(_), None) => None,
+            (ending, None) => Some(ending.clone()),
+        };
+        if let (true, None, Some(skip)) = (unfinished, &self.skip, skip) {
+            self.skip = Some(skip);
+            self.known = None;
             if let Ending::Count(_) = self.ending {
                 self.ending = Ending::Never;
             }
             self.skipped(arrived);
         }
         self.mid_frame = false;
-        self.ended_by = ended_by;
+        (self.ended_by, self.head_len) = last;
     }
 
     /// What is held back.
@@ -295,6 +392,42 @@ impl<'d> Oracle<'d> {
         &self.input[self.pos..arrived]
     }
 }
+
+/// How long the head of the message is and how long the message, if that is known; an
+/// error if its head is invalid.
+fn measure(message: &Message, content: &[u8], most: usize) -> Result<Option<(usize, u64)>, ()> {
+    let most = most.min(MAX_HEAD);
+    let mut need = match &message.head {
+        Head::Count(n) => *n,
+        Head::Any(members) => {
+            let ending = Ending::Any(members.to_vec());
+            match ending.find(content) {
+                Some((_, end)) => end,
+                None if content.len() - ending.held(content) >= most => return Err(()),
+                None => return Ok(None),
+            }
+        }
+    };
+    loop {
+        if need == 0 || need > most {
+            return Err(());
+        }
+        let Some(head) = content.get(..need) else { return Ok(None) };
+        let total = match (message.measure)(head) {
+            Ok(Body::More(more)) if more > 0 => {
+                need += more;
+                continue;
+            }
+            Ok(Body::Bytes(body)) => body.saturating_add(need as u64),
+            Ok(Body::Total(total)) if total >= need as u64 => total,
+            _ => return Err(()),
+        };
+        return Ok(Some((need, total)));
+    }
+}
+
+/// The default limit of a head.
+const MAX_HEAD: usize = 64 * 1024;
 
 /// The last byte first: most of the time that is all to be compared.
 fn ends_with(content: &[u8], member: &[u8]) -> bool {
