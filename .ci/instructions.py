@@ -49,6 +49,7 @@ WORKS = [
     "receive-counts",
     "push-64",
     "push-1024",
+    "pusher-64",
     "switch",
 ]
 

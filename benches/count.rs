@@ -44,6 +44,7 @@ fn main() {
         "receive-counts" => receive_counts(times),
         "push-64" => push(64, times),
         "push-1024" => push(1024, times),
+        "pusher-64" => pusher(64, times),
         "switch" => switch(times),
         _ => panic!("no such work"),
     }
@@ -223,4 +224,20 @@ fn push(length: usize, times: usize) {
     }
     let queued = channel.queued_bytes();
     assert!(channel.sent_bytes() + queued >= (length * times) as u64);
+}
+
+/// The same through a `Pusher`.
+fn pusher(length: usize, times: usize) {
+    let chunk = Bytes::from(vec![b'x'; length]);
+    let mut channel = channel(0);
+    let pusher = channel.pusher();
+    for n in 1..=times {
+        let pushed = pusher.push(chunk.clone()).now_or_never();
+        assert!(pushed.is_some_and(|pushed| pushed.is_ok()), "there is capacity");
+        if n % 500 == 0 {
+            flush(&mut channel);
+        }
+    }
+    flush(&mut channel);
+    assert_eq!(channel.sent_bytes(), (length * times) as u64);
 }
