@@ -132,6 +132,86 @@ fn what_is_pushed_is_raw_bytes() {
     assert_eq!(peer.written(), "a\nb");
 }
 
+// Parts.
+
+#[test]
+fn push_parts_queues_chunks_that_nothing_comes_between() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    pusher.try_push("a").unwrap();
+    let body = Bytes::from(vec![b'-'; 5000]);
+    let parts = [Bytes::from("head,"), Bytes::new(), body.clone(), Bytes::from(",tail")];
+    assert!(matches!(poll!(pusher.push_parts(parts)), Poll::Ready(Ok(()))));
+    channel.push("own,");
+    pusher.try_push("z").unwrap();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), format!("own,ahead,{},tailz", "-".repeat(5000)));
+    let is_in_place = |(at, len)| (at, len) == (body.as_ptr() as usize, body.len());
+    assert!(peer.pieces().concat().into_iter().any(is_in_place), "the body was copied");
+}
+
+#[test]
+fn parts_that_wait_are_queued_together_in_their_turn() {
+    let (mut channel, peer) = narrow();
+    let pusher = channel.pusher();
+    pusher.try_push(full()).unwrap();
+    let mut first = spawn(pusher.push_parts(["head,", "body,"]));
+    let mut second = spawn(pusher.push("second"));
+    assert!(first.poll().is_pending());
+    assert_pending!(second.poll());
+    assert_eq!(show(poll!(channel.flush())), "done");
+    peer.written();
+    assert_eq!(show(second.poll()), "done");
+    assert!(matches!(first.poll(), Poll::Ready(Ok(()))));
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "head,body,second");
+}
+
+#[test]
+fn parts_count_their_lengths_and_64_bytes_for_each_chunk() {
+    let (mut channel, _peer) = channel();
+    let pusher = channel.pusher();
+    assert!(poll!(pusher.push_parts(["ab", "", "c"])).is_ready());
+    assert_eq!(format!("{pusher:?}"), "Pusher { queued: 131, closed: false }");
+    assert!(poll!(pusher.push_parts(["", ""])).is_ready());
+    assert!(poll!(pusher.push_parts([""; 0])).is_ready());
+    assert_eq!(format!("{pusher:?}"), "Pusher { queued: 131, closed: false }");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(format!("{pusher:?}"), "Pusher { queued: 0, closed: false }");
+}
+
+#[test]
+fn push_parts_returns_all_parts_after_the_close() {
+    for waits in [false, true] {
+        let (mut channel, _peer) = narrow();
+        let pusher = channel.pusher();
+        pusher.try_push(full()).unwrap();
+        let mut pushed = spawn(pusher.push_parts(["head", "", "body"]));
+        if waits {
+            assert!(pushed.poll().is_pending());
+        }
+        drop(channel);
+        let Poll::Ready(Err(PushError(parts))) = pushed.poll() else { panic!("taken") };
+        assert_eq!(parts, ["head", "", "body"]);
+    }
+}
+
+#[test]
+fn dropped_push_parts_queues_no_part() {
+    let (mut channel, peer) = narrow();
+    let pusher = channel.pusher();
+    pusher.try_push(full()).unwrap();
+    let mut parts = spawn(pusher.push_parts(["head", "body"]));
+    assert!(parts.poll().is_pending());
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert!(parts.is_woken());
+    drop(parts);
+    peer.written();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "");
+    assert_eq!(format!("{pusher:?}"), "Pusher { queued: 0, closed: false }");
+}
+
 // Room.
 
 #[test]

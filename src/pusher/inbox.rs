@@ -21,7 +21,20 @@ pub(crate) struct Inbox {
 
 pub(crate) enum Pushed {
     Chunk(Bytes),
+    /// Chunks that nothing may come between.
+    Parts(Vec<Bytes>),
     Producer(BoxProducer),
+}
+
+impl Pushed {
+    /// Returns `true` if there is nothing to send.
+    fn is_empty(&self) -> bool {
+        match self {
+            Pushed::Chunk(data) => data.is_empty(),
+            Pushed::Parts(parts) => parts.iter().all(Bytes::is_empty),
+            Pushed::Producer(_) => false,
+        }
+    }
 }
 
 /// A request of a pusher to the channel. The last outweighs the first.
@@ -111,7 +124,7 @@ impl State {
 
     /// Queues `item` in its place. Returns whom to wake.
     fn put(&mut self, ticket: Ticket, item: Pushed, cost: u64) -> Option<Waker> {
-        if matches!(&item, Pushed::Chunk(data) if data.is_empty()) {
+        if item.is_empty() {
             return None;
         }
         // A granted push may be polled after later ones, but keeps its place.
@@ -402,6 +415,7 @@ fn queue(pushed: VecDeque<(Ticket, Pushed)>, writer: &mut Writer) {
         writer.budget.spend(FRAME);
         match item {
             Pushed::Chunk(chunk) => writer.push(chunk),
+            Pushed::Parts(parts) => parts.into_iter().for_each(|part| writer.push(part)),
             Pushed::Producer(producer) => writer.push_producer(producer),
         }
     }

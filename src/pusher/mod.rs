@@ -84,6 +84,48 @@ impl Pusher {
         })
     }
 
+    /// Queues several chunks and waits for capacity if there is none. Nothing comes between
+    /// them.
+    ///
+    /// For a head and a body that is not to be copied. Each chunk counts its length plus 64
+    /// bytes; empty ones are skipped.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let (io, peer) = tokio::io::duplex(64);
+    /// # let mut channel = asynchat::Channel::new(io, "\n");
+    /// use bytes::Bytes;
+    ///
+    /// let pusher = channel.pusher();
+    /// let body = Bytes::from_static(b"hello");
+    /// pusher.push_parts([Bytes::from(format!("{}\n", body.len())), body]).await.unwrap();
+    /// channel.close_when_done();
+    /// # drop(channel.flush().await);
+    /// # drop(channel);
+    /// # let mut peer = asynchat::Channel::new(peer, "\n");
+    /// assert_eq!(peer.receive("\n").await.unwrap(), "5");
+    /// assert_eq!(peer.receive(5).await.unwrap(), "hello");
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`], with the chunks, if the channel is closed or gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: if the future is dropped before it is ready, nothing is queued.
+    pub async fn push_parts(
+        &self,
+        parts: impl IntoIterator<Item = impl Into<Bytes>>,
+    ) -> Result<(), PushError<Vec<Bytes>>> {
+        let parts: Vec<Bytes> = parts.into_iter().map(Into::into).collect();
+        let chunks = parts.iter().filter(|part| !part.is_empty());
+        let cost = chunks.map(|chunk| chunk_cost(chunk.len())).sum();
+        self.put(parts, cost, Pushed::Parts).await.map_err(PushError)
+    }
+
     /// Queues a producer and waits for capacity if there is none.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use crate::sim::{
     Scenario, Sim, Token, VARIANTS, Variant, runtime,
 };
 use crate::world::{Chunks, Mock, wait_for_producer, world};
-use asynchat::{Builder, Channel, Control, Error, Handler, Parts, PushError, Run};
+use asynchat::{Builder, Channel, Control, Error, Handler, Parts, PushError, Pusher, Run};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use std::future::{Future, poll_fn};
@@ -490,9 +490,33 @@ fn pusher_while_flushing(sim: &mut Sim, builder: Builder) {
     sim.finish(&mut channel);
 }
 
+/// A way to push that waits for capacity. Returns whether the data was taken.
+type Way = fn(Pusher, Bytes) -> Pin<Box<dyn Future<Output = bool>>>;
+
+fn push(pusher: Pusher, data: Bytes) -> Pin<Box<dyn Future<Output = bool>>> {
+    Box::pin(async move {
+        let pushed = pusher.push(data.clone()).await;
+        assert!(pushed.as_ref().is_err_and(|PushError(back)| *back == data) || pushed.is_ok());
+        pushed.is_ok()
+    })
+}
+
+fn push_parts(pusher: Pusher, data: Bytes) -> Pin<Box<dyn Future<Output = bool>>> {
+    Box::pin(async move {
+        let parts = [data.slice(..1), Bytes::new(), data.slice(1..)];
+        let pushed = pusher.push_parts(parts.clone()).await;
+        assert!(pushed.as_ref().is_err_and(|PushError(back)| *back == parts) || pushed.is_ok());
+        pushed.is_ok()
+    })
+}
+
+fn produce(pusher: Pusher, data: Bytes) -> Pin<Box<dyn Future<Output = bool>>> {
+    Box::pin(async move { pusher.push_with_producer(Chunks::new([data])).await.is_ok() })
+}
+
 /// A pusher that waits for room, in a task of its own: its future is made again
 /// each time, and dropped. Room wakes it.
-fn pusher_waits(sim: &mut Sim, builder: Builder, produces: bool) {
+fn pusher_waits(sim: &mut Sim, builder: Builder, method: &'static str, way: Way) {
     let mut channel = channel(sim, builder.high_water(80).low_water(0), "");
     let pusher = channel.pusher();
     sim.pusher = Some(pusher.clone());
@@ -505,22 +529,7 @@ fn pusher_waits(sim: &mut Sim, builder: Builder, produces: bool) {
             let bell = Arc::new(Token::default());
             let waker = Waker::from(Arc::clone(&bell));
             let mut cx = Context::from_waker(&waker);
-            let mut waits: Pin<Box<dyn Future<Output = bool>>> = if produces {
-                let producer = Chunks::new([data.clone()]);
-                let pusher = pusher.clone();
-                Box::pin(async move { pusher.push_with_producer(producer).await.is_ok() })
-            } else {
-                let (pusher, data) = (pusher.clone(), data.clone());
-                Box::pin(async move {
-                    match pusher.push(data.clone()).await {
-                        Ok(()) => true,
-                        Err(PushError(back)) => {
-                            assert_eq!(back, data);
-                            false
-                        }
-                    }
-                })
-            };
+            let mut waits = way(pusher.clone(), data.clone());
             if let Poll::Ready(is_taken) = waits.as_mut().poll(&mut cx) {
                 assert_eq!(is_taken, !sim.link(|link| link.is_lost()));
                 if is_taken {
@@ -528,7 +537,6 @@ fn pusher_waits(sim: &mut Sim, builder: Builder, produces: bool) {
                 }
                 break;
             }
-            let method = if produces { "Pusher::push_with_producer" } else { "Pusher::push" };
             sim.drops(method);
             match sim.turn(FLUSH, &mut channel, async |c| c.flush().await) {
                 Poll::Ready(Err(Error::Closed)) => assert!(sim.has_reported()),
@@ -853,8 +861,15 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         scenario("a pusher closes", all, pusher_closes),
         scenario("a pusher aborts", all, pusher_aborts),
         scenario("a pusher beside flush", all, pusher_while_flushing),
-        scenario("a pusher waits for room", all, |sim, b| pusher_waits(sim, b, false)),
-        scenario("a pusher of a producer waits", all, |sim, b| pusher_waits(sim, b, true)),
+        scenario("a pusher waits for room", all, |sim, b| {
+            pusher_waits(sim, b, "Pusher::push", push)
+        }),
+        scenario("a pusher of parts waits", all, |sim, b| {
+            pusher_waits(sim, b, "Pusher::push_parts", push_parts)
+        }),
+        scenario("a pusher of a producer waits", all, |sim, b| {
+            pusher_waits(sim, b, "Pusher::push_with_producer", produce)
+        }),
         scenario("closed", few, closed),
         scenario("closed by a failure", few, closed_by_a_failure),
         scenario("run, stopped, and another", all, run_stops_and_goes_on),
