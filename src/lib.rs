@@ -93,7 +93,7 @@ pub use self::frame::{Frame, FrameRef};
 pub use self::handler::{Control, Handler, Run};
 pub use self::pipe::Pipe;
 pub use self::producer::BoxProducer;
-pub use self::pusher::{PushError, Pusher, TryPushError};
+pub use self::pusher::{Permit, PushError, Pusher, TryPushError};
 pub use self::terminator::{Body, BoxError, Head, IntoTerminator, Length, Terminator};
 
 #[cfg(doctest)]

@@ -42,6 +42,8 @@ fn a_pusher_is_clone_send_and_sync() {
     let pusher = channel.pusher();
     is_send(pusher.push("x"));
     is_send(pusher.closed());
+    is_send(pusher.reserve());
+    is_send(pusher.push_parts(["x"]));
     is_send(pusher.push_with_producer(stream::empty::<std::io::Result<Bytes>>()));
 }
 
@@ -210,6 +212,198 @@ fn dropped_push_parts_queues_no_part() {
     assert_eq!(show(poll!(channel.flush())), "done");
     assert_eq!(peer.written(), "");
     assert_eq!(format!("{pusher:?}"), "Pusher { queued: 0, closed: false }");
+}
+
+// Permits.
+
+fn queued(pusher: &Pusher) -> String {
+    format!("{pusher:?}")
+}
+
+#[test]
+fn reserve_waits_in_one_order_with_pushes() {
+    let (mut channel, peer) = narrow();
+    let pusher = channel.pusher();
+    pusher.try_push(full()).unwrap();
+    let mut first = spawn(pusher.push(full()));
+    let mut permit = spawn(pusher.reserve());
+    let mut last = spawn(pusher.push(full()));
+    assert_pending!(first.poll());
+    assert!(permit.poll().is_pending());
+    assert_pending!(last.poll());
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!((first.is_woken(), permit.is_woken(), last.is_woken()), (true, false, false));
+    assert!(permit.poll().is_pending(), "not out of turn");
+    assert_eq!(show(first.poll()), "done");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert!(permit.is_woken() && last.is_woken());
+    let Poll::Ready(Ok(permit)) = permit.poll() else { panic!("no permit") };
+    assert_eq!(show(last.poll()), "done");
+    permit.push("permit").unwrap();
+    peer.written();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "-".repeat(936) + "permit");
+}
+
+#[test]
+fn a_permit_counts_64_bytes_until_used_or_dropped() {
+    let (mut channel, _peer) = narrow();
+    let pusher = channel.pusher();
+    let permits: Vec<_> = (0..3).map(|_| poll!(pusher.reserve())).collect();
+    assert_eq!(queued(&pusher), "Pusher { queued: 192, closed: false }");
+    let mut left = 192;
+    for (permit, data) in permits.into_iter().zip([Some("abc"), Some(""), None]) {
+        let Poll::Ready(Ok(permit)) = permit else { panic!("no permit") };
+        assert_eq!(format!("{permit:?}"), "Permit { .. }");
+        match data {
+            Some(data) => permit.push(data).unwrap(),
+            None => drop(permit),
+        }
+        left -= if data == Some("abc") { 64 - 67 } else { 64 };
+        assert_eq!(queued(&pusher), format!("Pusher {{ queued: {left}, closed: false }}"));
+    }
+}
+
+#[test]
+fn data_takes_its_place_when_a_permit_pushes_it() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    let Poll::Ready(Ok(first)) = poll!(pusher.reserve()) else { panic!("no permit") };
+    let Poll::Ready(Ok(second)) = poll!(pusher.reserve()) else { panic!("no permit") };
+    pusher.try_push("a").unwrap();
+    second.push("b").unwrap();
+    assert_eq!(show(poll!(pusher.push("c"))), "done");
+    first.push("d").unwrap();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "abcd");
+}
+
+#[test]
+fn permit_push_wakes_the_task_that_polls_the_channel() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    let mut task = spawn(channel.next());
+    assert_pending!(task.poll());
+    let Poll::Ready(Ok(permit)) = poll!(pusher.reserve()) else { panic!("no permit") };
+    assert!(!task.is_woken(), "there is nothing to send");
+    permit.push("x").unwrap();
+    assert!(task.is_woken());
+    assert_pending!(task.poll());
+    assert_eq!(peer.written(), "x");
+}
+
+#[test]
+fn others_push_as_capacity_allows_while_a_permit_is_out() {
+    let (mut channel, _peer) = narrow();
+    let pusher = channel.pusher();
+    let Poll::Ready(Ok(permit)) = poll!(pusher.reserve()) else { panic!("no permit") };
+    pusher.try_push(vec![b'-'; 871]).unwrap();
+    pusher.try_push("").unwrap();
+    assert_eq!(show(pusher.try_push("x")), "done", "999 of 1000");
+    assert_eq!(show(pusher.try_push("x")), "full(x)");
+    drop(permit);
+}
+
+#[test]
+fn a_dropped_permit_lets_the_next_push_go() {
+    for data in [None, Some("")] {
+        let (io, _peer) = mock();
+        let mut channel = Channel::builder().high_water(64).low_water(0).build(io);
+        let pusher = channel.pusher();
+        let Poll::Ready(Ok(permit)) = poll!(pusher.reserve()) else { panic!("no permit") };
+        let mut waiting = spawn(pusher.push("x"));
+        assert_pending!(waiting.poll());
+        match data {
+            Some(data) => permit.push(data).unwrap(),
+            None => drop(permit),
+        }
+        assert!(waiting.is_woken());
+        assert_eq!(show(waiting.poll()), "done");
+    }
+}
+
+#[test]
+fn an_empty_push_that_waited_lets_the_next_push_go() {
+    let (io, _peer) = mock();
+    let mut channel = Channel::builder().high_water(64).low_water(0).build(io);
+    let pusher = channel.pusher();
+    pusher.try_push("x").unwrap();
+    let mut empty = spawn(pusher.push(""));
+    let mut next = spawn(pusher.push("x"));
+    assert_pending!(empty.poll());
+    assert_pending!(next.poll());
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(show(empty.poll()), "done");
+    assert!(next.is_woken());
+    assert_eq!(show(next.poll()), "done");
+}
+
+#[test]
+fn permit_push_returns_data_after_the_close() {
+    for by_pusher in [false, true] {
+        let (mut channel, peer) = channel();
+        let pusher = channel.pusher();
+        let permits: Vec<_> = (0..2).map(|_| poll!(pusher.reserve())).collect();
+        match by_pusher {
+            true => pusher.close_when_done(),
+            false => channel.close_when_done(),
+        }
+        for (permit, data) in permits.into_iter().zip(["back", ""]) {
+            let Poll::Ready(Ok(permit)) = permit else { panic!("no permit") };
+            assert_eq!(show(permit.push(data)), format!("closed({data})"));
+        }
+        assert!(matches!(poll!(pusher.reserve()), Poll::Ready(Err(PushError(())))));
+        assert_eq!(show(poll!(channel.flush())), "done");
+        assert_eq!(peer.written(), "");
+    }
+}
+
+#[test]
+fn a_permit_may_outlive_its_channel() {
+    let (mut channel, _peer) = channel();
+    let pusher = channel.pusher();
+    let permits: Vec<_> = (0..2).map(|_| poll!(pusher.reserve())).collect();
+    drop(channel);
+    assert_eq!(queued(&pusher), "Pusher { queued: 0, closed: true }");
+    let mut permits = permits.into_iter();
+    let Some(Poll::Ready(Ok(permit))) = permits.next() else { panic!("no permit") };
+    assert_eq!(show(permit.push("back")), "closed(back)");
+    drop(permits);
+    assert_eq!(queued(&pusher), "Pusher { queued: 0, closed: true }");
+}
+
+#[test]
+fn a_dropped_reserve_frees_its_place() {
+    for granted in [false, true] {
+        let (mut channel, _peer) = narrow();
+        let pusher = channel.pusher();
+        pusher.try_push(full()).unwrap();
+        let mut permit = spawn(pusher.reserve());
+        let mut next = spawn(pusher.push("next"));
+        assert!(permit.poll().is_pending());
+        assert_pending!(next.poll());
+        if granted {
+            assert_eq!(show(poll!(channel.flush())), "done");
+            assert!(permit.is_woken());
+        }
+        drop(permit);
+        assert_eq!(show(poll!(channel.flush())), "done");
+        assert!(next.is_woken(), "granted: {granted}");
+        assert_eq!(show(next.poll()), "done");
+        assert_eq!(queued(&pusher), "Pusher { queued: 68, closed: false }");
+    }
+}
+
+#[test]
+fn reserve_that_waits_ends_when_the_channel_is_gone() {
+    let (mut channel, _peer) = narrow();
+    let pusher = channel.pusher();
+    pusher.try_push(full()).unwrap();
+    let mut permit = spawn(pusher.reserve());
+    assert!(permit.poll().is_pending());
+    drop(channel);
+    assert!(permit.is_woken());
+    assert!(matches!(permit.poll(), Poll::Ready(Err(PushError(())))));
 }
 
 // Room.

@@ -325,6 +325,7 @@ fn public_types_have_their_marker_traits() {
     shared::<Error>();
     shared::<asynchat::Channel<tokio::net::TcpStream>>();
     shared::<asynchat::Pusher>();
+    shared::<asynchat::Permit<'_>>();
     shared::<asynchat::UpgradeError<tokio::net::TcpStream>>();
     fn sent<T: Send + Unpin>() {}
     sent::<asynchat::Parts<tokio::net::TcpStream>>();

@@ -26,17 +26,6 @@ pub(crate) enum Pushed {
     Producer(BoxProducer),
 }
 
-impl Pushed {
-    /// Returns `true` if there is nothing to send.
-    fn is_empty(&self) -> bool {
-        match self {
-            Pushed::Chunk(data) => data.is_empty(),
-            Pushed::Parts(parts) => parts.iter().all(Bytes::is_empty),
-            Pushed::Producer(_) => false,
-        }
-    }
-}
-
 /// A request of a pusher to the channel. The last outweighs the first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Request {
@@ -124,9 +113,6 @@ impl State {
 
     /// Queues `item` in its place. Returns whom to wake.
     fn put(&mut self, ticket: Ticket, item: Pushed, cost: u64) -> Option<Waker> {
-        if item.is_empty() {
-            return None;
-        }
         // A granted push may be polled after later ones, but keeps its place.
         let at = self.pushed.partition_point(|(other, _)| *other < ticket);
         self.pushed.insert(at, (ticket, item));
@@ -143,6 +129,7 @@ impl State {
     /// Closes. Returns whom to wake.
     fn close(&mut self) -> Vec<Waker> {
         self.closed = true;
+        self.granted = 0;
         let waiting = std::mem::take(&mut self.waiting).into_values().map(|w| w.waker);
         waiting.chain(std::mem::take(&mut self.closed_waiters).into_values()).collect()
     }
@@ -162,7 +149,8 @@ impl Shared {
         }
     }
 
-    /// Queues `data` if there is capacity and no other push waits for it.
+    /// Queues `data` if there is capacity and no other push waits for it. What costs nothing
+    /// is empty.
     pub(super) fn try_put<D>(
         &self,
         data: D,
@@ -176,8 +164,10 @@ impl Shared {
         if !state.waiting.is_empty() || !state.has_capacity() {
             return Err(Refused::Full(data));
         }
-        let ticket = state.ticket();
-        self.put(state, ticket, wrap(data), cost);
+        if cost > 0 {
+            let ticket = state.ticket();
+            self.put(state, ticket, wrap(data), cost);
+        }
         Ok(())
     }
 
@@ -213,11 +203,19 @@ impl Shared {
     }
 }
 
-/// A push that waits for capacity. Dropping it frees its place.
+/// A push that waits for capacity, or has it. Dropping it frees its place.
 pub(super) struct Waiter<'a> {
     shared: &'a Shared,
     cost: u64,
     ticket: Option<Ticket>,
+}
+
+/// The place of data in the order of all pushes.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    /// That of the push that waited.
+    Waited,
+    Last,
 }
 
 impl<'a> Waiter<'a> {
@@ -225,13 +223,9 @@ impl<'a> Waiter<'a> {
         Waiter { shared, cost, ticket: None }
     }
 
-    /// Takes and queues `data` when there is capacity. An error is the close.
-    pub(super) fn poll_put<D>(
-        &mut self,
-        cx: &mut Context<'_>,
-        data: &mut Option<D>,
-        wrap: impl FnOnce(D) -> Pushed,
-    ) -> Poll<Result<(), ()>> {
+    /// Waits for capacity of this cost, which is kept until it is used. An error is the
+    /// close.
+    pub(super) fn poll_granted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
         let mut waker = cx.waker().clone();
         let mut state = self.shared.lock();
         if state.closed {
@@ -251,17 +245,35 @@ impl<'a> Waiter<'a> {
                 ticket
             }
         };
-        if let Some(waiting) = state.waiting.get_mut(&ticket) {
-            std::mem::swap(&mut waiting.waker, &mut waker);
-            drop(state);
-            return Poll::Pending;
+        let Some(waiting) = state.waiting.get_mut(&ticket) else { return Poll::Ready(Ok(())) };
+        std::mem::swap(&mut waiting.waker, &mut waker);
+        drop(state);
+        Poll::Pending
+    }
+
+    /// Queues data that has been granted capacity. It counts its own cost from now on.
+    pub(super) fn put<D>(
+        mut self,
+        data: D,
+        cost: u64,
+        place: Place,
+        wrap: impl FnOnce(D) -> Pushed,
+    ) -> Result<(), D> {
+        let mut state = self.shared.lock();
+        if state.closed {
+            return Err(data);
         }
+        if cost == 0 {
+            return Ok(());
+        }
+        let Some(waited) = self.ticket.take() else { return Err(data) };
         state.granted -= self.cost;
-        self.ticket = None;
-        if let Some(data) = data.take() {
-            self.shared.put(state, ticket, wrap(data), self.cost);
-        }
-        Poll::Ready(Ok(()))
+        let ticket = match place {
+            Place::Waited => waited,
+            Place::Last => state.ticket(),
+        };
+        self.shared.put(state, ticket, wrap(data), cost);
+        Ok(())
     }
 }
 

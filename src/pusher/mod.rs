@@ -1,10 +1,12 @@
 //! `Pusher`: output for a channel from other tasks.
 
 mod inbox;
+mod permit;
 
 pub(crate) use self::inbox::{Inbox, Request};
+pub use self::permit::Permit;
 
-use self::inbox::{Pushed, Refused, Shared, Waiter};
+use self::inbox::{Place, Pushed, Refused, Shared, Waiter};
 use crate::producer::boxed;
 use crate::write::{PRODUCER_COST, Writer, chunk_cost};
 use bytes::Bytes;
@@ -66,7 +68,7 @@ impl Pusher {
     /// Cancel safe: if the future is dropped before it is ready, the data is not queued.
     pub async fn push(&self, data: impl Into<Bytes>) -> Result<(), PushError> {
         let data = data.into();
-        let cost = chunk_cost(data.len());
+        let cost = cost(&data);
         self.put(data, cost, Pushed::Chunk).await.map_err(PushError)
     }
 
@@ -77,7 +79,7 @@ impl Pusher {
     /// [`TryPushError`], with the data.
     pub fn try_push(&self, data: impl Into<Bytes>) -> Result<(), TryPushError> {
         let data = data.into();
-        let cost = chunk_cost(data.len());
+        let cost = cost(&data);
         self.shared.try_put(data, cost, Pushed::Chunk).map_err(|refused| match refused {
             Refused::Full(data) => TryPushError::Full(data),
             Refused::Closed(data) => TryPushError::Closed(data),
@@ -121,8 +123,7 @@ impl Pusher {
         parts: impl IntoIterator<Item = impl Into<Bytes>>,
     ) -> Result<(), PushError<Vec<Bytes>>> {
         let parts: Vec<Bytes> = parts.into_iter().map(Into::into).collect();
-        let chunks = parts.iter().filter(|part| !part.is_empty());
-        let cost = chunks.map(|chunk| chunk_cost(chunk.len())).sum();
+        let cost = parts.iter().map(cost).sum();
         self.put(parts, cost, Pushed::Parts).await.map_err(PushError)
     }
 
@@ -144,6 +145,61 @@ impl Pusher {
     {
         let wrap = |producer| Pushed::Producer(boxed(producer));
         self.put(producer, PRODUCER_COST, wrap).await.map_err(PushError)
+    }
+
+    /// Waits for capacity, and returns a permit to push one chunk without waiting.
+    ///
+    /// It makes "note who waits for the answer, then push the request" one step, which no
+    /// caller that gives up can cut in two:
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let (io, _peer) = tokio::io::duplex(64);
+    /// # let mut channel = asynchat::Channel::new(io, "\n");
+    /// use asynchat::{PushError, Pusher};
+    /// use std::collections::VecDeque;
+    /// use std::sync::Mutex;
+    /// use tokio::sync::oneshot::{self, Receiver, Sender};
+    ///
+    /// /// The answers come in the order of the requests.
+    /// type Waiters = Mutex<VecDeque<Sender<String>>>;
+    ///
+    /// async fn call(
+    ///     pusher: &Pusher,
+    ///     waiters: &Waiters,
+    ///     request: &'static str,
+    /// ) -> Result<Receiver<String>, PushError<()>> {
+    ///     let permit = pusher.reserve().await?;
+    ///     let (sender, receiver) = oneshot::channel();
+    ///     let mut waiters = waiters.lock().unwrap();
+    ///     permit.push(request).map_err(|_| PushError(()))?;
+    ///     waiters.push_back(sender);
+    ///     Ok(receiver)
+    /// }
+    ///
+    /// let (pusher, waiters) = (channel.pusher(), Waiters::default());
+    /// let answer = call(&pusher, &waiters, "GET a\n").await.unwrap();
+    /// assert_eq!(waiters.lock().unwrap().len(), 1);
+    /// # drop((answer, channel.flush().await));
+    /// # }
+    /// ```
+    ///
+    /// Calls wait in one order with pushes. The data takes its place when it is pushed, not
+    /// here.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`] if the channel is closed or gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: if the future is dropped before it is ready, the next push that waits
+    /// has its place.
+    pub async fn reserve(&self) -> Result<Permit<'_>, PushError<()>> {
+        let mut waiter = Waiter::new(&self.shared, chunk_cost(0));
+        poll_fn(|cx| waiter.poll_granted(cx)).await.map_err(PushError)?;
+        Ok(Permit::new(waiter))
     }
 
     /// Closes the channel's write half after everything queued so far is sent. Later
@@ -202,10 +258,10 @@ impl Pusher {
             Err(Refused::Full(data)) => data,
         };
         let mut waiter = Waiter::new(&self.shared, cost);
-        let mut data = Some(data);
-        let put = poll_fn(|cx| waiter.poll_put(cx, &mut data, &wrap)).await;
-        // Only an error leaves the data.
-        data.filter(|_| put.is_err()).map_or(Ok(()), Err)
+        if poll_fn(|cx| waiter.poll_granted(cx)).await.is_err() {
+            return Err(data);
+        }
+        waiter.put(data, cost, Place::Waited, wrap)
     }
 }
 
@@ -227,6 +283,11 @@ impl Drop for ClosedWaiter<'_> {
             self.shared.forget_closed_waiter(ticket);
         }
     }
+}
+
+/// The cost of a chunk. An empty one is not queued.
+fn cost(data: &Bytes) -> u64 {
+    if data.is_empty() { 0 } else { chunk_cost(data.len()) }
 }
 
 impl fmt::Debug for Pusher {

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A method, and the scenario in which its future is dropped.
-const METHODS: [(&str, &str); 18] = [
+const METHODS: [(&str, &str); 19] = [
     ("Channel::next", "CR LF: next"),
     ("Channel::receive", "CR LF: receive"),
     ("Channel::receive_within", "an over-long frame: receive_within"),
@@ -26,6 +26,7 @@ const METHODS: [(&str, &str); 18] = [
     ("Pusher::push", "a pusher waits for room"),
     ("Pusher::push_parts", "a pusher of parts waits"),
     ("Pusher::push_with_producer", "a pusher of a producer waits"),
+    ("Pusher::reserve", "a permit waits for capacity"),
     ("Pusher::closed", "closed by a failure"),
 ];
 

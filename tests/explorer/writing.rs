@@ -514,6 +514,15 @@ fn produce(pusher: Pusher, data: Bytes) -> Pin<Box<dyn Future<Output = bool>>> {
     Box::pin(async move { pusher.push_with_producer(Chunks::new([data])).await.is_ok() })
 }
 
+fn reserve(pusher: Pusher, data: Bytes) -> Pin<Box<dyn Future<Output = bool>>> {
+    Box::pin(async move {
+        match pusher.reserve().await {
+            Ok(permit) => permit.push(data).is_ok(),
+            Err(PushError(())) => false,
+        }
+    })
+}
+
 /// A pusher that waits for room, in a task of its own: its future is made again
 /// each time, and dropped. Room wakes it.
 fn pusher_waits(sim: &mut Sim, builder: Builder, method: &'static str, way: Way) {
@@ -869,6 +878,9 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         }),
         scenario("a pusher of a producer waits", all, |sim, b| {
             pusher_waits(sim, b, "Pusher::push_with_producer", produce)
+        }),
+        scenario("a permit waits for capacity", all, |sim, b| {
+            pusher_waits(sim, b, "Pusher::reserve", reserve)
         }),
         scenario("closed", few, closed),
         scenario("closed by a failure", few, closed_by_a_failure),
