@@ -5,7 +5,9 @@ mod mock;
 use asynchat::{Channel, Control, Error, Handler, PushError, Pusher, Timeouts, TryPushError};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt, stream};
-use mock::{Call, Give, Mock, Peer, Write, anew, assert_waits, chunk, mock, poll, producer, show};
+use mock::{
+    Call, Give, Mock, Peer, Write, anew, assert_waits, chunk, join, mock, poll, producer, show,
+};
 use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +15,6 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::DuplexStream;
-use tokio::task::JoinHandle;
 use tokio_test::task::spawn;
 use tokio_test::{assert_pending, assert_ready};
 
@@ -924,23 +925,6 @@ fn debug_of_pushers_and_refusals_prints_lengths_not_content() {
 
 // From other threads.
 
-/// Waits for all tasks. If nothing moves for this many turns, a wake was lost.
-async fn join<T>(tasks: Vec<JoinHandle<T>>, moves: &AtomicUsize) -> Vec<T> {
-    let (mut seen, mut idle) = (0, 0);
-    while !tasks.iter().all(JoinHandle::is_finished) {
-        let now = moves.load(Relaxed);
-        idle = if now == seen { idle + 1 } else { 0 };
-        seen = now;
-        assert!(idle < 20_000_000, "nothing moves any more");
-        tokio::task::yield_now().await;
-    }
-    let mut results = vec![];
-    for task in tasks {
-        results.push(task.await.unwrap());
-    }
-    results
-}
-
 /// Receives lines, and then the end, from tasks that number theirs.
 async fn receive_in_order(io: DuplexStream, tasks: usize, lines: usize, moves: &AtomicUsize) {
     let mut peer = Channel::new(io, "\n");
@@ -959,8 +943,13 @@ async fn receive_in_order(io: DuplexStream, tasks: usize, lines: usize, moves: &
 
 async fn push_numbered(pusher: Pusher, task: usize, lines: usize) {
     for line in 0..lines {
-        match line % 3 {
+        match line % 5 {
             0 => pusher.push(format!("{task} {line}\n")).await.unwrap(),
+            3 => {
+                let parts = [format!("{task} "), format!("{line}\n")];
+                pusher.push_parts(parts).await.unwrap();
+            }
+            4 => pusher.reserve().await.unwrap().push(format!("{task} {line}\n")).unwrap(),
             1 => {
                 let chunks = [format!("{task} "), format!("{line}\n")];
                 let chunks = asynchat::producer::from_iter(chunks);

@@ -12,9 +12,11 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::JoinHandle;
 
 /// What a read does. When the script is used up, reads are pending.
 #[derive(Clone, Debug)]
@@ -744,6 +746,23 @@ pub(crate) fn run_both<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Outpu
         assert!(!is_stuck, "a wake is lost: {}", if of_a.is_none() { "first" } else { "second" });
     }
     panic!("the tasks do not end");
+}
+
+/// Waits for all tasks of a runtime with threads. If nothing moves for this many turns, a wake was lost.
+pub(crate) async fn join<T>(tasks: Vec<JoinHandle<T>>, moves: &AtomicUsize) -> Vec<T> {
+    let (mut seen, mut idle) = (0, 0);
+    while !tasks.iter().all(JoinHandle::is_finished) {
+        let now = moves.load(Relaxed);
+        idle = if now == seen { idle + 1 } else { 0 };
+        seen = now;
+        assert!(idle < 20_000_000, "nothing moves any more");
+        tokio::task::yield_now().await;
+    }
+    let mut results = vec![];
+    for task in tasks {
+        results.push(task.await.unwrap());
+    }
+    results
 }
 
 fn ready<T>(poll: Poll<T>) -> Option<T> {
