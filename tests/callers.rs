@@ -48,10 +48,10 @@ impl Client {
         (client, answers)
     }
 
-    /// Returns the answer. A caller that dawdles holds its permit for a while.
-    async fn call(self, request: String, dawdles: bool) -> Option<Bytes> {
+    /// Returns the answer.
+    async fn call(self, request: String, how: How) -> Option<Bytes> {
         let permit = self.pusher.reserve().await.ok()?;
-        if dawdles {
+        if how == How::Dawdles {
             yield_once().await;
         }
         let (sender, answer) = oneshot::channel();
@@ -60,9 +60,24 @@ impl Client {
             waiters.push_back(sender);
             permit.push(request).unwrap();
         }
+        if how == How::Flushes {
+            self.pusher.flush().await.ok()?;
+        }
         answer.await.ok()
     }
 }
+
+/// What a caller does besides.
+#[derive(Clone, Copy, PartialEq)]
+enum How {
+    /// Holds its permit for a while.
+    Dawdles,
+    /// Waits until its request is sent.
+    Flushes,
+    Nothing,
+}
+
+const HOW: [How; 3] = [How::Dawdles, How::Flushes, How::Nothing];
 
 async fn yield_once() {
     let mut is_first = true;
@@ -114,7 +129,7 @@ fn play(seed: u64, tally: &mut Tally) {
             2 if left > 0 => {
                 left -= 1;
                 let request = format!("request {left}");
-                let call = client.clone().call(request.clone() + "\n", dice.roll(2) == 0);
+                let call = client.clone().call(request.clone() + "\n", HOW[dice.roll(3)]);
                 calls.push((request, Task::new(Box::pin(call))));
             }
             3 if dice.roll(4) == 0 && !calls.is_empty() => {
@@ -166,7 +181,7 @@ async fn call_on(client: Client, caller: usize, moves: Arc<AtomicUsize>) -> usiz
     let mut dice = Dice(caller as u64);
     let mut right = 0;
     for n in 0..CALLS {
-        let call = client.clone().call(format!("{caller} {n}\n"), dice.roll(2) == 0);
+        let call = client.clone().call(format!("{caller} {n}\n"), HOW[dice.roll(3)]);
         let after = if n % 2 == 0 { usize::MAX } else { 1 + dice.roll(4) };
         if let Some(answer) = give_up(call, after).await {
             assert_eq!(answer.unwrap(), format!("{caller} {n}!"));

@@ -6,15 +6,16 @@ use asynchat::{Channel, Control, Error, Handler, PushError, Pusher, Timeouts, Tr
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt, stream};
 use mock::{
-    Call, Give, Mock, Peer, Write, anew, assert_waits, chunk, join, mock, poll, producer, show,
+    Call, Give, Mock, Peer, Read, Step, Write, anew, assert_waits, chunk, join, mock, poll,
+    producer, show,
 };
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::task::Poll;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio_test::task::spawn;
 use tokio_test::{assert_pending, assert_ready};
 
@@ -44,6 +45,7 @@ fn a_pusher_is_clone_send_and_sync() {
     is_send(pusher.push("x"));
     is_send(pusher.closed());
     is_send(pusher.reserve());
+    is_send(pusher.flush());
     is_send(pusher.push_parts(["x"]));
     is_send(pusher.push_with_producer(stream::empty::<std::io::Result<Bytes>>()));
 }
@@ -405,6 +407,398 @@ fn reserve_that_waits_ends_when_the_channel_is_gone() {
     drop(channel);
     assert!(permit.is_woken());
     assert!(matches!(permit.poll(), Poll::Ready(Err(PushError(())))));
+}
+
+// Flushes.
+
+/// In words how a flush ended, if it has.
+fn flushed(polled: Poll<Result<(), PushError<()>>>) -> &'static str {
+    match polled {
+        Poll::Pending => "pending",
+        Poll::Ready(Ok(())) => "done",
+        Poll::Ready(Err(PushError(()))) => "failed",
+    }
+}
+
+#[test]
+fn flush_waits_until_output_is_sent_and_the_transport_flushed() {
+    let (mut channel, peer) = channel();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    let pusher = channel.pusher();
+    channel.push("own,");
+    pusher.try_push("pushed,").unwrap();
+    pusher.clone().try_push("by another").unwrap();
+    peer.blocks_writes();
+    peer.flushes([Step::Pending]);
+    let mut flush = spawn(pusher.flush());
+    assert_eq!(flushed(flush.poll()), "pending");
+    assert_waits!(peer, channel.next());
+    peer.wake_write();
+    assert_waits!(peer, channel.next());
+    assert!(!flush.is_woken(), "written, and not flushed");
+    peer.wake_write();
+    assert_waits!(peer, channel.next());
+    assert!(flush.is_woken());
+    assert_eq!(flushed(flush.poll()), "done");
+    assert_eq!(peer.written(), "own,pushed,by another");
+}
+
+#[test]
+fn flush_does_not_wait_for_output_queued_later() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    pusher.try_push("before,").unwrap();
+    let mut flush = spawn(pusher.flush());
+    assert_eq!(flushed(flush.poll()), "pending");
+    pusher.try_push("after").unwrap();
+    let (stream, _probe) = producer([Give::Pending]);
+    assert!(poll!(pusher.push_with_producer(stream)).is_ready());
+    peer.writes([Write::Accept(7), Write::Pending]);
+    assert_waits!(peer, channel.flush());
+    assert_eq!(flushed(flush.poll()), "done");
+    assert_eq!(peer.output_calls(), [Call::Write(7), Call::Flush]);
+    peer.wake_write();
+    assert_pending!(spawn(channel.flush()).poll());
+    assert_eq!(peer.written(), "before,after");
+}
+
+#[test]
+fn a_flush_of_nothing_is_no_write() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    for calls in [&[Call::Flush][..], &[]] {
+        let mut flushes: Vec<_> = (0..3).map(|_| spawn(pusher.flush())).collect();
+        for flush in &mut flushes {
+            assert_eq!(flushed(flush.poll()), "pending");
+        }
+        assert_waits!(peer, channel.next());
+        for flush in &mut flushes {
+            assert!(flush.is_woken());
+            assert_eq!(flushed(flush.poll()), "done");
+        }
+        assert_eq!(peer.calls(), calls);
+    }
+}
+
+#[test]
+fn flush_wakes_the_task_that_polls_the_channel() {
+    let (mut channel, _peer) = channel();
+    let pusher = channel.pusher();
+    let mut task = spawn(channel.next());
+    assert_pending!(task.poll());
+    let mut flush = spawn(pusher.flush());
+    assert_eq!(flushed(flush.poll()), "pending");
+    assert!(task.is_woken());
+    assert_pending!(task.poll());
+    assert_eq!(flushed(flush.poll()), "done");
+}
+
+type Await = fn(&mut Channel<Mock>) -> Pin<Box<dyn Future<Output = String> + '_>>;
+
+#[test]
+fn flush_ends_whatever_the_channel_waits_in() {
+    let awaits: [(&str, Await); 9] = [
+        ("next", |channel| Box::pin(async { show(channel.next().await) })),
+        ("receive", |channel| Box::pin(async { show(channel.receive(5).await) })),
+        ("receive_part", |channel| Box::pin(async { show(channel.receive_part().await) })),
+        ("run", |channel| Box::pin(async { show(channel.run(&mut Idle::default()).await) })),
+        ("ready", |channel| Box::pin(async { show(channel.ready().await) })),
+        ("flush", |channel| Box::pin(async { show(channel.flush().await) })),
+        ("send", |channel| Box::pin(async { show(channel.send("x".into()).await) })),
+        ("shutdown", |channel| Box::pin(async { show(channel.shutdown().await) })),
+        ("close", |channel| Box::pin(async { show(channel.close().await) })),
+    ];
+    for (name, wait) in awaits {
+        let (io, peer) = mock();
+        let builder = Channel::builder().terminator("\n").linger(Duration::ZERO);
+        let mut channel = builder.high_water(1000).low_water(200).build(io);
+        let pusher = channel.pusher();
+        peer.blocks_writes();
+        let mut flush = spawn(pusher.flush());
+        assert_eq!(flushed(flush.poll()), "pending");
+        // It joins the queue before the flush does, and fills it.
+        channel.push(vec![b'-'; 1000]);
+        let mut task = spawn(wait(&mut channel));
+        assert_pending!(task.poll(), "{name}");
+        assert!(!flush.is_woken(), "{name}");
+        peer.wake_write();
+        assert!(task.is_woken(), "{name}");
+        let _ = task.poll();
+        assert!(flush.is_woken(), "{name}");
+        assert_eq!(flushed(flush.poll()), "done", "{name}");
+    }
+}
+
+#[test]
+fn flush_succeeds_if_the_write_half_closes_after_it() {
+    type Close = fn(&mut Channel<Mock>, &Pusher);
+    let closes: [Close; 2] =
+        [|channel, _| channel.close_when_done(), |_, pusher| pusher.close_when_done()];
+    for close in closes {
+        let (mut channel, peer) = channel();
+        let pusher = channel.pusher();
+        peer.blocks_writes();
+        pusher.try_push("bye").unwrap();
+        let mut flush = spawn(pusher.flush());
+        assert_eq!(flushed(flush.poll()), "pending");
+        close(&mut channel, &pusher);
+        assert_waits!(peer, channel.flush());
+        assert!(!flush.is_woken());
+        peer.wake_write();
+        assert_eq!(show(poll!(channel.flush())), "done");
+        assert_eq!(flushed(flush.poll()), "done");
+        assert_eq!(peer.output_calls(), [Call::Write(3), Call::Flush, Call::Shutdown]);
+        assert_eq!(flushed(poll!(pusher.flush())), "failed", "closed");
+    }
+}
+
+#[test]
+fn flush_fails_if_output_before_it_is_lost() {
+    type Lose = fn(Channel<Mock>, &Peer, &Pusher) -> Option<Channel<Mock>>;
+    let losses: [(&str, Lose); 8] = [
+        ("discarded", |mut channel, _, _| {
+            channel.discard_buffers();
+            Some(channel)
+        }),
+        ("aborted", |mut channel, _, pusher| {
+            pusher.abort();
+            assert_eq!(show(poll!(channel.flush())), "aborted");
+            Some(channel)
+        }),
+        ("write failed", |mut channel, peer, _| {
+            peer.takes_again([Write::Err(ErrorKind::BrokenPipe)]);
+            assert_eq!(show(poll!(channel.flush())), "io(BrokenPipe)");
+            Some(channel)
+        }),
+        ("flush failed", |mut channel, peer, _| {
+            peer.takes_again([]);
+            peer.flushes([Step::Err(ErrorKind::BrokenPipe)]);
+            assert_eq!(show(poll!(channel.flush())), "io(BrokenPipe)");
+            Some(channel)
+        }),
+        ("producer failed", |mut channel, peer, _| {
+            peer.takes_again([]);
+            assert_eq!(show(poll!(channel.flush())), "producer(Other)");
+            Some(channel)
+        }),
+        ("reset", |mut channel, peer, _| {
+            peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+            assert_eq!(show(poll!(channel.next())), "io(ConnectionReset)");
+            Some(channel)
+        }),
+        ("dropped", |_, _, _| None),
+        ("taken apart", |channel, _, _| {
+            drop(channel.into_parts());
+            None
+        }),
+    ];
+    for (name, lose) in losses {
+        for is_polled in [false, true] {
+            let (mut channel, peer) = channel();
+            let pusher = channel.pusher();
+            peer.blocks_writes();
+            pusher.try_push("lost").unwrap();
+            if name == "producer failed" {
+                let (stream, _probe) = producer([Give::Err(ErrorKind::Other)]);
+                assert!(poll!(pusher.push_with_producer(stream)).is_ready());
+            }
+            let mut flush = spawn(pusher.flush());
+            assert_eq!(flushed(flush.poll()), "pending");
+            if is_polled {
+                assert_waits!(peer, channel.next());
+            }
+            let channel = lose(channel, &peer, &pusher);
+            assert!(flush.is_woken(), "{name}, polled: {is_polled}");
+            assert_eq!(flushed(flush.poll()), "failed", "{name}");
+            drop(channel);
+        }
+    }
+}
+
+#[test]
+fn flush_on_a_closed_channel_fails_at_once() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    channel.close_when_done();
+    assert_eq!(flushed(poll!(pusher.flush())), "failed");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    drop(channel);
+    assert_eq!(flushed(poll!(pusher.flush())), "failed");
+    assert_eq!(peer.output_calls(), [Call::Flush, Call::Shutdown]);
+}
+
+#[test]
+fn flush_counts_64_bytes_and_waits_for_capacity() {
+    let (mut channel, peer) = narrow();
+    let pusher = channel.pusher();
+    peer.blocks_writes();
+    let mut pending = 0;
+    while pusher.try_push("").is_ok() {
+        assert_eq!(flushed(poll!(pusher.flush())), "pending");
+        pending += 1;
+        assert_eq!(
+            queued(&pusher),
+            format!("Pusher {{ queued: {}, closed: false }}", 64 * pending)
+        );
+    }
+    assert_eq!(pending, 16, "1024 bytes");
+    let mut flush = spawn(pusher.flush());
+    assert_eq!(flushed(flush.poll()), "pending");
+    assert_waits!(peer, channel.next());
+    assert!(flush.is_woken());
+    assert_eq!(channel.queued_bytes(), 0);
+    assert_eq!(flushed(flush.poll()), "pending");
+    assert_waits!(peer, channel.next());
+    assert_eq!(flushed(flush.poll()), "done");
+    assert_eq!(queued(&pusher), "Pusher { queued: 0, closed: false }");
+}
+
+#[test]
+fn flush_that_waits_fails_if_output_is_discarded() {
+    for discards in [false, true] {
+        let (mut channel, peer) = narrow();
+        let pusher = channel.pusher();
+        pusher.try_push(full()).unwrap();
+        let mut flush = spawn(pusher.flush());
+        let mut next = spawn(pusher.push("next"));
+        assert_eq!(flushed(flush.poll()), "pending");
+        assert_pending!(next.poll());
+        match discards {
+            true => assert_eq!(channel.discard_buffers().output_bytes, 936),
+            false => assert_eq!(show(poll!(channel.flush())), "done"),
+        }
+        peer.written();
+        assert!(flush.is_woken());
+        assert_eq!(flushed(flush.poll()), if discards { "failed" } else { "pending" });
+        assert_eq!(show(next.poll()), "done");
+        assert_eq!(show(poll!(channel.flush())), "done");
+        assert_eq!(peer.written(), "next");
+        assert_eq!(queued(&pusher), "Pusher { queued: 0, closed: false }");
+        if !discards {
+            assert_eq!(flushed(flush.poll()), "done");
+        }
+    }
+}
+
+#[test]
+fn a_dropped_flush_leaves_order_and_output_as_they_were() {
+    for is_polled in [false, true] {
+        let (mut channel, peer) = channel();
+        let pusher = channel.pusher();
+        peer.blocks_writes();
+        pusher.try_push("a").unwrap();
+        assert_eq!(flushed(poll!(pusher.flush())), "pending");
+        pusher.try_push("b").unwrap();
+        if is_polled {
+            assert_waits!(peer, channel.next());
+        }
+        assert_eq!(flushed(poll!(pusher.flush())), "pending");
+        pusher.try_push("c").unwrap();
+        peer.wake_write();
+        assert_eq!(show(anew!(channel.flush())), "done");
+        assert_eq!(peer.written(), "abc");
+        assert_eq!(channel.queued_bytes(), 0);
+    }
+}
+
+#[test]
+fn flush_makes_a_corked_channel_send() {
+    for flushes in [false, true] {
+        let (io, peer) = mock();
+        let mut channel = Channel::builder().terminator("\n").corked(true).build(io);
+        assert_eq!(show(poll!(channel.flush())), "done");
+        let pusher = channel.pusher();
+        peer.sends("one\ntwo\nthree\n");
+        assert_eq!(show(poll!(channel.next())), "complete(one)");
+        channel.push("answer");
+        let mut flush = spawn(pusher.flush());
+        if flushes {
+            assert_eq!(flushed(flush.poll()), "pending");
+        }
+        assert_eq!(show(poll!(channel.next())), "complete(two)");
+        assert_eq!(peer.written(), if flushes { "answer" } else { "" });
+        channel.push("gathered");
+        assert_eq!(show(poll!(channel.next())), "complete(three)");
+        assert_eq!(peer.written(), "", "corked again");
+        if flushes {
+            assert_eq!(flushed(flush.poll()), "done");
+        }
+        assert_eq!(show(poll!(channel.flush())), "done");
+    }
+}
+
+#[test]
+fn flush_is_served_by_either_half_of_a_split_channel() {
+    for writes in [false, true] {
+        let (channel, peer) = channel();
+        let mut channel = channel;
+        let pusher = channel.pusher();
+        let (mut sink, mut stream) = channel.split::<Bytes>();
+        peer.blocks_writes();
+        let mut reader = mock::Task::new(stream.next());
+        assert!(reader.poll().is_pending());
+        pusher.try_push("x").unwrap();
+        let mut flush = spawn(pusher.flush());
+        assert_eq!(flushed(flush.poll()), "pending");
+        assert!(reader.is_woken());
+        let mut writer = mock::Task::new(sink.flush());
+        match writes {
+            true => assert!(writer.poll().is_pending()),
+            false => assert!(reader.poll().is_pending()),
+        }
+        peer.wake_write();
+        match writes {
+            true => assert_eq!(show(writer.poll()), "done"),
+            false => assert!(reader.poll().is_pending()),
+        }
+        assert!(flush.is_woken(), "by the writer: {writes}");
+        assert_eq!(flushed(flush.poll()), "done");
+        assert_eq!(peer.written(), "x");
+    }
+}
+
+#[test]
+fn parts_and_discarded_count_no_flushes() {
+    for discards in [false, true] {
+        let (mut channel, _peer) = channel();
+        let pusher = channel.pusher();
+        let mut flushes: Vec<_> = (0..3).map(|_| spawn(pusher.flush())).collect();
+        for (n, flush) in flushes.iter_mut().enumerate() {
+            pusher.try_push(n.to_string()).unwrap();
+            assert_eq!(flushed(flush.poll()), "pending");
+        }
+        let (stream, _probe) = producer([chunk("produced")]);
+        assert!(poll!(pusher.push_with_producer(stream)).is_ready());
+        assert_eq!(flushed(poll!(pusher.flush())), "pending");
+        if discards {
+            let discarded = channel.discard_buffers();
+            assert_eq!((discarded.output_bytes, discarded.producers), (3, 1));
+            assert_eq!(channel.queued_bytes(), 0);
+        } else {
+            let parts = channel.into_parts();
+            assert_eq!((&parts.unsent[..], parts.producers.len()), (&b"012"[..], 1));
+        }
+        for flush in &mut flushes {
+            assert_eq!(flushed(flush.poll()), "failed");
+        }
+    }
+}
+
+#[test]
+fn a_dropped_flush_does_not_stop_an_upgrade() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    assert_eq!(flushed(poll!(pusher.flush())), "pending");
+    let mut channel = channel.into_framed().expect_err("a flush is queued");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(flushed(poll!(pusher.flush())), "pending");
+    let Poll::Ready(Ok(mut channel)) = poll!(channel.upgrade(|io| async { Ok(io) })) else {
+        panic!("not upgraded");
+    };
+    let mut flush = spawn(pusher.flush());
+    assert_eq!(flushed(flush.poll()), "pending");
+    assert_waits!(peer, channel.next());
+    assert_eq!(flushed(flush.poll()), "done");
 }
 
 // Room.
@@ -963,6 +1357,9 @@ async fn push_numbered(pusher: Pusher, task: usize, lines: usize) {
                 }
             }
         }
+        if line % 50 == 0 {
+            pusher.flush().await.unwrap();
+        }
     }
 }
 
@@ -984,6 +1381,96 @@ async fn many_tasks_push_through_a_narrow_channel_and_nothing_is_lost_or_reorder
     pusher.close_when_done();
     pusher.closed().await;
     join(ends, &moves).await;
+}
+
+/// A transport that counts each letter from `a` on, as written and as flushed.
+#[derive(Clone, Default)]
+struct Letters(Arc<Mutex<Counts>>);
+
+#[derive(Default)]
+struct Counts {
+    written: [usize; 4],
+    flushed: [usize; 4],
+    calls: usize,
+}
+
+impl Letters {
+    /// Pending, and woken at once, at every third call.
+    fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let calls = {
+            let mut counts = self.0.lock().unwrap();
+            counts.calls += 1;
+            counts.calls
+        };
+        if calls % 3 > 0 {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl AsyncRead for Letters {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Letters {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        assert!(!buf.is_empty(), "a write of nothing");
+        std::task::ready!(self.poll_turn(cx));
+        let taken = buf.len().min(7);
+        let mut counts = self.0.lock().unwrap();
+        buf[..taken].iter().for_each(|letter| counts.written[usize::from(letter - b'a')] += 1);
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        std::task::ready!(self.poll_turn(cx));
+        let mut counts = self.0.lock().unwrap();
+        counts.flushed = counts.written;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn flush_from_any_thread_means_that_what_it_pushed_is_sent() {
+    let io = Letters::default();
+    let mut channel = Channel::builder().high_water(1000).low_water(200).build(io.clone());
+    let pusher = channel.pusher();
+    let moves = Arc::new(AtomicUsize::new(0));
+    let owner = tokio::spawn(async move { channel.next().await.is_none() });
+    let push = |letter: usize| {
+        let (pusher, io, moves) = (pusher.clone(), io.clone(), Arc::clone(&moves));
+        tokio::spawn(async move {
+            let data = Bytes::from(vec![b'a' + letter as u8; 10]);
+            for pushed in 1..=300 {
+                match pushed % 3 {
+                    0 => pusher.push(data.clone()).await.unwrap(),
+                    1 => pusher.reserve().await.unwrap().push(data.clone()).unwrap(),
+                    _ => pusher.push_parts([data.slice(..4), data.slice(4..)]).await.unwrap(),
+                }
+                pusher.flush().await.unwrap();
+                assert!(io.0.lock().unwrap().flushed[letter] >= 10 * pushed);
+                moves.fetch_add(1, Relaxed);
+            }
+        })
+    };
+    join((0..4).map(push).collect(), &moves).await;
+    owner.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -1155,7 +1642,6 @@ impl Handler for Idle {
 
 #[test]
 fn abort_ends_whatever_the_task_awaits_once() {
-    type Await = fn(&mut Channel<Mock>) -> Pin<Box<dyn Future<Output = String> + '_>>;
     let awaits: [(&str, Await); 11] = [
         ("receive_part", |channel| Box::pin(async { show(channel.receive_part().await) })),
         ("receive_within", |channel| Box::pin(async { show(channel.receive_within(9, 5).await) })),

@@ -647,7 +647,7 @@ impl Discarded {
     /// Drops the output, after `input_bytes` of the input.
     pub(crate) fn new(input_bytes: usize, of: &mut Lent<'_>) -> Self {
         if let Some(inbox) = of.inbox {
-            inbox.take_pushed(of.writer);
+            inbox.discard_into(of.writer);
         }
         let (output_bytes, producers) = of.writer.discard();
         if let Some(inbox) = of.inbox {

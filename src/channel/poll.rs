@@ -186,8 +186,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         // For the frame, or the error, that is returned.
         self.reader.budget.spend(FRAME);
         self.drain_inbox();
-        let sends_first = self.writer.is_fresh() || self.writer.fills_a_write();
-        if policy.corked && !sends_first && self.writer.has_capacity() {
+        if policy.corked && !self.writer.is_urgent() && self.writer.has_capacity() {
             self.notify_pushers();
             if let Some(event) = self.buffered_event(policy) {
                 return Poll::Ready(event);
@@ -497,7 +496,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         self.drain_inbox();
         let sent = if !self.writer.is_open() || !self.writer.has_capacity() {
             self.poll_output(cx, true)
-        } else if self.writer.is_fresh() {
+        } else if self.writer.is_fresh() || self.writer.has_marks() {
             // What the transport holds is flushed; nobody waits for that here.
             self.poll_send(cx, None)
         } else {

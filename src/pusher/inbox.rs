@@ -5,7 +5,7 @@
 
 use crate::budget::FRAME;
 use crate::producer::BoxProducer;
-use crate::write::{Watermarks, Writer};
+use crate::write::{Mark, Watermarks, Writer};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,9 +21,21 @@ pub(crate) struct Inbox {
 
 pub(crate) enum Pushed {
     Chunk(Bytes),
+    /// Boxed, so that a chunk takes no more space than `Bytes`.
+    Other(Box<Other>),
+}
+
+impl From<Other> for Pushed {
+    fn from(other: Other) -> Self {
+        Pushed::Other(Box::new(other))
+    }
+}
+
+pub(crate) enum Other {
     /// Chunks that nothing may come between.
     Parts(Vec<Bytes>),
     Producer(BoxProducer),
+    Mark(Mark),
 }
 
 /// A request of a pusher to the channel. The last outweighs the first.
@@ -66,6 +78,8 @@ pub(super) struct State {
     task: Option<Waker>,
     closed: bool,
     request: Option<Request>,
+    /// How often output was discarded.
+    discards: u64,
 }
 
 struct Waiting {
@@ -208,6 +222,8 @@ pub(super) struct Waiter<'a> {
     shared: &'a Shared,
     cost: u64,
     ticket: Option<Ticket>,
+    /// How often output had been discarded when it began to wait.
+    discards: u64,
 }
 
 /// The place of data in the order of all pushes.
@@ -215,12 +231,14 @@ pub(super) struct Waiter<'a> {
 pub(super) enum Place {
     /// That of the push that waited.
     Waited,
+    /// The same, unless output was discarded meanwhile.
+    Undiscarded,
     Last,
 }
 
 impl<'a> Waiter<'a> {
     pub(super) fn new(shared: &'a Shared, cost: u64) -> Self {
-        Waiter { shared, cost, ticket: None }
+        Waiter { shared, cost, ticket: None, discards: 0 }
     }
 
     /// Waits for capacity of this cost, which is kept until it is used. An error is the
@@ -235,7 +253,7 @@ impl<'a> Waiter<'a> {
             Some(ticket) => ticket,
             None => {
                 let ticket = state.ticket();
-                self.ticket = Some(ticket);
+                (self.ticket, self.discards) = (Some(ticket), state.discards);
                 if !state.waiting.is_empty() || !state.has_capacity() {
                     let waker = waker.clone();
                     state.waiting.insert(ticket, Waiting { cost: self.cost, waker });
@@ -260,7 +278,8 @@ impl<'a> Waiter<'a> {
         wrap: impl FnOnce(D) -> Pushed,
     ) -> Result<(), D> {
         let mut state = self.shared.lock();
-        if state.closed {
+        let is_late = matches!(place, Place::Undiscarded) && state.discards != self.discards;
+        if state.closed || is_late {
             return Err(data);
         }
         if cost == 0 {
@@ -269,7 +288,7 @@ impl<'a> Waiter<'a> {
         let Some(waited) = self.ticket.take() else { return Err(data) };
         state.granted -= self.cost;
         let ticket = match place {
-            Place::Waited => waited,
+            Place::Waited | Place::Undiscarded => waited,
             Place::Last => state.ticket(),
         };
         self.shared.put(state, ticket, wrap(data), cost);
@@ -366,10 +385,14 @@ impl Inbox {
         request
     }
 
-    /// Moves what was pushed into the queue. A request is still to be drained.
-    pub(crate) fn take_pushed(&mut self, writer: &mut Writer) {
+    /// Moves what was pushed into the queue, which is about to be discarded. A request is
+    /// still to be drained.
+    pub(crate) fn discard_into(&mut self, writer: &mut Writer) {
         self.notified = UNKNOWN;
-        let pushed = self.shared.lock().take_pushed();
+        let mut state = self.shared.lock();
+        state.discards += 1;
+        let pushed = state.take_pushed();
+        drop(state);
         queue(pushed, writer);
     }
 
@@ -427,8 +450,11 @@ fn queue(pushed: VecDeque<(Ticket, Pushed)>, writer: &mut Writer) {
         writer.budget.spend(FRAME);
         match item {
             Pushed::Chunk(chunk) => writer.push(chunk),
-            Pushed::Parts(parts) => parts.into_iter().for_each(|part| writer.push(part)),
-            Pushed::Producer(producer) => writer.push_producer(producer),
+            Pushed::Other(other) => match *other {
+                Other::Parts(parts) => parts.into_iter().for_each(|part| writer.push(part)),
+                Other::Producer(producer) => writer.push_producer(producer),
+                Other::Mark(mark) => writer.push_mark(mark),
+            },
         }
     }
 }

@@ -6,14 +6,15 @@ mod permit;
 pub(crate) use self::inbox::{Inbox, Request};
 pub use self::permit::Permit;
 
-use self::inbox::{Place, Pushed, Refused, Shared, Waiter};
+use self::inbox::{Other, Place, Pushed, Refused, Shared, Waiter};
 use crate::producer::boxed;
-use crate::write::{PRODUCER_COST, Writer, chunk_cost};
+use crate::write::{MARK_COST, Mark, PRODUCER_COST, Writer, chunk_cost};
 use bytes::Bytes;
 use futures::Stream;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::{fmt, io};
+use tokio::sync::oneshot;
 
 /// Pushes into a channel from other tasks.
 ///
@@ -124,7 +125,7 @@ impl Pusher {
     ) -> Result<(), PushError<Vec<Bytes>>> {
         let parts: Vec<Bytes> = parts.into_iter().map(Into::into).collect();
         let cost = parts.iter().map(cost).sum();
-        self.put(parts, cost, Pushed::Parts).await.map_err(PushError)
+        self.put(parts, cost, |parts| Other::Parts(parts).into()).await.map_err(PushError)
     }
 
     /// Queues a producer and waits for capacity if there is none.
@@ -143,7 +144,7 @@ impl Pusher {
         B: Into<Bytes>,
         E: Into<io::Error>,
     {
-        let wrap = |producer| Pushed::Producer(boxed(producer));
+        let wrap = |producer| Other::Producer(boxed(producer)).into();
         self.put(producer, PRODUCER_COST, wrap).await.map_err(PushError)
     }
 
@@ -200,6 +201,43 @@ impl Pusher {
         let mut waiter = Waiter::new(&self.shared, chunk_cost(0));
         poll_fn(|cx| waiter.poll_granted(cx)).await.map_err(PushError)?;
         Ok(Permit::new(waiter))
+    }
+
+    /// Waits until everything queued so far has been passed to the transport, and the
+    /// transport was flushed.
+    ///
+    /// That is what this pusher, others and the channel itself have queued. Output queued
+    /// later is not waited for, and a [corked](crate::Builder::corked) channel sends. A flush
+    /// waits for capacity as a push does, and counts 64 bytes until it is reached.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let (io, _peer) = tokio::io::duplex(64);
+    /// # let mut channel = asynchat::Channel::new(io, "\n");
+    /// let pusher = channel.pusher();
+    /// let owner = tokio::spawn(async move { channel.next().await.is_none() });
+    /// pusher.push("bye\n").await.unwrap();
+    /// pusher.flush().await.unwrap();
+    /// owner.abort(); // nothing is lost
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`] if the channel is closed or gone, or if that output was discarded.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the output and its order stay as they are.
+    pub async fn flush(&self) -> Result<(), PushError<()>> {
+        let (flush, flushed) = oneshot::channel();
+        let mut waiter = Waiter::new(&self.shared, MARK_COST);
+        poll_fn(|cx| waiter.poll_granted(cx)).await.map_err(PushError)?;
+        let wrap = |flush| Other::Mark(Mark::Flush(flush)).into();
+        let put = waiter.put(flush, MARK_COST, Place::Undiscarded, wrap);
+        put.map_err(|_| PushError(()))?;
+        flushed.await.map_err(|_| PushError(()))
     }
 
     /// Closes the channel's write half after everything queued so far is sent. Later

@@ -5,7 +5,7 @@ mod buffer;
 mod queue;
 mod watermarks;
 
-pub(crate) use self::queue::{PRODUCER_COST, chunk_cost};
+pub(crate) use self::queue::{MARK_COST, Mark, PRODUCER_COST, chunk_cost};
 pub(crate) use self::watermarks::Watermarks;
 
 use self::buffer::{BufferSink, WriteBuffer};
@@ -90,6 +90,13 @@ impl Writer {
         }
     }
 
+    /// Queues a mark. It is dropped if the output is to end.
+    pub(crate) fn push_mark(&mut self, mark: Mark) {
+        if self.is_open() {
+            self.queue.push_mark(mark);
+        }
+    }
+
     /// Queues one frame, encoded by `codec`.
     pub(crate) fn push_frame(
         &mut self,
@@ -129,9 +136,15 @@ impl Writer {
         self.watermarks
     }
 
-    /// Returns `true` if what is queued fills a write.
-    pub(crate) fn fills_a_write(&self) -> bool {
-        self.queued() >= self.buffer.capacity() as u64
+    /// Returns `true` if somebody waits until a part of the output is sent.
+    pub(crate) fn has_marks(&self) -> bool {
+        self.queue.has_marks()
+    }
+
+    /// Returns `true` if output is not to be gathered further: it fills a write, somebody
+    /// waits for a mark, or the transport has not been polled yet.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.is_fresh() || self.has_marks() || self.queued() >= self.buffer.capacity() as u64
     }
 
     #[inline]

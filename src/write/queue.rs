@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::{io, pin::Pin};
+use tokio::sync::oneshot;
 
 #[derive(Default)]
 pub(crate) struct Queue {
@@ -16,6 +17,8 @@ pub(crate) struct Queue {
     block: BytesMut,
     /// The sum of the costs of the entries and of the block.
     cost: u64,
+    /// The number of marks among the entries.
+    marks: u32,
 }
 
 enum Entry {
@@ -26,6 +29,15 @@ enum Entry {
     /// The `Mutex` is never locked. It makes a channel `Sync` although producers need
     /// not be.
     Producer(Mutex<BoxProducer>),
+    /// No bytes.
+    Mark(Mark),
+}
+
+/// A place in the output. It is reached when everything before it has been sent and the
+/// transport was flushed.
+pub(crate) enum Mark {
+    /// A pusher waits for it. A mark that is dropped says that output was discarded.
+    Flush(oneshot::Sender<()>),
 }
 
 /// The item that a queue sends.
@@ -36,8 +48,15 @@ pub(crate) enum Piece {
     Block(BytesMut),
 }
 
-/// A piece, and its cost in the budget.
-type Costed = (Piece, i64);
+/// The first item of a queue.
+enum First {
+    /// With its cost in the budget.
+    Piece(Piece, i64),
+    /// It stays until it is reached.
+    Mark,
+    /// It was a producer that has ended.
+    Nothing,
+}
 
 /// The reason why a queue cannot be drained further.
 #[derive(Debug)]
@@ -72,6 +91,11 @@ impl Queue {
 
     pub(crate) fn push_producer(&mut self, producer: BoxProducer) {
         self.append(Entry::Producer(Mutex::new(producer)));
+    }
+
+    pub(crate) fn push_mark(&mut self, mark: Mark) {
+        self.marks += 1;
+        self.append(Entry::Mark(mark));
     }
 
     /// Appends a small chunk to the block if it fits. An empty one always does.
@@ -133,6 +157,11 @@ impl Queue {
     }
 
     #[inline]
+    pub(crate) fn has_marks(&self) -> bool {
+        self.marks > 0
+    }
+
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.block.is_empty()
     }
@@ -146,7 +175,7 @@ impl Queue {
 
     /// Drops everything. Returns the number of bytes and of producers.
     pub(crate) fn clear(&mut self) -> (u64, usize) {
-        self.cost = 0;
+        (self.cost, self.marks) = (0, 0);
         // Taken first: the `Drop` of a producer is the caller's code.
         let entries = std::mem::take(&mut self.entries);
         let block = std::mem::take(&mut self.block).len() as u64;
@@ -154,13 +183,14 @@ impl Queue {
             Entry::Producer(_) => (bytes, producers + 1),
             Entry::Chunk(chunk) => (bytes + chunk.len() as u64, producers),
             Entry::Block(chunk) => (bytes + chunk.len() as u64, producers),
+            Entry::Mark(_) => (bytes, producers),
         })
     }
 
     /// Takes everything: the chunks up to the first producer, and from there on
-    /// producers. Bytes between two producers become one each.
+    /// producers. Bytes between two producers become one each. Marks are dropped.
     pub(crate) fn take(&mut self) -> (Vec<Bytes>, Vec<BoxProducer>) {
-        self.cost = 0;
+        (self.cost, self.marks) = (0, 0);
         self.end_block();
         let (mut chunks, mut producers) = (Vec::new(), Vec::new());
         for entry in std::mem::take(&mut self.entries) {
@@ -169,6 +199,7 @@ impl Queue {
                     producers.push(producer.into_inner().unwrap_or_else(PoisonError::into_inner));
                     continue;
                 }
+                Entry::Mark(_) => continue,
                 Entry::Chunk(chunk) => chunk,
                 Entry::Block(chunk) => chunk.freeze(),
             };
@@ -182,8 +213,8 @@ impl Queue {
     }
 
     /// Moves what can be moved into `sink`, in order. Flushes it when the queue is
-    /// empty, when the first producer is not ready, and before it yields. Ready when
-    /// everything has been sent.
+    /// empty, at each mark, when the first producer is not ready, and before it yields. Ready
+    /// when everything has been sent.
     ///
     /// A producer is polled only when the sink is ready for its chunk. `yielded` is set if
     /// it stopped to yield.
@@ -199,9 +230,18 @@ impl Queue {
         let mut budget = DRAIN_BUDGET;
         while !self.is_empty() {
             ready!(sink.as_mut().poll_ready(cx)).map_err(DrainError::Sink)?;
-            let (piece, cost) = match self.poll_piece(cx) {
-                Poll::Ready(Ok(Some(piece))) => piece,
-                Poll::Ready(Ok(None)) => continue,
+            let cost = match self.poll_first(cx) {
+                Poll::Ready(Ok(First::Piece(piece, cost))) => {
+                    sink.as_mut().start_send(piece).map_err(DrainError::Sink)?;
+                    cost
+                }
+                Poll::Ready(Ok(First::Mark)) => {
+                    // Nothing after it joins the sink before.
+                    ready!(sink.as_mut().poll_flush(cx)).map_err(DrainError::Sink)?;
+                    self.reach_mark();
+                    CHUNK_COST
+                }
+                Poll::Ready(Ok(First::Nothing)) => continue,
                 Poll::Ready(Err(e)) => {
                     self.clear();
                     return Poll::Ready(Err(DrainError::Producer(e)));
@@ -212,7 +252,6 @@ impl Queue {
                     return Poll::Pending;
                 }
             };
-            sink.as_mut().start_send(piece).map_err(DrainError::Sink)?;
             budget -= cost;
             if budget < 0 && !self.is_empty() {
                 // An endless producer must not keep the task to itself.
@@ -226,35 +265,46 @@ impl Queue {
         sink.poll_flush(cx).map_err(DrainError::Sink)
     }
 
-    /// The next piece, and its cost. `None` if the first entry had no bytes.
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Costed>>> {
-        let Some(Entry::Producer(producer)) = self.entries.front_mut() else {
-            return Poll::Ready(Ok(self.pop().map(|piece| {
-                let cost = piece.len() as i64;
-                (piece, cost)
-            })));
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<First>> {
+        let producer = match self.entries.front_mut() {
+            Some(Entry::Producer(producer)) => producer,
+            Some(Entry::Mark(_)) => return Poll::Ready(Ok(First::Mark)),
+            _ => return Poll::Ready(Ok(self.pop_piece())),
         };
         let producer = producer.get_mut().unwrap_or_else(PoisonError::into_inner);
         let Some(chunk) = ready!(producer.as_mut().poll_next(cx)?) else {
             self.pop();
-            return Poll::Ready(Ok(None));
+            return Poll::Ready(Ok(First::Nothing));
         };
         let cost = CHUNK_COST + chunk.len() as i64;
-        Poll::Ready(Ok(Some((Piece::Chunk(chunk), cost))))
+        Poll::Ready(Ok(First::Piece(Piece::Chunk(chunk), cost)))
     }
 
-    /// Removes the first entry of a queue that is not empty. Returns its bytes, if it
-    /// holds any.
-    fn pop(&mut self) -> Option<Piece> {
+    fn pop_piece(&mut self) -> First {
+        let piece = match self.pop() {
+            Entry::Chunk(chunk) => Piece::Chunk(chunk),
+            Entry::Block(block) => Piece::Block(block),
+            Entry::Producer(_) | Entry::Mark(_) => return First::Nothing,
+        };
+        let cost = piece.len() as i64;
+        First::Piece(piece, cost)
+    }
+
+    fn reach_mark(&mut self) {
+        if let Entry::Mark(Mark::Flush(flushed)) = self.pop() {
+            self.marks -= 1;
+            // Nobody may wait for it any more.
+            let _ = flushed.send(());
+        }
+    }
+
+    /// Removes the first entry of a queue that is not empty.
+    fn pop(&mut self) -> Entry {
         let first = self.entries.pop_front();
         let entry = first.unwrap_or_else(|| Entry::Block(std::mem::take(&mut self.block)));
         debug_assert!(entry.cost() <= self.cost);
         self.cost -= entry.cost();
-        match entry {
-            Entry::Chunk(chunk) => Some(Piece::Chunk(chunk)),
-            Entry::Block(block) => Some(Piece::Block(block)),
-            Entry::Producer(_) => None,
-        }
+        entry
     }
 }
 
@@ -264,6 +314,7 @@ impl Entry {
             Entry::Chunk(chunk) => chunk_cost(chunk.len()),
             Entry::Block(chunk) => chunk_cost(chunk.len()),
             Entry::Producer(_) => PRODUCER_COST,
+            Entry::Mark(_) => MARK_COST,
         }
     }
 }
@@ -285,6 +336,9 @@ pub(crate) fn chunk_cost(len: usize) -> u64 {
 /// The cost of a queued producer.
 pub(crate) const PRODUCER_COST: u64 = 1024;
 
+/// The cost of a mark: floods of flushes are bounded.
+pub(crate) const MARK_COST: u64 = 64;
+
 /// From this length a chunk is sent from where it lies instead of being copied.
 pub(crate) const LARGE: usize = 4 * 1024;
 
@@ -296,5 +350,5 @@ const BLOCK_MAX: usize = 64 * 1024;
 /// every 61 polls.
 const DRAIN_BUDGET: i64 = 256 * 1024;
 
-/// The cost of a producer's chunk, besides its bytes.
+/// The cost of a producer's chunk, besides its bytes, and of a mark.
 const CHUNK_COST: i64 = 1024;

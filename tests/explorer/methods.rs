@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A method, and the scenario in which its future is dropped.
-const METHODS: [(&str, &str); 19] = [
+const METHODS: [(&str, &str); 20] = [
     ("Channel::next", "CR LF: next"),
     ("Channel::receive", "CR LF: receive"),
     ("Channel::receive_within", "an over-long frame: receive_within"),
@@ -27,6 +27,7 @@ const METHODS: [(&str, &str); 19] = [
     ("Pusher::push_parts", "a pusher of parts waits"),
     ("Pusher::push_with_producer", "a pusher of a producer waits"),
     ("Pusher::reserve", "a permit waits for capacity"),
+    ("Pusher::flush", "a flush of a pusher"),
     ("Pusher::closed", "closed by a failure"),
 ];
 

@@ -561,6 +561,59 @@ fn pusher_waits(sim: &mut Sim, builder: Builder, method: &'static str, way: Way)
     sim.finish(&mut channel);
 }
 
+/// A task that flushes through a pusher, and may give up at any point. What was queued before
+/// is then sent and flushed, or the connection has failed.
+fn pusher_flushes(sim: &mut Sim, builder: Builder, reads: bool) {
+    let builder = builder.high_water(140).low_water(0).corked(true);
+    let mut channel = channel(sim, builder, if reads { "a\nb\n" } else { "" });
+    let pusher = channel.pusher();
+    sim.pusher = Some(pusher.clone());
+    for n in 0..3 {
+        sim.push(&mut channel, n);
+        let queued = sim.queued.len();
+        let mut flush = Box::pin(pusher.flush());
+        for turns in 0.. {
+            assert!(turns < 60, "it does not end");
+            let bell = Arc::new(Token::default());
+            let waker = Waker::from(Arc::clone(&bell));
+            if let Poll::Ready(flushed) = flush.as_mut().poll(&mut Context::from_waker(&waker)) {
+                sim.link(|link| match flushed {
+                    Ok(()) => assert!(link.flushed >= queued, "not flushed, and they said so"),
+                    Err(PushError(())) => assert!(link.is_lost(), "failed by what?"),
+                });
+                break;
+            }
+            sim.drops("Pusher::flush");
+            if world(|world| world.letter(b"+.", b'+')) == b'.' {
+                break;
+            }
+            let failed = match reads {
+                true => match sim.poll_next(&mut channel) {
+                    Poll::Ready(Some(item)) => item.err(),
+                    // Nobody waits for input any more.
+                    Poll::Ready(None) => {
+                        sim.turns(FLUSH, &mut channel, async |c| c.flush().await).err()
+                    }
+                    Poll::Pending => None,
+                },
+                false => match sim.turn(FLUSH, &mut channel, async |c| c.flush().await) {
+                    Poll::Ready(flushed) => flushed.err(),
+                    Poll::Pending => None,
+                },
+            };
+            match failed {
+                None => {}
+                Some(Error::Closed) => assert!(sim.has_reported()),
+                Some(error) => sim.reported(&error),
+            }
+            if channel.queued_bytes() == 0 && sim.link(|link| link.flushed == queued) {
+                assert!(bell.0.load(Relaxed), "it is flushed, and the pusher sleeps");
+            }
+        }
+    }
+    sim.finish(&mut channel);
+}
+
 /// A task that waits for the end of a channel is woken, however it comes.
 fn closed(sim: &mut Sim, builder: Builder) {
     let mut channel = channel(sim, builder, "");
@@ -882,6 +935,8 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         scenario("a permit waits for capacity", all, |sim, b| {
             pusher_waits(sim, b, "Pusher::reserve", reserve)
         }),
+        scenario("a flush of a pusher", all, |sim, b| pusher_flushes(sim, b, false)),
+        scenario("a flush of a pusher, reading", all, |sim, b| pusher_flushes(sim, b, true)),
         scenario("closed", few, closed),
         scenario("closed by a failure", few, closed_by_a_failure),
         scenario("run, stopped, and another", all, run_stops_and_goes_on),
