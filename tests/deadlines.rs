@@ -600,6 +600,36 @@ async fn above_the_high_water_mark_nobody_is_idle() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn frame_and_idle_time_stand_still_in_a_pause() {
+    struct Pause;
+    impl Handler for Pause {
+        type Error = Error;
+        fn frame(&mut self, channel: &mut Control<'_>, _: &[u8]) -> Result<(), Error> {
+            channel.push("answer");
+            channel.pause_until_sent();
+            Ok(())
+        }
+    }
+    for (rest, limit, timeout) in
+        [("", IDLE, "timeout(idle(60s))"), ("tw", FRAME, "timeout(frame(5s))")]
+    {
+        let (mut channel, peer) = over(limited().timeouts(Timeouts { write: None, ..LIMITS }));
+        assert!(poll!(channel.run(&mut Pause)).is_pending());
+        peer.blocks_writes();
+        peer.sends(format!("one\r\n{rest}"));
+        let mut pause = Pause;
+        let mut task = spawn(channel.run(&mut pause));
+        assert!(task.poll().is_pending());
+        advance(10 * IDLE).await;
+        assert!(task.poll().is_pending());
+        peer.wake_write();
+        assert!(task.poll().is_pending());
+        drop(task);
+        assert_eq!(at!(limit, channel.run(&mut Pause)), timeout);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_has_ended_its_side_is_not_idle() {
     /// Goes on for the output.
     struct Listener;

@@ -3,7 +3,8 @@
 mod mock;
 
 use asynchat::{
-    Builder, Channel, Control, Error, Handler, Pusher, Run, Terminator, TerminatorCodec,
+    Builder, Channel, Control, Error, Handler, Pusher, Run, Terminator, TerminatorCodec, Timeout,
+    Timeouts,
 };
 use bytes::Bytes;
 use futures::stream;
@@ -1060,6 +1061,371 @@ fn what_pushers_push_pauses_run_too() {
     peer.wake_write();
     assert_waits!(peer, channel.run(&mut handler));
     assert_eq!(handler.seen(), "collect(one) found collect(two) found");
+}
+
+// Pauses.
+
+/// Answers each frame, and pauses until the answer is sent.
+fn one_at_a_time() -> Recorder<'static> {
+    recorder(|event, channel| {
+        if event == "found" {
+            channel.push("answer;");
+            channel.pause_until_sent();
+        }
+    })
+}
+
+#[test]
+fn run_delivers_no_frame_until_the_answer_is_sent_and_flushed() {
+    for streaming in [false, true] {
+        let (mut channel, peer) = channel();
+        channel.codec_mut().set_streaming(streaming);
+        let mut handler = one_at_a_time();
+        peer.blocks_writes();
+        peer.sends("one\ntwo\nthree\n");
+        assert_waits!(peer, channel.run(&mut handler));
+        assert_eq!(handler.seen(), "connected collect(one) found");
+        assert_eq!(peer.calls().last(), Some(&Call::Read(14)), "nothing is written");
+        assert_waits!(peer, channel.run(&mut handler));
+        assert_eq!(handler.seen(), "");
+        peer.flushes([Step::Pending]);
+        peer.wake_write();
+        assert_waits!(peer, channel.run(&mut handler));
+        assert_eq!(handler.seen(), "", "written, and not flushed");
+        peer.blocks_writes();
+        peer.forget_wakers();
+        let mut task = spawn(channel.run(&mut handler));
+        assert!(task.poll().is_pending());
+        peer.wake_write();
+        assert!(task.is_woken());
+        drop(task);
+        peer.takes_again([]);
+        peer.wake_write();
+        assert_waits!(peer, channel.run(&mut handler));
+        assert_eq!(handler.seen(), "collect(two) found collect(three) found");
+        assert_eq!(peer.written(), "answer;answer;answer;");
+    }
+}
+
+#[test]
+fn each_answer_is_sent_before_the_next_frame_if_nothing_waits() {
+    let (mut channel, peer) = channel();
+    peer.sends("one\ntwo\n");
+    let mut handler = one_at_a_time();
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "connected collect(one) found collect(two) found");
+    let each = [Call::Write(7), Call::Flush];
+    assert_eq!(peer.output_calls(), [&[Call::Flush][..], &each, &each].concat());
+}
+
+#[test]
+fn a_pause_waits_for_a_producer_and_for_no_later_output() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    let (file, probe) = producer([chunk("file,"), Give::Pending, chunk("end,")]);
+    let (later, _probe) = producer([Give::Pending]);
+    let (mut file, mut later) = (Some(file), Some(later));
+    let mut handler = recorder(move |event, channel| {
+        if event == "found" && file.is_some() {
+            channel.push_with_producer(file.take().unwrap());
+            channel.pause_until_sent();
+            channel.push_with_producer(later.take().unwrap());
+        }
+    });
+    peer.sends("one\ntwo\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "connected collect(one) found");
+    // Pushers may push meanwhile.
+    pusher.try_push("pushed").unwrap();
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "");
+    assert_eq!(peer.written(), "file,");
+    probe.wake();
+    let _ = poll!(channel.run(&mut handler));
+    assert_eq!(handler.seen(), "collect(two) found");
+    assert_eq!(peer.written(), "end,");
+}
+
+#[test]
+fn a_pause_with_an_empty_queue_does_nothing() {
+    let (mut channel, peer) = channel();
+    let mut handler = recorder(|_, channel| {
+        channel.pause_until_sent();
+        assert_eq!(channel.queued_bytes(), 0);
+    });
+    // What a transport holds from before was not queued.
+    peer.flushes([Step::Pending]);
+    peer.sends("one\ntwo\n");
+    let _ = poll!(channel.run(&mut handler));
+    assert_eq!(handler.seen(), "connected collect(one) found collect(two) found");
+    peer.wake_write();
+    peer.sends("three\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "collect(three) found");
+    assert_eq!(peer.output_calls(), [Call::Flush]);
+}
+
+#[test]
+fn a_pause_waits_for_a_flush_that_is_pending() {
+    let (mut channel, peer) = channel();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    let mut handler = recorder(|event, channel| match event {
+        "connected" => channel.push("greeting"),
+        "found" => channel.pause_until_sent(),
+        _ => {}
+    });
+    peer.flushes([Step::Pending]);
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(channel.queued_bytes(), 0);
+    peer.sends("one\ntwo\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "connected collect(one) found");
+    peer.wake_write();
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "collect(two) found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_callback_may_pause_until_its_answer_is_sent() {
+    for callback in ["connected", "found", "too-long(9)", "timed-out", "ended"] {
+        let (io, peer) = mock();
+        let idle = Some(Duration::from_secs(1));
+        let builder = builder().timeouts(Timeouts { idle, ..Timeouts::default() });
+        let mut channel = builder.max_length(9).build(io);
+        let mut is_first = true;
+        let pause = recorder(move |event, channel| {
+            if event == callback && std::mem::take(&mut is_first) {
+                channel.push("answer");
+                channel.pause_until_sent();
+            }
+        });
+        let mut handler = Patient(pause);
+        assert_eq!(show(poll!(channel.flush())), "done");
+        peer.blocks_writes();
+        match callback {
+            "connected" => {}
+            "found" => peer.sends("one\n"),
+            "too-long(9)" => peer.sends("0123456789\n"),
+            "timed-out" => {
+                assert_waits!(peer, channel.run(&mut handler));
+                tokio::time::advance(Duration::from_secs(2)).await;
+            }
+            _ => peer.ends(),
+        }
+        let _ = poll!(channel.run(&mut handler));
+        let before = handler.0.seen();
+        assert!(before.contains(callback), "{before}");
+        if callback != "ended" {
+            peer.sends("next\n");
+            assert_waits!(peer, channel.run(&mut handler));
+            assert_eq!(handler.0.seen(), "", "{callback}");
+        }
+        peer.wake_write();
+        let _ = poll!(channel.run(&mut handler));
+        let after = if callback == "ended" { "" } else { "collect(next) found" };
+        assert_eq!(handler.0.seen(), after, "{callback}");
+        assert_eq!(peer.written(), "answer", "{callback}");
+    }
+}
+
+/// Goes on after a frame that is too long, and after a timeout.
+struct Patient<'a>(Recorder<'a>);
+
+impl Handler for Patient<'_> {
+    type Error = Oops;
+
+    fn collect_incoming_data(
+        &mut self,
+        channel: &mut Control<'_>,
+        data: &[u8],
+    ) -> Result<(), Oops> {
+        self.0.collect_incoming_data(channel, data)
+    }
+
+    fn found_terminator(&mut self, channel: &mut Control<'_>) -> Result<(), Oops> {
+        self.0.found_terminator(channel)
+    }
+
+    fn connected(&mut self, channel: &mut Control<'_>) -> Result<(), Oops> {
+        self.0.connected(channel)
+    }
+
+    fn frame_too_long(&mut self, channel: &mut Control<'_>, limit: usize) -> Result<(), Oops> {
+        self.0.frame_too_long(channel, limit)
+    }
+
+    fn timed_out(&mut self, channel: &mut Control<'_>, _: Timeout) -> Result<(), Oops> {
+        self.0.record("timed-out".into(), channel)
+    }
+
+    fn input_ended(&mut self, channel: &mut Control<'_>) -> Result<(), Oops> {
+        self.0.input_ended(channel)
+    }
+}
+
+#[test]
+fn run_reads_ahead_one_in_buffer_size_in_a_pause() {
+    let (io, peer) = mock();
+    let mut channel = builder().in_buffer_size(8).build(io);
+    let mut handler = one_at_a_time();
+    peer.blocks_writes();
+    peer.sends("one\ntwo\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    peer.sends("three\nfour\n");
+    for _ in 0..3 {
+        assert_waits!(peer, channel.run(&mut handler));
+    }
+    assert_eq!(channel.unread(), b"two\nthre");
+    peer.wake_write();
+    assert_waits!(peer, channel.run(&mut handler));
+    let three = "collect(two) found collect(three) found collect(four) found";
+    assert_eq!(handler.seen(), format!("connected collect(one) found {three}"));
+}
+
+#[test]
+fn run_notices_a_break_in_a_pause() {
+    for kind in BREAKS {
+        let (mut channel, peer) = channel();
+        let (file, probe) = producer([Give::Pending]);
+        let mut file = Some(file);
+        let mut handler = recorder(move |event, channel| {
+            if event == "connected" {
+                channel.push_with_producer(file.take().unwrap());
+                channel.pause_until_sent();
+            }
+        });
+        let mut task = spawn(channel.run(&mut handler));
+        assert!(task.poll().is_pending());
+        peer.sends("one\n");
+        peer.reads([Read::Err(kind)]);
+        assert!(task.is_woken());
+        assert_eq!(show(task.poll()), format!("io({kind:?})"));
+        drop(task);
+        assert_eq!(probe.drops(), 1);
+        let closed = io::Error::from(kind);
+        let seen = format!("connected collect(one) found closed by {closed}");
+        assert_eq!(handler.seen(), seen, "what was received comes first");
+    }
+}
+
+#[test]
+fn a_pause_ends_when_its_output_is_lost() {
+    type Lose = fn(&mut Channel<Mock>, &Peer, &Pusher);
+    let losses: [(&str, Lose, &str, &str); 6] = [
+        ("discarded", |channel, _, _| _ = channel.discard_buffers(), "pending", ""),
+        ("aborted", |_, _, pusher| pusher.abort(), "aborted", "closed by connection aborted"),
+        (
+            "write failed",
+            |_, peer, _| peer.takes_again([Write::Err(ErrorKind::BrokenPipe)]),
+            "io(BrokenPipe)",
+            "collect(two) found closed by broken pipe",
+        ),
+        (
+            "producer failed",
+            |_, peer, _| peer.takes_again([]),
+            "producer(Other)",
+            "collect(two) found closed by producer failed",
+        ),
+        (
+            "closed",
+            |channel, peer, _| {
+                channel.close_when_done();
+                peer.takes_again([]);
+            },
+            "producer(Other)",
+            "closed by producer failed",
+        ),
+        (
+            "closed by a pusher",
+            |_, peer, pusher| {
+                pusher.close_when_done();
+                peer.takes_again([]);
+            },
+            "producer(Other)",
+            "closed by producer failed",
+        ),
+    ];
+    for (name, lose, end, seen) in losses {
+        // The producer is not polled before the answer is written.
+        let (io, peer) = mock();
+        let mut channel = builder().out_buffer_size(1).build(io);
+        let pusher = channel.pusher();
+        let mut is_first = true;
+        let mut handler = recorder(move |event, channel| {
+            if event == "found" && std::mem::take(&mut is_first) {
+                channel.push("answer");
+                channel.push_with_producer(producer([Give::Err(ErrorKind::Other)]).0);
+                channel.pause_until_sent();
+            }
+        });
+        peer.blocks_writes();
+        peer.sends("one\ntwo\n");
+        assert_waits!(peer, channel.run(&mut handler));
+        assert_eq!(handler.seen(), "connected collect(one) found", "{name}");
+        lose(&mut channel, &peer, &pusher);
+        assert_eq!(show(poll!(channel.run(&mut handler))), end, "{name}");
+        assert_eq!(handler.seen(), seen, "{name}");
+        if end == "pending" {
+            peer.takes_again([]);
+            peer.sends("three\n");
+            assert_waits!(peer, channel.run(&mut handler));
+            assert_eq!(handler.seen(), "collect(three) found", "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_pause_and_a_close_in_one_callback_send_the_answer() {
+    let (mut channel, peer) = channel();
+    let mut handler = recorder(|event, channel| {
+        if event == "found" {
+            channel.push("bye");
+            channel.pause_until_sent();
+            channel.close_when_done();
+            channel.pause_until_sent();
+        }
+    });
+    peer.sends("one\ntwo\n");
+    peer.ends();
+    assert_eq!(show(anew!(channel.run(&mut handler))), "run(closed)");
+    assert_eq!(handler.seen(), "connected collect(one) found closed");
+    assert_eq!(peer.written(), "bye");
+}
+
+#[test]
+fn a_pause_outlasts_stop_and_another_handler() {
+    let (mut channel, peer) = channel();
+    let mut first = recorder(|event, channel| {
+        if event == "found" {
+            channel.push("answer");
+            channel.pause_until_sent();
+            channel.stop();
+        }
+    });
+    peer.blocks_writes();
+    peer.sends("one\ntwo\n");
+    assert_eq!(show(poll!(channel.run(&mut first))), "run(stopped)");
+    let mut second = recorder(|_, _| ());
+    assert_waits!(peer, channel.run(&mut second));
+    assert_eq!(second.seen(), "");
+    peer.wake_write();
+    assert_waits!(peer, channel.run(&mut second));
+    assert_eq!(second.seen(), "collect(two) found");
+}
+
+#[test]
+fn run_with_a_pause_after_each_frame_yields() {
+    let (io, peer) = mock::transport().always_ready().build();
+    let mut channel = builder().build(io);
+    peer.reads([Read::Endless(Bytes::from_static(b"a\n"))]);
+    let mut handler = one_at_a_time();
+    let mut task = spawn(channel.run(&mut handler));
+    assert!(task.poll().is_pending());
+    assert!(task.is_woken());
+    drop(task);
+    let frames = handler.seen.len() / 2;
+    assert!((10..10_000).contains(&frames), "{frames}");
+    assert!(peer.written_bytes().len() >= 7 * (frames - 1));
 }
 
 // Fair.

@@ -31,7 +31,7 @@ pub(crate) struct Policy {
     pub(crate) mode: ReadMode,
     /// `true` if a buffered frame precedes output, as far as there is capacity.
     pub(crate) corked: bool,
-    /// `true` if nothing is read or delivered without capacity.
+    /// `true` if nothing is read or delivered without capacity, or in a pause.
     pub(crate) pause_when_full: bool,
     /// `true` if the bytes of frames count, and not those of reads: the caller may pass
     /// frames on to others.
@@ -197,7 +197,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             // One frame, which may need a read; then others have their turn.
             self.reader.budget.exhaust();
         }
-        if policy.pause_when_full && sent.is_pending() && !self.writer.has_capacity() {
+        let is_held = self.writer.is_paused() || !self.writer.has_capacity();
+        if policy.pause_when_full && sent.is_pending() && is_held {
             ready!(self.poll_pause(cx));
         }
         loop {
@@ -383,7 +384,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         }
     }
 
-    /// Waits for capacity. Ready if the connection broke meanwhile.
+    /// Waits for capacity, or the end of a pause. Ready if the connection broke meanwhile.
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.pause_clocks(false);
         let broke = self.poll_read_ahead(cx);

@@ -117,6 +117,53 @@ impl<'a> Control<'a> {
         Deadlines::set(self.lent.deadlines, timeouts);
     }
 
+    /// Delivers no further frame until everything queued so far has been passed to the
+    /// transport, and the transport was flushed.
+    ///
+    /// For answers that hold a file or other scarce things: there is one at a time, however
+    /// many requests a peer sends ahead.
+    ///
+    /// ```
+    /// # use asynchat::{Channel, Control, Error, Handler};
+    /// # use futures::stream;
+    /// # use std::io;
+    /// struct Files;
+    ///
+    /// impl Handler for Files {
+    ///     type Error = Error;
+    ///
+    ///     fn frame(&mut self, channel: &mut Control<'_>, _: &[u8]) -> Result<(), Error> {
+    ///         let file = stream::iter([Ok::<_, io::Error>("content\n")]); // opened here
+    ///         channel.push_with_producer(file);
+    ///         channel.pause_until_sent();
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let (here, there) = tokio::io::duplex(64);
+    /// # let mut peer = Channel::new(there, "\n");
+    /// # let mut channel = Channel::new(here, "\n");
+    /// # let server = tokio::spawn(async move { channel.run(&mut Files).await });
+    /// peer.push("GET a\nGET b\n");
+    /// assert_eq!(peer.receive("\n").await.unwrap(), "content");
+    /// assert_eq!(peer.receive("\n").await.unwrap(), "content");
+    /// # peer.close().await.unwrap();
+    /// # server.await.unwrap().unwrap();
+    /// # }
+    /// ```
+    ///
+    /// Answers gathered before are sent at once. Meanwhile [`run`](crate::Channel::run) reads
+    /// as above the high-water mark, and the clocks of the input stand still. Output pushed
+    /// after this call is not waited for, nor is data of a [`Pusher`] that has not joined the
+    /// queue. If nothing is queued or to be flushed, this does nothing. The pause also ends
+    /// when output is discarded.
+    pub fn pause_until_sent(&mut self) {
+        self.is_dirty = true;
+        self.lent.writer.pause_until_sent();
+    }
+
     /// Closes after everything queued so far is sent. No further frame is delivered.
     pub fn close_when_done(&mut self) {
         self.is_dirty = true;

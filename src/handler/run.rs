@@ -25,7 +25,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// ends when the channel is closed.
     ///
     /// Above the high-water mark no frame is delivered until output has sunk to the low
-    /// one. Up to one `in_buffer_size` is read ahead then, to notice a broken connection.
+    /// one, and none in a [pause](Control::pause_until_sent). Up to one `in_buffer_size` is read ahead then, to notice a broken connection.
     /// The end is that of [`close`](Channel::close). The task yields after a bounded number
     /// of frames and bytes.
     ///
@@ -252,6 +252,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 fn is_interrupted(control: &mut Control<'_>) -> bool {
     let lent = &mut control.lent;
     control.stop
+        || lent.writer.is_paused()
         || lent.writer.close_requested()
         || lent.inbox.as_ref().is_some_and(Inbox::has_request)
         || lent.reader.budget.is_exhausted()

@@ -136,6 +136,20 @@ impl Writer {
         self.watermarks
     }
 
+    /// Pauses until everything queued so far is sent, if there is anything.
+    pub(crate) fn pause_until_sent(&mut self) {
+        // What the transport held before was not queued here.
+        let is_flushed = self.buffer.is_flushed() || self.sent() == 0;
+        if !self.queue.is_empty() || !is_flushed {
+            self.push_mark(Mark::Pause);
+        }
+    }
+
+    /// Returns `true` if a pause was asked for, and output before it is not sent.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.queue.is_paused()
+    }
+
     /// Returns `true` if somebody waits until a part of the output is sent.
     pub(crate) fn has_marks(&self) -> bool {
         self.queue.has_marks()

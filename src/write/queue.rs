@@ -19,6 +19,8 @@ pub(crate) struct Queue {
     cost: u64,
     /// The number of marks among the entries.
     marks: u32,
+    /// The number of those that are a pause.
+    pauses: u32,
 }
 
 enum Entry {
@@ -38,6 +40,8 @@ enum Entry {
 pub(crate) enum Mark {
     /// A pusher waits for it. A mark that is dropped says that output was discarded.
     Flush(oneshot::Sender<()>),
+    /// `run` delivers nothing before it is reached.
+    Pause,
 }
 
 /// The item that a queue sends.
@@ -95,6 +99,7 @@ impl Queue {
 
     pub(crate) fn push_mark(&mut self, mark: Mark) {
         self.marks += 1;
+        self.pauses += u32::from(matches!(mark, Mark::Pause));
         self.append(Entry::Mark(mark));
     }
 
@@ -161,6 +166,10 @@ impl Queue {
         self.marks > 0
     }
 
+    pub(crate) fn is_paused(&self) -> bool {
+        self.pauses > 0
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.block.is_empty()
@@ -175,7 +184,7 @@ impl Queue {
 
     /// Drops everything. Returns the number of bytes and of producers.
     pub(crate) fn clear(&mut self) -> (u64, usize) {
-        (self.cost, self.marks) = (0, 0);
+        (self.cost, self.marks, self.pauses) = (0, 0, 0);
         // Taken first: the `Drop` of a producer is the caller's code.
         let entries = std::mem::take(&mut self.entries);
         let block = std::mem::take(&mut self.block).len() as u64;
@@ -190,7 +199,7 @@ impl Queue {
     /// Takes everything: the chunks up to the first producer, and from there on
     /// producers. Bytes between two producers become one each. Marks are dropped.
     pub(crate) fn take(&mut self) -> (Vec<Bytes>, Vec<BoxProducer>) {
-        (self.cost, self.marks) = (0, 0);
+        (self.cost, self.marks, self.pauses) = (0, 0, 0);
         self.end_block();
         let (mut chunks, mut producers) = (Vec::new(), Vec::new());
         for entry in std::mem::take(&mut self.entries) {
@@ -291,10 +300,12 @@ impl Queue {
     }
 
     fn reach_mark(&mut self) {
-        if let Entry::Mark(Mark::Flush(flushed)) = self.pop() {
-            self.marks -= 1;
+        let Entry::Mark(mark) = self.pop() else { return };
+        self.marks -= 1;
+        match mark {
             // Nobody may wait for it any more.
-            let _ = flushed.send(());
+            Mark::Flush(flushed) => drop(flushed.send(())),
+            Mark::Pause => self.pauses -= 1,
         }
     }
 

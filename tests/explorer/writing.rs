@@ -5,7 +5,7 @@ use crate::sim::{
     Act, CLOSE, FLUSH, Method, POLL_CLOSE, POLL_FLUSH, POLL_READY, READY, RUN, RUN_FULL, SHUTDOWN,
     Scenario, Sim, Token, VARIANTS, Variant, runtime,
 };
-use crate::world::{Chunks, Mock, wait_for_producer, world};
+use crate::world::{Chunks, Link, Mock, wait_for_producer, world};
 use asynchat::{Builder, Channel, Control, Error, Handler, Parts, PushError, Pusher, Run};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
@@ -754,6 +754,47 @@ fn run_above_high_water(sim: &mut Sim, builder: Builder) {
     sim.finish(&mut channel);
 }
 
+/// Answers each line with a producer, and pauses until that is sent.
+struct OneAtATime {
+    answers: Vec<(Chunks, Bytes)>,
+    queued: Vec<u8>,
+    lines: usize,
+}
+
+impl Handler for OneAtATime {
+    type Error = Error;
+
+    fn frame(&mut self, channel: &mut Control<'_>, _: &[u8]) -> Result<(), Error> {
+        let is_sent = |link: &Link| link.is_lost() || link.flushed == self.queued.len();
+        assert!(world(|world| is_sent(&world.links[0])), "delivered in a pause");
+        self.lines += 1;
+        let (mut producer, data) = self.answers.pop().expect("more lines than were sent");
+        producer.is_slow = self.lines == 2;
+        self.queued.extend_from_slice(&data);
+        channel.push_with_producer(producer);
+        channel.pause_until_sent();
+        Ok(())
+    }
+}
+
+fn run_pauses(sim: &mut Sim, builder: Builder) {
+    let mut channel = channel(sim, builder, "a\nb\nc\n");
+    let answers =
+        (0..3).map(|n| (Chunks::new([sim.payload(n), Bytes::new()]), sim.payload(n))).collect();
+    let mut handler = OneAtATime { answers, queued: vec![], lines: 0 };
+    let run = sim.turns(RUN_FULL, &mut channel, async |c| c.run(&mut handler).await);
+    sim.queued.extend_from_slice(&handler.queued);
+    match run {
+        Ok(run) => {
+            assert_eq!(run, Run::Closed);
+            assert_eq!(handler.lines, 3);
+            sim.link(|link| assert_eq!(link.wire, sim.queued));
+        }
+        Err(error) => sim.reported_by_run(&error),
+    }
+    sim.finish(&mut channel);
+}
+
 fn run_with_pushers(sim: &mut Sim, builder: Builder) {
     let mut channel = channel(sim, builder, "a\nb\n");
     let all =
@@ -941,6 +982,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         scenario("closed by a failure", few, closed_by_a_failure),
         scenario("run, stopped, and another", all, run_stops_and_goes_on),
         scenario("run above the high-water mark", all, run_above_high_water),
+        scenario("run, paused after each line", all, run_pauses),
         scenario("run and a pusher", all, run_with_pushers),
         scenario("run, aborted", all, run_aborted),
         scenario("producers as answers", all, answer_lines),
