@@ -1366,7 +1366,7 @@ fn a_pause_ends_when_its_output_is_lost() {
         assert_eq!(show(poll!(channel.run(&mut handler))), end, "{name}");
         assert_eq!(handler.seen(), seen, "{name}");
         if end == "pending" {
-            peer.takes_again([]);
+            // The write is still pending, and must be retried.
             peer.sends("three\n");
             assert_waits!(peer, channel.run(&mut handler));
             assert_eq!(handler.seen(), "collect(three) found", "{name}");
