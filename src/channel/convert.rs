@@ -91,8 +91,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// The channel is returned if output or a close is still queued, or if an error was not
-    /// reported: a `Framed` has no place for them.
+    /// The channel is returned if output, a close or a flush of a [`Pusher`](crate::Pusher) is
+    /// still queued, or if an error was not reported: a `Framed` has no place for them.
     /// [`flush`](Self::flush) it first.
     #[expect(clippy::result_large_err, reason = "the channel is what the caller had")]
     pub fn into_framed(mut self) -> Result<Framed<T, TerminatorCodec>, Channel<T>> {

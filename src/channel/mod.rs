@@ -515,7 +515,9 @@ impl<T> Channel<T> {
     /// Returns what is queued and not sent, as counted against the high-water mark.
     ///
     /// Each chunk counts its length plus 64 bytes, and a producer 1 KiB; small pushes are
-    /// gathered into chunks. Data of a [`Pusher`] counts when the channel is next polled.
+    /// gathered into chunks. [`Pusher::flush`] and
+    /// [`Control::pause_until_sent`](crate::Control::pause_until_sent) count 64 bytes until
+    /// they are reached. Data of a [`Pusher`] counts when the channel is next polled.
     #[must_use]
     pub fn queued_bytes(&self) -> u64 {
         self.writer.queued()

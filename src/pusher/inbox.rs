@@ -163,8 +163,8 @@ impl Shared {
         }
     }
 
-    /// Queues `data` if there is capacity and no other push waits for it. What costs nothing
-    /// is empty.
+    /// Queues `data` if there is capacity and no other push waits for it. Empty data has no
+    /// cost.
     pub(super) fn try_put<D>(
         &self,
         data: D,

@@ -23,16 +23,26 @@ use tokio::sync::oneshot;
 /// task that polls it. It is raw bytes: no terminator is appended. Pushes are sent in
 /// the order in which they were made, also those that had to wait.
 ///
+/// | method | queues | without capacity |
+/// |---|---|---|
+/// | [`push`](Self::push) | one chunk | waits |
+/// | [`try_push`](Self::try_push) | one chunk | returns `Full` |
+/// | [`push_parts`](Self::push_parts) | several chunks, and nothing between them | waits |
+/// | [`push_with_producer`](Self::push_with_producer) | a producer | waits |
+/// | [`reserve`](Self::reserve) | nothing; returns a [`Permit`] | waits |
+/// | [`Permit::push`] | one chunk | has capacity |
+/// | [`flush`](Self::flush) | nothing; waits until all before it is sent | waits |
+///
 /// There is capacity until the queue reaches the channel's high-water mark, and again when
-/// it has sunk to the low one. Each chunk counts its length plus 64 bytes, and a producer
-/// 1 KiB. The high-water mark also limits how far a reader that keeps up may lag in a
-/// burst: the default, 128 KiB, is some 1,900 short lines. For a broadcast set
-/// [`high_water`](crate::Builder::high_water) to the size of the largest burst.
+/// it has sunk to the low one. Each chunk counts its length plus 64 bytes, a producer 1 KiB,
+/// and a permit or a flush 64 bytes. The high-water mark also limits how far a reader that
+/// keeps up may lag in a burst: the default, 128 KiB, is some 1,900 short lines. For a
+/// broadcast set [`high_water`](crate::Builder::high_water) to the size of the largest burst.
 ///
 /// For a broadcast use [`try_push`](Self::try_push): a slow reader then costs its own
 /// high-water mark and no more, and [`abort`](Self::abort) disconnects it.
 ///
-/// **Never await [`push`](Self::push) in a task that owns a channel itself**, nor let that
+/// **Never await a method that waits in a task that owns a channel itself**, nor let that
 /// task wait for one that does, through a bounded queue for example. It does not send its
 /// own output meanwhile, and two such tasks can deadlock. No timeout ends that: timeouts are
 /// checked while a method of the channel is awaited.
@@ -74,6 +84,10 @@ impl Pusher {
     }
 
     /// Queues `data` if there is capacity.
+    ///
+    /// While another push waits for capacity, [`TryPushError::Full`] is returned in any case:
+    /// no push overtakes one that waits. A broadcaster that aborts on `Full` therefore
+    /// disconnects a peer that keeps up, if others wait for capacity in the same channel.
     ///
     /// # Errors
     ///
@@ -150,8 +164,8 @@ impl Pusher {
 
     /// Waits for capacity, and returns a permit to push one chunk without waiting.
     ///
-    /// It makes "note who waits for the answer, then push the request" one step, which no
-    /// caller that gives up can cut in two:
+    /// A caller can then register its request and push it in one step. It cannot give up in
+    /// between, so nobody gets the answer of another caller:
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -186,8 +200,8 @@ impl Pusher {
     /// # }
     /// ```
     ///
-    /// Calls wait in one order with pushes. The data takes its place when it is pushed, not
-    /// here.
+    /// Permits and pushes are granted in one order. Data takes its place in the output when it
+    /// is pushed, and not when capacity was reserved.
     ///
     /// # Errors
     ///
