@@ -227,13 +227,15 @@ impl Pusher {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
-    /// # let (io, _peer) = tokio::io::duplex(64);
+    /// # let (io, peer) = tokio::io::duplex(64);
     /// # let mut channel = asynchat::Channel::new(io, "\n");
+    /// # let mut peer = asynchat::Channel::new(peer, "\n");
     /// let pusher = channel.pusher();
     /// let owner = tokio::spawn(async move { channel.next().await.is_none() });
     /// pusher.push("bye\n").await.unwrap();
     /// pusher.flush().await.unwrap();
-    /// owner.abort(); // nothing is lost
+    /// owner.abort(); // drops the channel
+    /// assert_eq!(peer.receive("\n").await.unwrap(), "bye");
     /// # }
     /// ```
     ///

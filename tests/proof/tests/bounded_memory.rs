@@ -427,7 +427,7 @@ fn main() {
 
 type Attacks = fn(&mut Report);
 
-const GROUPS: [(&str, Attacks); 15] = [
+const GROUPS: [(&str, Attacks); 16] = [
     ("drip_of_a_long_frame", drip_of_a_long_frame),
     ("flood_without_terminator", flood_without_terminator),
     ("one_huge_frame", one_huge_frame),
@@ -443,6 +443,7 @@ const GROUPS: [(&str, Attacks); 15] = [
     ("lingering", lingering),
     ("endless_producers", endless_producers),
     ("tiny_pieces", tiny_pieces),
+    ("flushes", flushes),
 ];
 
 fn drip_of_a_long_frame(report: &mut Report) {
@@ -936,6 +937,28 @@ fn tiny_pieces(report: &mut Report) {
                     channel.push_with_producer(stream::pending::<io::Result<Bytes>>());
                     channel.push_slice(text);
                 });
+            });
+        }
+    }
+}
+
+/// Flushes that are given up, behind output that nobody takes; before and after the channel
+/// is polled.
+fn flushes(report: &mut Report) {
+    for config in CONFIGS {
+        for polls in [false, true] {
+            let name = format!("flushes, {}, polled {polls}", config.name);
+            let n = 2 * config.high_water / 64;
+            report.attack(&name, config.output(1), n, |n| {
+                let mut channel = channel(config, &Terminator::lf(), Peer::never_reads(b"", true));
+                channel.push(Bytes::from_static(b"x"));
+                let pusher = channel.pusher();
+                for _ in 0..n {
+                    assert!(poll_up_to(1, pusher.flush()).is_none());
+                    assert!(!polls || poll_up_to(1, channel.next()).is_none());
+                }
+                assert!(pusher.try_push("x").is_err(), "never full");
+                assert!(poll_up_to(1, channel.next()).is_none());
             });
         }
     }
