@@ -38,6 +38,7 @@
 //! | [`Pusher`] | output for a channel from other tasks |
 //! | [`producer`] | ready-made producers |
 //! | [`Pipe`] | two halves, such as a child's pipes, as one transport |
+//! | [`Rewind`] | a transport that returns unread input first |
 //!
 //! # Where to begin
 //!
@@ -82,6 +83,7 @@ mod pipe;
 pub mod producer;
 mod pusher;
 mod read;
+mod rewind;
 mod terminator;
 mod write;
 
@@ -94,6 +96,7 @@ pub use self::handler::{Control, Handler, Run};
 pub use self::pipe::Pipe;
 pub use self::producer::BoxProducer;
 pub use self::pusher::{Permit, PushError, Pusher, TryPushError};
+pub use self::rewind::Rewind;
 pub use self::terminator::{Body, BoxError, Head, IntoTerminator, Length, Terminator};
 
 #[cfg(doctest)]

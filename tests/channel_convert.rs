@@ -3,7 +3,7 @@
 
 mod mock;
 
-use asynchat::{BoxProducer, Channel, Error, IntoTerminator, Terminator, TerminatorCodec};
+use asynchat::{BoxProducer, Channel, Error, IntoTerminator, Rewind, Terminator, TerminatorCodec};
 use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, SinkExt, StreamExt};
 use mock::{
@@ -12,8 +12,9 @@ use mock::{
 };
 use std::error::Error as _;
 use std::io::{self, ErrorKind};
+use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, BufStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream};
 use tokio_util::codec::{Decoder, Framed, FramedParts};
 
 fn channel(terminator: impl IntoTerminator) -> (Channel<Mock>, Peer) {
@@ -39,6 +40,107 @@ fn refused(channel: Channel<Mock>) -> (String, Channel<Mock>) {
     let refusal = upgrade(channel).0.unwrap_err();
     let channel = refusal.channel.expect("the channel comes back");
     (show(refusal.error), channel)
+}
+
+// Leftovers, in both directions.
+
+#[test]
+fn read_buf_is_delivered_before_the_transport_is_read() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().terminator("\n").read_buf(&b"one\ntw"[..]).build(io);
+    assert_eq!(channel.unread(), b"one\ntw");
+    peer.sends("o\n");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert_eq!(peer.calls(), [Call::Flush], "nothing was read for it");
+    assert_eq!(show(poll!(channel.next())), "complete(two)");
+    peer.ends();
+    assert_eq!(show(poll!(channel.next())), "none");
+}
+
+#[test]
+fn read_buf_may_come_from_bytes_and_be_empty() {
+    let (io, peer) = mock();
+    let builder = Channel::builder().read_buf(Bytes::from_static(b"SECRET"));
+    assert!(!format!("{builder:?}").contains("SECRET"));
+    let mut channel = builder.clone().build(io);
+    assert_eq!(show(poll!(channel.next())), "partial(SECRET)");
+    drop((channel, peer));
+    let (io, peer) = mock();
+    let mut channel = builder.read_buf(BytesMut::new()).build(io);
+    assert_waits!(peer, channel.next());
+}
+
+/// A transport that returns these bytes before those of the peer.
+fn rewound(read_buf: &[u8]) -> (Rewind<Mock>, Peer) {
+    let (io, peer) = mock();
+    let channel = Channel::builder().read_buf(read_buf).build(io);
+    (channel.into_parts().rewind(), peer)
+}
+
+#[test]
+fn rewind_replays_unread_input_then_reads_on() {
+    let (mut channel, peer) = channel("\r\n");
+    peer.sends("PROXY UNKNOWN\r\nhel");
+    assert_eq!(show(poll!(channel.next())), "complete(PROXY UNKNOWN)");
+    peer.sends("lo\nmore\n");
+    peer.ends();
+    let mut channel = Channel::new(channel.into_parts().rewind(), "\n");
+    assert_eq!(show(poll!(channel.next())), "complete(hello)");
+    assert_eq!(show(poll!(channel.next())), "complete(more)");
+    assert_eq!(show(poll!(channel.next())), "none");
+}
+
+#[test]
+fn rewind_fills_buffers_of_any_size() {
+    let (mut io, peer) = rewound(b"abcde");
+    assert!(!format!("{io:?}").contains("abcde"));
+    let mut block = [0; 4];
+    for (size, read) in [(0, ""), (2, "ab"), (0, ""), (4, "cde")] {
+        let n = poll!(io.read(&mut block[..size])).map(Result::unwrap);
+        assert_eq!(n, Poll::Ready(read.len()));
+        assert_eq!(&block[..read.len()], read.as_bytes());
+    }
+    assert_eq!(peer.calls(), [], "the transport was not read");
+    peer.sends("f");
+    assert_eq!(poll!(io.read(&mut block)).map(Result::unwrap), Poll::Ready(1));
+    assert_eq!(block[0], b'f');
+    assert!(poll!(io.read(&mut block)).is_pending());
+}
+
+#[test]
+fn rewind_returns_what_is_left_with_the_transport() {
+    let (mut io, peer) = rewound(b"abc");
+    assert!(!peer.is_dropped());
+    let mut first = [0];
+    assert_eq!(poll!(io.read(&mut first)).map(Result::unwrap), Poll::Ready(1));
+    peer.sends("d");
+    let (left, mut io) = io.into_inner();
+    assert_eq!(left, "bc");
+    assert_eq!(poll!(io.read(&mut first)).map(Result::unwrap), Poll::Ready(1));
+    assert_eq!(first, *b"d");
+}
+
+#[test]
+fn rewind_frees_its_buffer_with_the_last_byte() {
+    let (mut io, _peer) = rewound(&[b'x'; 1000]);
+    let mut block = [0; 1000];
+    assert_eq!(poll!(io.read(&mut block)).map(Result::unwrap), Poll::Ready(1000));
+    assert_eq!(io.into_inner().0.capacity(), 0);
+}
+
+#[test]
+fn rewind_forwards_writes_flush_and_shutdown() {
+    let (mut io, peer) = rewound(b"unread");
+    assert!(io.is_write_vectored() && io.get_ref().is_write_vectored());
+    let slices = [io::IoSlice::new(b"one"), io::IoSlice::new(b",two,")];
+    assert_eq!(poll!(io.write_vectored(&slices)).map(Result::unwrap), Poll::Ready(8));
+    assert_eq!(poll!(io.write(b"three")).map(Result::unwrap), Poll::Ready(5));
+    assert!(poll!(io.flush()).is_ready());
+    assert!(poll!(io.shutdown()).is_ready());
+    assert!(poll!(io.get_mut().flush()).is_ready());
+    let calls = [Call::Vectored(2, 8), Call::Write(5), Call::Flush, Call::Shutdown, Call::Flush];
+    assert_eq!(peer.calls(), calls);
+    assert_eq!(peer.written(), "one,two,three");
 }
 
 // Upgrade is safe.

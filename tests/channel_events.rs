@@ -130,6 +130,20 @@ fn a_reset_has_an_event_of_each_direction() {
 }
 
 #[test]
+fn rewind_warns_of_dropped_output() {
+    for (queued, warns) in [("", false), ("SECRET", true)] {
+        let events = events(|| {
+            let (io, _peer) = mock();
+            let mut channel = Channel::new(io, "\n");
+            channel.push(queued);
+            drop(channel.into_parts().rewind());
+        });
+        let has_warned = events.iter().any(|(level, _)| *level == Level::WARN);
+        assert_eq!(has_warned, warns, "{events:#?}");
+    }
+}
+
+#[test]
 fn an_upgrade_and_its_refusal_have_events_without_content() {
     let events = events(|| {
         let (io, _peer) = mock();

@@ -175,6 +175,15 @@ async fn a_frame_that_drips_has_its_time_from_the_first_byte_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_frame_begun_in_read_buf_has_its_time() {
+    let (mut channel, _peer) = over(limited().read_buf(&b"x"[..]));
+    assert_eq!(at!(FRAME, channel.next()), "timeout(frame(5s))");
+    let (mut channel, _peer) = over(limited().read_buf(&b"x\n"[..]));
+    assert_eq!(show(poll!(channel.next())), "complete(x)");
+    assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_frame_in_parts_has_its_time_from_its_first_byte_to_its_last() {
     for terminator in [Terminator::lf(), Terminator::count(100), Terminator::any(["\n", "--"])] {
         for part in [false, true] {

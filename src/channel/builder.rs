@@ -4,6 +4,8 @@ use crate::deadlines::{Deadlines, Timeouts};
 use crate::read::Reader;
 use crate::terminator::IntoTerminator;
 use crate::write::{Watermarks, Writer};
+use bytes::BytesMut;
+use std::fmt;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::codec::Framed;
@@ -17,7 +19,7 @@ use tokio_util::codec::Framed;
 /// let channel = Channel::builder().terminator("\r\n").max_length(1000).build(io);
 /// # drop(channel);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct Builder {
     codec: TerminatorCodec,
@@ -28,6 +30,7 @@ pub struct Builder {
     linger: Duration,
     timeouts: Timeouts,
     corked: bool,
+    read_buf: BytesMut,
 }
 
 impl Default for Builder {
@@ -41,6 +44,7 @@ impl Default for Builder {
             linger: Duration::from_secs(1),
             timeouts: Timeouts::default(),
             corked: false,
+            read_buf: BytesMut::new(),
         }
     }
 }
@@ -170,14 +174,37 @@ impl Builder {
         self
     }
 
+    /// Sets input that somebody else has read from the transport. Default: none.
+    ///
+    /// It is delivered first, as if the channel had read it: for hyper's `Upgraded`, which
+    /// returns a transport and the bytes that were read past the HTTP head.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, _peer) = tokio::io::duplex(64);
+    /// use asynchat::Channel;
+    ///
+    /// let mut channel = Channel::builder().terminator("\n").read_buf(&b"hello\n"[..]).build(io);
+    /// assert_eq!(channel.receive("\n").await?, "hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn read_buf(mut self, read_buf: impl Into<BytesMut>) -> Self {
+        self.read_buf = read_buf.into();
+        self
+    }
+
     /// Creates the channel.
     pub fn build<T: AsyncRead + AsyncWrite + Unpin>(self, io: T) -> Channel<T> {
         let watermarks = Watermarks::new(self.high_water, self.low_water);
         let mut deadlines = None;
         Deadlines::set(&mut deadlines, self.timeouts);
+        // No buffer is allocated.
+        let mut framed = Framed::with_capacity(io, self.codec, 0);
+        *framed.read_buffer_mut() = self.read_buf;
         Channel {
-            // No buffer is allocated.
-            framed: Framed::with_capacity(io, self.codec, 0),
+            framed,
             reader: Reader::new(self.in_buffer_size),
             writer: Writer::new(self.out_buffer_size, watermarks),
             inbox: None,
@@ -188,5 +215,22 @@ impl Builder {
             corked: self.corked,
             run: RunState::New,
         }
+    }
+}
+
+impl fmt::Debug for Builder {
+    /// Shows the length of the input, never content.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("codec", &self.codec)
+            .field("in_buffer_size", &self.in_buffer_size)
+            .field("out_buffer_size", &self.out_buffer_size)
+            .field("high_water", &self.high_water)
+            .field("low_water", &self.low_water)
+            .field("linger", &self.linger)
+            .field("timeouts", &self.timeouts)
+            .field("corked", &self.corked)
+            .field("read_buf", &self.read_buf.len())
+            .finish()
     }
 }

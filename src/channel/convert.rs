@@ -1,7 +1,7 @@
 //! Into a channel, out of one, and from one transport to another.
 
 use super::Channel;
-use crate::{BoxProducer, Error, TerminatorCodec};
+use crate::{BoxProducer, Error, Rewind, TerminatorCodec};
 use bytes::BytesMut;
 use std::future::{Future, poll_fn};
 use std::{fmt, io};
@@ -23,6 +23,24 @@ pub struct Parts<T> {
     pub unsent: BytesMut,
     /// The rest of the output. Bytes queued after a producer are a producer as well.
     pub producers: Vec<BoxProducer>,
+}
+
+impl<T> Parts<T> {
+    /// Returns a transport that returns `read_buf` first, and then reads from `io`.
+    ///
+    /// Use it if the unread input belongs to the next protocol: TLS after a PROXY header, or
+    /// a protocol that follows HTTP `Upgrade`. [`Channel::upgrade`] is for the opposite.
+    ///
+    /// The codec is dropped. So are `unsent` and `producers`, with a `warn` event if there
+    /// are any: [`flush`](Channel::flush) the channel before you take it apart.
+    #[must_use]
+    pub fn rewind(self) -> Rewind<T> {
+        let (bytes, producers) = (self.unsent.len(), self.producers.len());
+        if bytes > 0 || producers > 0 {
+            tracing::warn!(target: "asynchat", bytes, producers, "rewound with output queued");
+        }
+        Rewind::new(self.read_buf, self.io)
+    }
 }
 
 impl<T> fmt::Debug for Parts<T> {
@@ -80,8 +98,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         // Taken apart: a `Framed` also remembers that its input has ended or failed, and
         // that must not return with `into_framed`.
         let parts = framed.into_parts();
-        let mut channel = Channel::builder().codec(parts.codec).build(parts.io);
-        *channel.framed.read_buffer_mut() = parts.read_buf;
+        let builder = Channel::builder().codec(parts.codec).read_buf(parts.read_buf);
+        let mut channel = builder.build(parts.io);
         channel.push(parts.write_buf.freeze());
         channel
     }
@@ -132,8 +150,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// - [`Error::UnreadInput`] if input is buffered, or a frame is partly read. That
     ///   input was sent in the clear, and taking it for part of the new transport is the
-    ///   command injection of CVE-2011-0411. If it does belong to the new transport, hand
-    ///   it over with [`into_parts`](Self::into_parts).
+    ///   command injection of CVE-2011-0411. If it does belong to the new transport, use
+    ///   [`Parts::rewind`].
     /// - The error of the output, if sending fails or the write half is closed.
     /// - [`Error::Io`] from `make`, or if the end of input has been read.
     ///
