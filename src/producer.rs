@@ -53,6 +53,38 @@ where
     stream::iter(chunks.into_iter().map(|chunk| Ok(chunk.into())))
 }
 
+/// Awaits `future` and sends its output: an answer that is still being made.
+///
+/// Output that is queued after it waits, so answers stay in order.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), asynchat::Error> {
+/// # let (io, peer) = tokio::io::duplex(64);
+/// use asynchat::{Channel, producer};
+/// use std::{io, time::Duration};
+///
+/// let mut channel = Channel::new(io, "\n");
+/// channel.push_with_producer(producer::from_future(async {
+///     tokio::time::sleep(Duration::from_millis(1)).await;
+///     Ok::<_, io::Error>("slow\n")
+/// }));
+/// channel.push("fast\n");
+/// channel.flush().await?;
+/// # let mut peer = Channel::new(peer, "\n");
+/// assert_eq!(peer.receive("\n").await?, "slow");
+/// # Ok(())
+/// # }
+/// ```
+pub fn from_future<F, B, E>(future: F) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static
+where
+    F: Future<Output = Result<B, E>> + Send + 'static,
+    B: Into<Bytes>,
+    E: Into<io::Error>,
+{
+    stream::once(async { future.await.map(Into::into).map_err(Into::into) })
+}
+
 /// Reads `reader` to its end, in blocks of up to 16 KiB.
 ///
 /// An error of the reader fails the producer.

@@ -3,9 +3,9 @@
 mod mock;
 
 use asynchat::{Channel, IntoTerminator, Parts, Terminator};
-use bytes::Bytes;
-use futures::StreamExt;
+use bytes::{Bytes, BytesMut};
 use futures::stream::FusedStream;
+use futures::{StreamExt, TryFutureExt};
 use mock::{
     BREAKS, Call, Give, Mock, ONE_WAY, Peer, Read, Step, Write, anew, assert_waits, mock, poll,
     producer, show,
@@ -14,6 +14,7 @@ use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 fn channel(terminator: impl IntoTerminator) -> (Channel<Mock>, Peer) {
     let (io, peer) = mock();
@@ -607,6 +608,38 @@ fn receive_consumes_nothing_until_the_frame_is_complete() {
         assert_eq!(channel.unread(), &b"hello world\r\n"[..n]);
     }
     assert_eq!(show(poll!(channel.receive("\r\n"))), "hello world");
+}
+
+#[test]
+fn receive_mut_returns_bytes_to_change_in_place() {
+    let (mut channel, peer) = channel("x");
+    peer.sends("one\ntwo\nab");
+    peer.ends();
+    let mut one = poll!(channel.receive_mut("\n")).map(Result::unwrap);
+    let Poll::Ready(data) = &mut one else { panic!("it waits") };
+    data.make_ascii_uppercase();
+    assert_eq!(data, "ONE");
+    assert_eq!(channel.unread(), b"two\nab", "the block is shared, the bytes are not");
+    assert_eq!(poll!(channel.receive_mut(3)).map(Result::unwrap), Poll::Ready("two".into()));
+    assert_eq!(show(poll!(channel.receive_mut("\r\n").map_ok(BytesMut::freeze))), "eof(\nab)");
+}
+
+#[test]
+fn received_bytes_counts_what_was_read() {
+    let (io, peer) = mock();
+    let builder = Channel::builder().terminator("\n").linger(Duration::ZERO);
+    let mut channel = builder.read_buf(&b"x"[..]).build(io);
+    assert_eq!(channel.received_bytes(), 0, "somebody else has read that");
+    peer.sends("one\ntw");
+    assert_eq!(show(poll!(channel.next())), "complete(xone)");
+    assert_eq!(channel.received_bytes(), 6);
+    assert_waits!(peer, channel.next());
+    channel.discard_buffers();
+    peer.sends("o");
+    assert_waits!(peer, channel.next());
+    peer.sends("dropped");
+    assert_eq!(show(poll!(channel.close())), "done");
+    assert_eq!(channel.received_bytes(), 14, "discarded bytes count too");
 }
 
 #[test]

@@ -576,6 +576,77 @@ fn from_reader_exact_gives_what_was_announced_or_fails() {
     assert_eq!(peer.written(), "1234", "what is queued behind it cannot pass for its end");
 }
 
+#[test]
+fn from_future_keeps_answers_in_order() {
+    let (mut channel, peer) = channel();
+    let (sender, slow) = tokio::sync::oneshot::channel::<&'static str>();
+    channel.push_with_producer(ready_made::from_future(async {
+        slow.await.map_err(io::Error::other)
+    }));
+    channel.push_with_producer(ready_made::from_future(async { Ok::<_, io::Error>("two,") }));
+    channel.push("three");
+    let mut flush = tokio_test::task::spawn(channel.flush());
+    assert!(flush.poll().is_pending());
+    assert_eq!(peer.written(), "");
+    sender.send("one,").unwrap();
+    assert!(flush.is_woken());
+    assert_eq!(show(flush.poll()), "done");
+    assert_eq!(peer.written(), "one,two,three");
+}
+
+#[test]
+fn from_future_fails_the_channel_if_the_future_fails() {
+    let (mut channel, peer) = channel();
+    let fails = async { Err::<Bytes, _>(ErrorKind::NotFound) };
+    channel.push_with_producer(ready_made::from_future(fails));
+    channel.push("behind");
+    assert_eq!(show(poll!(channel.flush())), "producer(NotFound)");
+    assert_eq!(peer.written(), "");
+}
+
+// Formatting.
+
+#[test]
+fn push_fmt_joins_the_queue_as_one_push_does() {
+    for (mut channel, peer) in both() {
+        channel.push_slice(b"a");
+        channel.push_fmt(format_args!("{}-{:03}|", "b", 7));
+        channel.push_slice(b"c");
+        assert_eq!(channel.queued_bytes(), 64 + 8, "gathered");
+        let long = "x".repeat(10_000);
+        channel.push_fmt(format_args!("{long}{long}"));
+        channel.push_fmt(format_args!(""));
+        assert_eq!(show(poll!(channel.flush())), "done");
+        assert_eq!(peer.written(), format!("ab-007|c{long}{long}"));
+    }
+}
+
+#[test]
+fn push_fmt_ends_where_display_fails() {
+    struct Fails;
+    impl std::fmt::Display for Fails {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("half")?;
+            Err(std::fmt::Error)
+        }
+    }
+    let (mut channel, peer) = channel();
+    channel.push_fmt(format_args!("a {Fails} b"));
+    channel.push(",");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "a half,");
+}
+
+#[test]
+fn push_fmt_is_dropped_after_a_close() {
+    let (mut channel, peer) = channel();
+    channel.close_when_done();
+    channel.push_fmt(format_args!("{}", "late"));
+    assert_eq!(channel.queued_bytes(), 0);
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "");
+}
+
 // Accounting and water marks.
 
 #[test]

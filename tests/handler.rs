@@ -364,7 +364,7 @@ fn control_tells_terminator_ended_by_and_queued_bytes() {
                 channel.ended_by().escape_ascii().to_string(),
                 channel.queued_bytes()
             ));
-            channel.push("12345");
+            channel.push_fmt(format_args!("{}{:2}", 123, 45));
             channel.push_slice(b"");
             assert_eq!(*channel.terminator(), Terminator::any([";", "\r\n"]));
         }

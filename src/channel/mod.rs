@@ -190,7 +190,40 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     pub async fn receive(&mut self, terminator: impl IntoTerminator) -> Result<Bytes, Error> {
         self.set_terminator(terminator);
         let max_length = self.framed.codec().max_length();
-        poll_fn(|cx| self.poll_receive(cx, ReadMode::Whole { max_length })).await
+        poll_fn(|cx| self.poll_receive(cx, ReadMode::Whole { max_length }, BytesMut::freeze)).await
+    }
+
+    /// Calls [`receive`](Self::receive), and returns bytes that can be changed in place:
+    /// to unmask or to decrypt them without a copy.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, mut peer) = tokio::io::duplex(64);
+    /// # tokio::io::AsyncWriteExt::write_all(&mut peer, b"iDMMN").await.unwrap();
+    /// let mut channel = asynchat::Channel::new(io, None);
+    /// let mut masked = channel.receive_mut(5).await?;
+    /// masked.iter_mut().for_each(|byte| *byte ^= 0x21);
+    /// assert_eq!(masked, "Hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`receive`](Self::receive).
+    pub async fn receive_mut(
+        &mut self,
+        terminator: impl IntoTerminator,
+    ) -> Result<BytesMut, Error> {
+        self.set_terminator(terminator);
+        let max_length = self.framed.codec().max_length();
+        poll_fn(|cx| self.poll_receive(cx, ReadMode::Whole { max_length }, std::convert::identity))
+            .await
     }
 
     /// Calls [`receive`](Self::receive) under a limit of its own: for a protocol whose
@@ -221,7 +254,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         terminator: impl IntoTerminator,
     ) -> Result<Bytes, Error> {
         self.set_terminator(terminator);
-        poll_fn(|cx| self.poll_receive(cx, ReadMode::Whole { max_length })).await
+        poll_fn(|cx| self.poll_receive(cx, ReadMode::Whole { max_length }, BytesMut::freeze)).await
     }
 
     /// Returns the next part of a frame, as it arrives: for a frame that is too large to
@@ -433,6 +466,29 @@ impl<T> Channel<T> {
         self.writer.push_slice(data);
     }
 
+    /// Queues formatted text as raw bytes. Never waits.
+    ///
+    /// It is formatted straight into the queue, without a `String`. If a `Display`
+    /// implementation returns an error, the text ends there.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, peer) = tokio::io::duplex(64);
+    /// use asynchat::Channel;
+    ///
+    /// let mut channel = Channel::new(io, "\r\n");
+    /// channel.push_fmt(format_args!("RETR {}\r\n", 7));
+    /// channel.flush().await?;
+    /// # let mut peer = Channel::new(peer, "\r\n");
+    /// assert_eq!(peer.receive("\r\n").await?, "RETR 7");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn push_fmt(&mut self, args: fmt::Arguments<'_>) {
+        self.writer.push_fmt(args);
+    }
+
     /// Queues one frame, as the `Sink` does. Never waits.
     ///
     /// ```
@@ -529,6 +585,13 @@ impl<T> Channel<T> {
     #[must_use]
     pub fn sent_bytes(&self) -> u64 {
         self.writer.sent()
+    }
+
+    /// Returns how many bytes have been read from the transport since the channel was
+    /// created.
+    #[must_use]
+    pub fn received_bytes(&self) -> u64 {
+        self.reader.received()
     }
 
     /// Returns `true` if [`close`](Self::close) or [`run`](Self::run) sent everything and

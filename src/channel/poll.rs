@@ -63,19 +63,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     }
 
     /// The next whole frame, for callers that want it and nothing else.
-    pub(super) fn poll_receive(
+    pub(super) fn poll_receive<D: Into<Bytes>>(
         &mut self,
         cx: &mut Context<'_>,
         mode: ReadMode,
-    ) -> Poll<Result<Bytes, Error>> {
+        convert: impl FnOnce(BytesMut) -> D,
+    ) -> Poll<Result<D, Error>> {
         let span = match ready!(self.poll_span(cx, mode)) {
             Event::Frame(span) => span,
             Event::Error(error) => return Poll::Ready(Err(error)),
             Event::End => return Poll::Ready(Err(self.error_after_end())),
         };
-        let data = span.take_bytes(self.framed.read_buffer_mut());
+        let data = convert(span.take_data(self.framed.read_buffer_mut()));
         if !span.is_complete {
-            return Poll::Ready(Err(Error::UnexpectedEof { partial: data }));
+            return Poll::Ready(Err(Error::UnexpectedEof { partial: data.into() }));
         }
         Poll::Ready(Ok(data))
     }

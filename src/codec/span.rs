@@ -1,5 +1,5 @@
 use crate::{Frame, FrameRef};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 /// Where the next frame lies in the undelivered bytes: `consume` of them are taken
 /// off the front, and the first `len` are the frame, or a part of it.
@@ -35,13 +35,13 @@ impl Span {
         if self.is_complete { Frame::Complete(data) } else { Frame::Partial(data) }
     }
 
-    /// The same for shared bytes.
+    /// The same without the word whether it is complete.
     #[inline(always)]
-    pub(crate) fn take_bytes(self, src: &mut BytesMut) -> Bytes {
+    pub(crate) fn take_data(self, src: &mut BytesMut) -> BytesMut {
         debug_assert!(self.len <= self.consume && self.consume <= src.len());
         let mut data = src.split_to(self.consume.min(src.len()));
         data.truncate(self.len);
-        data.freeze()
+        data
     }
 
     /// The same for a slice.

@@ -47,6 +47,13 @@ impl<'a> Control<'a> {
         self.lent.writer.push_slice(data);
     }
 
+    /// Queues formatted text as raw bytes; see
+    /// [`Channel::push_fmt`](crate::Channel::push_fmt).
+    pub fn push_fmt(&mut self, args: fmt::Arguments<'_>) {
+        self.has_pushed = true;
+        self.lent.writer.push_fmt(args);
+    }
+
     /// Queues one frame, checked; see
     /// [`Channel::push_frame`](crate::Channel::push_frame).
     ///

@@ -21,6 +21,8 @@ pub(crate) struct Reader {
     /// The number of bytes that the next read asks for.
     read_size: u32,
     max_read_size: u32,
+    /// The number of bytes read from the transports.
+    received: u64,
     /// The number of reads may follow a failure of the output.
     late_reads_left: u8,
     /// For loops over `next`, `receive` and `run`.
@@ -93,6 +95,7 @@ impl Reader {
             state: Reading::Open,
             read_size: max_read_size.min(STACK_READ as u32),
             max_read_size,
+            received: 0,
             late_reads_left: LATE_READS,
             budget: Budget::new(),
         }
@@ -233,6 +236,10 @@ impl Reader {
         left.is_some()
     }
 
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
     /// The most bytes of one read, and of a read-ahead.
     pub(crate) fn max_read_size(&self) -> usize {
         self.max_read_size as usize
@@ -262,6 +269,7 @@ impl Reader {
                 Read::Done
             }
             Ok(n) => {
+                self.received += n as u64;
                 self.adapt(n as u32);
                 Read::Done
             }

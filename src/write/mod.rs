@@ -15,9 +15,9 @@ use crate::{BoxProducer, Error, TerminatorCodec};
 use bytes::{Bytes, BytesMut};
 use futures::Sink;
 use std::cell::Cell;
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
+use std::{fmt, io};
 use tokio::io::AsyncWrite;
 
 pub(crate) struct Writer {
@@ -81,6 +81,14 @@ impl Writer {
     pub(crate) fn push_slice(&mut self, data: &[u8]) {
         if self.accepts() {
             self.queue.push_slice(data);
+        }
+    }
+
+    /// Queues what is formatted, without a `String` in between.
+    pub(crate) fn push_fmt(&mut self, args: fmt::Arguments<'_>) {
+        if self.accepts() {
+            // An error is the end of the text; see `Channel::push_fmt`.
+            let _ = fmt::write(&mut Text(&mut self.queue), args);
         }
     }
 
@@ -399,6 +407,16 @@ impl Writer {
             Err(e) if e.kind() != io::ErrorKind::NotConnected => self.fail(Error::Io(e)),
             _ => self.end(Failure::None),
         }
+    }
+}
+
+/// A queue as the place to which text is formatted.
+struct Text<'q>(&'q mut Queue);
+
+impl fmt::Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.push_slice(text.as_bytes());
+        Ok(())
     }
 }
 

@@ -8,10 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A method, and the scenario in which its future is dropped.
-const METHODS: [(&str, &str); 20] = [
+const METHODS: [(&str, &str); 21] = [
     ("Channel::next", "CR LF: next"),
     ("Channel::receive", "CR LF: receive"),
     ("Channel::receive_within", "an over-long frame: receive_within"),
+    ("Channel::receive_mut", "CR LF: receive_mut"),
     ("Channel::receive_part", "CR LF: receive_part"),
     ("Channel::ready", "ready before each push"),
     ("Channel::flush", "push and flush"),

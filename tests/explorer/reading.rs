@@ -3,8 +3,8 @@
 
 use crate::common::{self, Change, Ending, Expected, Knobs, Session, Term, Trace};
 use crate::sim::{
-    FLUSH, NEXT, POLL_NEXT, RECEIVE, RECEIVE_PART, RECEIVE_WITHIN, RUN, Scenario, Sim, VARIANTS,
-    Variant, variant,
+    FLUSH, NEXT, POLL_NEXT, RECEIVE, RECEIVE_MUT, RECEIVE_PART, RECEIVE_WITHIN, RUN, Scenario, Sim,
+    VARIANTS, Variant, variant,
 };
 use crate::world::Mock;
 use asynchat::{Builder, Channel, Control, Error, Frame, Handler, Run, Terminator};
@@ -229,18 +229,26 @@ fn read_next(sim: &mut Sim, builder: Builder, input: &Input, answers: usize, as_
     sim.finish(&mut channel);
 }
 
-/// With `receive`, which is always in whole mode, or `receive_within`.
-fn read_receive(sim: &mut Sim, builder: Builder, input: &Input, answers: usize, within: bool) {
+/// The methods that give one whole frame, in any mode.
+#[derive(Clone, Copy)]
+enum Receive {
+    Plain,
+    Mut,
+    /// Under this limit.
+    Within(usize),
+}
+
+/// With `receive` or one of those like it.
+fn read_receive(sim: &mut Sim, builder: Builder, input: &Input, answers: usize, by: Receive) {
     let mut reader = Reader::new(input, answers);
     let mut channel = reader.build(sim, builder);
-    let limit = input.session.max_length;
-    if within {
+    if let Receive::Within(_) = by {
         channel.codec_mut().set_max_length(0);
     }
     loop {
         let terminator = channel.terminator().clone();
         let to_the_end = terminator.is_none();
-        let item = receive(sim, &mut channel, &terminator, within.then_some(limit));
+        let item = receive(sim, &mut channel, &terminator, by);
         match item {
             Ok(rest) if to_the_end => {
                 reader.check_end(sim, &rest);
@@ -269,7 +277,7 @@ fn read_receive(sim: &mut Sim, builder: Builder, input: &Input, answers: usize, 
                 let skips = channel.codec().is_skipping();
                 let left = if skips { vec![] } else { channel.unread().to_vec() };
                 let again = loop {
-                    match receive(sim, &mut channel, &terminator, None) {
+                    match receive(sim, &mut channel, &terminator, Receive::Plain) {
                         // Output goes on after a failure of input, and may fail as well.
                         Err(error @ Error::Io(_)) if !sim.has_reported_failure() => {
                             sim.reported(&error);
@@ -292,11 +300,16 @@ fn receive(
     sim: &mut Sim,
     channel: &mut Channel<Mock>,
     terminator: &Terminator,
-    within: Option<usize>,
+    by: Receive,
 ) -> Result<Bytes, Error> {
-    match within {
-        None => sim.turns(RECEIVE, channel, async |c| c.receive(terminator.clone()).await),
-        Some(limit) => sim.turns(RECEIVE_WITHIN, channel, async |c| {
+    match by {
+        Receive::Plain => {
+            sim.turns(RECEIVE, channel, async |c| c.receive(terminator.clone()).await)
+        }
+        Receive::Mut => sim.turns(RECEIVE_MUT, channel, async |c| {
+            c.receive_mut(terminator.clone()).await.map(BytesMut::freeze)
+        }),
+        Receive::Within(limit) => sim.turns(RECEIVE_WITHIN, channel, async |c| {
             c.receive_within(limit, terminator.clone()).await
         }),
     }
@@ -615,13 +628,20 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         all.extend(inputs.map(|input| way(name, input, variants, answers, read)));
     };
     each("next", 0, &QUIET, |_| true, |sim, b, input, n| read_next(sim, b, input, n, false));
-    each("receive", 0, &QUIET, is_whole, |sim, b, input, n| read_receive(sim, b, input, n, false));
+    each("receive", 0, &QUIET, is_whole, |sim, b, input, n| {
+        read_receive(sim, b, input, n, Receive::Plain)
+    });
+    each("receive_mut", 0, &QUIET, is_whole, |sim, b, input, n| {
+        read_receive(sim, b, input, n, Receive::Mut)
+    });
     each(
         "receive_within",
         0,
         &QUIET,
         |input| is_whole(input) && input.session.max_length == 3,
-        |sim, b, input, n| read_receive(sim, b, input, n, true),
+        |sim, b, input, n| {
+            read_receive(sim, b, input, n, Receive::Within(input.session.max_length))
+        },
     );
     let unlimited = |input: &Input| input.session.max_length == usize::MAX;
     each("receive_part", 0, &QUIET, unlimited, read_parts);
@@ -640,7 +660,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     });
     let lines = |input: &Input| ["CR LF", "a count, spent"].contains(&input.name);
     each("receive, answered", 2, &VARIANTS, lines, |sim, b, input, n| {
-        read_receive(sim, b, input, n, false)
+        read_receive(sim, b, input, n, Receive::Plain)
     });
     each("corked", 3, &VARIANTS, lines, |sim, b, input, _| corked(sim, b, input));
     let bytes = Bytes::from_static(b"a\r\nb;c\r\nd;");

@@ -595,6 +595,7 @@ pub(crate) type Method = (&'static str, Side, Waits);
 pub(crate) const NEXT: Method = ("Channel::next", Side::Input, Waits::Input);
 pub(crate) const POLL_NEXT: Method = ("Channel::poll_next", Side::Input, Waits::Input);
 pub(crate) const RECEIVE: Method = ("Channel::receive", Side::Input, Waits::Input);
+pub(crate) const RECEIVE_MUT: Method = ("Channel::receive_mut", Side::Input, Waits::Input);
 pub(crate) const RECEIVE_WITHIN: Method = ("Channel::receive_within", Side::Input, Waits::Input);
 pub(crate) const RECEIVE_PART: Method = ("Channel::receive_part", Side::Input, Waits::Input);
 pub(crate) const RUN: Method = ("Channel::run", Side::Whole, Waits::Input);
