@@ -11,6 +11,7 @@
 
 use crate::Timeout;
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,7 +43,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub struct Timeouts {
     /// The time from a frame's first byte to its last, terminator included.
     ///
-    /// Further bytes do not extend it: a trickle has as long as a silent peer.
+    /// Without [`min_rate`](Self::min_rate) further bytes do not extend it: a trickle has
+    /// as long as a silent peer.
     /// Skipped bytes count as part of their frame, and in streaming mode the time
     /// is that of the whole frame. It ends with [`Timeout::Frame`].
     ///
@@ -55,6 +57,28 @@ pub struct Timeouts {
     /// bytes is awaited. Without a terminator there is no frame, except for
     /// [`receive`](crate::Channel::receive).
     pub frame: Option<Duration>,
+    /// The rate, in bytes per second, at which a frame earns more time than
+    /// [`frame`](Self::frame).
+    ///
+    /// The time of a frame becomes `frame` plus the number of its bytes that have arrived,
+    /// divided by this rate: a large frame may take long, and a trickle may not. Only bytes
+    /// that have arrived count, skipped and delivered ones too; the length of a count earns
+    /// nothing. Bytes of other frames do not count.
+    ///
+    /// Without `frame` it does nothing. [`Timeouts::all`] leaves it unset. [`Timeout::Frame`]
+    /// reports `frame` alone.
+    ///
+    /// ```
+    /// use asynchat::Timeouts;
+    /// use std::num::NonZeroU32;
+    /// use std::time::Duration;
+    ///
+    /// // 20 seconds for the first byte of a frame to the last, and one more for each KiB.
+    /// let timeouts =
+    ///     Timeouts { min_rate: NonZeroU32::new(1024), ..Timeouts::all(Duration::from_secs(20)) };
+    /// # assert_eq!(timeouts.frame, Some(Duration::from_secs(20)));
+    /// ```
+    pub min_rate: Option<NonZeroU32>,
     /// The time until a frame begins, the first one too.
     ///
     /// It begins when the channel waits for input and has nothing to send, and
@@ -78,10 +102,10 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    /// Limits everything to the same time.
+    /// Limits everything to the same time, however many bytes arrive.
     #[must_use]
     pub const fn all(after: Duration) -> Self {
-        Timeouts { frame: Some(after), idle: Some(after), write: Some(after) }
+        Timeouts { frame: Some(after), min_rate: None, idle: Some(after), write: Some(after) }
     }
 }
 
@@ -91,6 +115,11 @@ pub(crate) struct Deadlines {
     timeouts: Timeouts,
     /// The frame whose rest is waited for: its number, and since when.
     frame: Option<(u64, Instant)>,
+    /// The time that this frame may take.
+    allowed: Duration,
+    /// The last frame that was begun: its number, and its first byte as a position in the
+    /// input, which may wrap.
+    begun: Option<(u64, u64)>,
     /// Since when that frame is not read, because output has to go first.
     paused: Option<Instant>,
     /// The number of bytes were read after the time of that frame.
@@ -115,6 +144,10 @@ struct Stillness {
 #[derive(Clone, Copy)]
 pub(crate) struct Unfinished {
     pub(crate) number: u64,
+    /// The position of its first byte that is not delivered.
+    pub(crate) from: u64,
+    /// The position of the end of what has arrived.
+    pub(crate) to: u64,
     /// The number of bytes may be read after its time: they may have arrived in time.
     pub(crate) allowance: u64,
 }
@@ -144,12 +177,14 @@ impl Deadlines {
         now: Instant,
         frame: Option<Unfinished>,
     ) -> Result<(), Timeout> {
-        let (Some(Unfinished { number, allowance }), Some(after)) = (frame, self.timeouts.frame)
-        else {
+        let (Some(frame), Some(after)) = (frame, self.timeouts.frame) else {
             // It may have had a beginning, and lost its terminator.
             (self.frame, self.paused) = (None, None);
             return Ok(());
         };
+        let number = frame.number;
+        self.begin_frame(number, frame.from);
+        self.allowed = after.saturating_add(self.earned(frame.to));
         let paused = self.paused.take().map_or(Duration::ZERO, |paused| now - paused);
         let since = match self.frame {
             Some((known, since)) if known == number => since + paused,
@@ -159,13 +194,31 @@ impl Deadlines {
             }
         };
         self.frame = Some((number, since));
-        let is_late = since.checked_add(after).is_some_and(|due| due <= now);
-        if is_late && self.late_bytes > allowance {
+        let is_late = since.checked_add(self.allowed).is_some_and(|due| due <= now);
+        if is_late && self.late_bytes > frame.allowance {
             return Err(Timeout::Frame(after));
         }
         // Reset until the time is over: only what is read after it counts.
         self.late_bytes = if is_late { self.late_bytes } else { 0 };
         Ok(())
+    }
+
+    /// Notes the position of a frame's first byte, unless it is known.
+    pub(crate) fn begin_frame(&mut self, number: u64, position: u64) {
+        if self.begun.is_none_or(|(known, _)| known != number) {
+            self.begun = Some((number, position));
+        }
+    }
+
+    /// The time that the bytes of the frame up to this position have earned.
+    fn earned(&self, to: u64) -> Duration {
+        let (Some((_, from)), Some(rate)) = (self.begun, self.timeouts.min_rate) else {
+            return Duration::ZERO;
+        };
+        let (arrived, rate) = (to.wrapping_sub(from), u64::from(rate.get()));
+        // Less than a second: the product is below 2^62.
+        let rest = Duration::from_nanos(arrived % rate * 1_000_000_000 / rate);
+        Duration::from_secs(arrived / rate) + rest
     }
 
     /// This number of bytes was read.
@@ -179,7 +232,7 @@ impl Deadlines {
     pub(crate) fn read_due(&mut self, now: Instant, sent: Option<u64>) -> Due {
         if let (Some((_, since)), Some(after)) = (self.frame, self.timeouts.frame) {
             self.idle = None;
-            return Some((since.checked_add(after)?, Timeout::Frame(after)));
+            return Some((since.checked_add(self.allowed)?, Timeout::Frame(after)));
         }
         let (Some(sent), Some(after)) = (sent, self.timeouts.idle) else {
             self.idle = None;

@@ -13,6 +13,7 @@ use futures::{SinkExt, StreamExt};
 use mock::{Call, Give, Mock, Peer, Read, Step, Write, chunk, mock, poll, show};
 use std::future::Future;
 use std::io::{self, ErrorKind};
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -25,7 +26,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const FRAME: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(60);
 const WRITE: Duration = Duration::from_secs(30);
-const LIMITS: Timeouts = Timeouts { frame: Some(FRAME), idle: Some(IDLE), write: Some(WRITE) };
+const LIMITS: Timeouts =
+    Timeouts { frame: Some(FRAME), idle: Some(IDLE), write: Some(WRITE), min_rate: None };
 /// The grain of the timer.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -172,6 +174,108 @@ async fn a_frame_that_drips_has_its_time_from_the_first_byte_on() {
 
     let (mut channel, peer) = over(limited().streaming(true));
     assert_eq!(drip!(peer, "x", channel.run(&mut Plain(None))), slow(), "run, in parts");
+}
+
+/// One second more for each ten bytes.
+fn rated() -> Builder {
+    builder().timeouts(Timeouts { min_rate: NonZeroU32::new(10), ..LIMITS })
+}
+
+#[tokio::test(start_paused = true)]
+async fn arrived_bytes_of_a_frame_extend_its_time() {
+    let late = "timeout(frame(5s))";
+    let (mut channel, peer) = over(rated());
+    peer.sends("x".repeat(20));
+    assert_eq!(at!(FRAME + 2 * SECOND, channel.next()), late, "in the first read");
+
+    let (mut channel, peer) = over(rated());
+    peer.sends("x");
+    assert!(poll!(channel.next()).is_pending());
+    advance(3 * SECOND).await;
+    peer.sends("x".repeat(24));
+    assert_eq!(at!(2 * SECOND + SECOND * 5 / 2, channel.next()), late, "and later");
+
+    let (mut channel, peer) = over(rated().in_buffer_size(7));
+    peer.sends("x".repeat(20));
+    assert_eq!(at!(FRAME + 2 * SECOND, channel.receive(100)), late, "in many reads");
+
+    let (mut channel, peer) = over(rated().streaming(true));
+    peer.sends("x".repeat(20));
+    assert_eq!(at!(FRAME + 2 * SECOND, channel.run(&mut Plain(None))), late, "delivered");
+
+    let (mut channel, peer) = over(rated().max_length(3));
+    peer.sends("x".repeat(20));
+    assert_eq!(show(poll!(channel.next())), "too long(3)");
+    assert_eq!(at!(FRAME + 2 * SECOND, channel.next()), late, "skipped");
+
+    let (mut channel, _peer) = over(rated().read_buf(&[b'x'; 20][..]));
+    assert_eq!(at!(FRAME + 2 * SECOND, channel.next()), late, "from another reader");
+}
+
+#[tokio::test(start_paused = true)]
+async fn announced_length_earns_no_time() {
+    let (mut channel, peer) = over(rated().streaming(true).max_length(usize::MAX));
+    channel.set_terminator(1_073_741_824);
+    peer.sends("x".repeat(10));
+    assert_eq!(show(poll!(channel.next())), "partial(xxxxxxxxxx)");
+    assert_eq!(at!(FRAME + SECOND, channel.next()), "timeout(frame(5s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_of_other_frames_earn_no_time() {
+    let late = "timeout(frame(5s))";
+    let before = "x".repeat(999) + "\n";
+    for streaming in [false, true] {
+        let (mut channel, peer) = over(rated().streaming(streaming));
+        peer.sends(before.clone() + &"x".repeat(10));
+        assert_eq!(show(poll!(channel.next())), format!("complete({})", before.trim_end()));
+        if streaming {
+            assert_eq!(show(poll!(channel.next())), "partial(xxxxxxxxxx)");
+        }
+        assert_eq!(at!(FRAME + SECOND, channel.next()), late, "streaming: {streaming}");
+    }
+    // The rest of a skipped frame, in the same read as part of the next one.
+    let (mut channel, peer) = over(rated().streaming(true));
+    peer.sends("half");
+    assert!(poll!(channel.receive("\n")).is_pending());
+    channel.discard_buffers();
+    peer.sends(before + &"x".repeat(10));
+    assert_eq!(show(poll!(channel.next())), "partial(xxxxxxxxxx)");
+    assert_eq!(at!(FRAME + SECOND, channel.next()), late, "behind a skipped frame");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_read_ahead_earn_time_for_their_own_frame() {
+    let (mut channel, peer) = over(rated());
+    peer.sends("x");
+    assert!(poll!(channel.next()).is_pending());
+    channel.push_with_producer(futures::stream::pending::<io::Result<Bytes>>());
+    peer.sends("x".repeat(9) + "\n" + &"y".repeat(20));
+    assert!(poll!(channel.flush()).is_pending());
+    assert_eq!(show(poll!(channel.next())), "complete(xxxxxxxxxx)");
+    assert_eq!(at!(FRAME + 2 * SECOND, channel.next()), "timeout(frame(5s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn min_rate_needs_a_limit_of_the_frame() {
+    let timeouts = Timeouts { frame: None, min_rate: NonZeroU32::new(10), ..LIMITS };
+    let (mut channel, peer) = over(builder().timeouts(timeouts));
+    peer.sends("x");
+    assert!(poll!(channel.next()).is_pending());
+    advance(1000 * SECOND).await;
+    assert!(poll!(channel.next()).is_pending());
+}
+
+#[tokio::test(start_paused = true)]
+async fn resumed_frame_keeps_what_it_has_earned() {
+    let (mut channel, peer) = over(rated());
+    peer.sends("x".repeat(20));
+    assert_eq!(at!(FRAME + 2 * SECOND, channel.next()), "timeout(frame(5s))");
+    channel.set_timeouts(channel.timeouts());
+    assert_eq!(at!(FRAME + 2 * SECOND, channel.next()), "timeout(frame(5s))");
+    // The time is as long as the clock goes.
+    channel.set_timeouts(Timeouts { frame: Some(Duration::MAX), ..channel.timeouts() });
+    assert!(poll!(channel.next()).is_pending());
 }
 
 #[tokio::test(start_paused = true)]
@@ -924,8 +1028,8 @@ async fn the_earlier_of_two_deadlines_comes_first_and_the_later_one_too() {
     for (frame, write, first) in [(FRAME, WRITE, "frame(5s)"), (WRITE, FRAME, "write(5s)")] {
         let (mut channel, peer) = over(builder().timeouts(Timeouts {
             frame: Some(frame),
-            idle: None,
             write: Some(write),
+            ..Timeouts::default()
         }));
         channel.push("x");
         peer.blocks_writes();

@@ -264,8 +264,9 @@ fn what_remains_of_a_count_sinks_as_its_parts_come() {
 fn timeouts_are_all_or_none_or_chosen() {
     let second = Duration::from_secs(1);
     let some = Some(second);
-    assert_eq!(Timeouts::default(), Timeouts { frame: None, idle: None, write: None });
-    assert_eq!(Timeouts::all(second), Timeouts { frame: some, idle: some, write: some });
+    let min_rate = None;
+    assert_eq!(Timeouts::default(), Timeouts { frame: None, min_rate, idle: None, write: None });
+    assert_eq!(Timeouts::all(second), Timeouts { frame: some, min_rate, idle: some, write: some });
     let chosen = Timeouts { write: None, ..Timeouts::all(second) };
     let (io, _peer) = tokio::io::duplex(1);
     let mut channel = Channel::builder().timeouts(chosen).build(io);

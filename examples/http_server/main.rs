@@ -30,8 +30,8 @@
 //! that have begun are finished, or cut off after ten seconds.
 //!
 //! A request has to come in time: a head in ten seconds, a body, or each of its
-//! chunks, at 500 bytes a second and twenty seconds on top, which small chunks make
-//! very long. Otherwise it is answered with 408, and the connection closed. One that
+//! chunks, in twenty seconds and one more for every 500 bytes that have arrived, which
+//! small chunks make very long. Otherwise it is answered with 408, and the connection closed. One that
 //! is idle for a minute is closed without a word, and one whose peer takes nothing of
 //! an answer for half a minute is dropped.
 //!

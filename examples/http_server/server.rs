@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::{FutureExt, Stream};
 use std::future::Future;
 use std::io;
+use std::num::NonZeroU32;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +57,7 @@ where
         .timeouts(Timeouts {
             frame: Some(HEAD_TIME),
             idle: Some(IDLE_TIME),
-            write: Some(WRITE_TIME),
+            ..Timeouts::all(WRITE_TIME)
         })
         .build(io);
     let mut http = Http::new(config);
@@ -210,15 +211,14 @@ impl Http {
         channel.set_terminator(terminator);
         channel.codec_mut().set_streaming(streaming);
         channel.codec_mut().set_max_length(max_length);
-        let (idle, frame) = match state {
-            State::Head => (IDLE_TIME, HEAD_TIME),
-            State::Body(n) | State::ChunkData(n) => {
-                (BODY_TIME, BODY_TIME + Duration::from_secs(n / BODY_RATE))
-            }
-            State::ChunkSize | State::ChunkEnd | State::Trailers => (BODY_TIME, BODY_TIME),
+        let (idle, frame, min_rate) = match state {
+            State::Head => (IDLE_TIME, HEAD_TIME, None),
+            State::Body(_) | State::ChunkData(_) => (BODY_TIME, BODY_TIME, BODY_RATE),
+            State::ChunkSize | State::ChunkEnd | State::Trailers => (BODY_TIME, BODY_TIME, None),
         };
         channel.set_timeouts(Timeouts {
             frame: Some(frame),
+            min_rate,
             idle: Some(idle),
             write: Some(WRITE_TIME),
         });
@@ -446,11 +446,11 @@ const MAX_TRAILERS: usize = 64;
 pub(crate) const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// How long a body, or the next piece of one, may let us wait before it begins,
-/// and how long it may take on top of what it takes at the rate below.
+/// and how long it may take on top of what its bytes earn at the rate below.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(20);
 
 /// Bytes per second that are not too slow for a body.
-pub(crate) const BODY_RATE: u64 = 500;
+pub(crate) const BODY_RATE: Option<NonZeroU32> = NonZeroU32::new(500);
 
 /// How long a connection may be idle between two requests.
 pub(crate) const IDLE_TIME: Duration = Duration::from_secs(60);

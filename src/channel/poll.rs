@@ -276,8 +276,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     fn next_span(&mut self, mode: ReadMode, at_eof: bool) -> Result<Option<Span>, Error> {
         let mut guard = InputGuard::new(&mut self.framed);
         let (codec, input, consumed) = guard.input();
+        let (before, number) = (input.len(), codec.cutter.frame_number());
         let (skip, span) = codec.cutter.cut(input, mode, at_eof);
         *consumed = skip;
+        if let Some(deadlines) = self.deadlines.as_mut().filter(|_| codec.cutter.is_mid_frame()) {
+            // A part of it is gone when the rest is waited for.
+            let current = codec.cutter.frame_number();
+            let from = before - if current == number { 0 } else { skip };
+            let position = self.reader.received().wrapping_sub(from as u64);
+            deadlines.begin_frame(current, position);
+        }
         span
     }
 
@@ -325,8 +333,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         };
         let (now, before) = (Instant::now(), framed.read_buffer().len());
         let is_unfinished = before > 0 || framed.codec().cutter.is_mid_frame();
+        let received = reader.received();
         let frame = is_unfinished.then(|| Unfinished {
             number: framed.codec().cutter.frame_number(),
+            from: received.wrapping_sub(before as u64),
+            to: received,
             allowance: framed.codec().cutter.limit(mode).unwrap_or(reader.max_read_size()) as u64,
         });
         let waits_for_next = frame.is_none() && !writer.has_work();

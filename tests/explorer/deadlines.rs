@@ -152,7 +152,8 @@ impl Clock {
 /// All limits are set, and time may pass.
 pub(crate) fn channel(sim: &mut Sim, builder: Builder, input: &'static [u8]) -> Channel<Mock> {
     world(|world| world.clock = Some(Clock::default()));
-    let timeouts = Timeouts { frame: Some(FRAME), idle: Some(IDLE), write: Some(WRITE) };
+    let timeouts =
+        Timeouts { frame: Some(FRAME), idle: Some(IDLE), write: Some(WRITE), min_rate: None };
     builder.timeouts(timeouts).terminator("\n").build(sim.mock(&Bytes::from_static(input)))
 }
 
