@@ -654,6 +654,176 @@ fn a_dropped_receive_may_be_followed_by_another_terminator() {
     assert_eq!(show(poll!(channel.receive(2))), "cd");
 }
 
+// peek
+
+/// What `peek` shows, in words.
+fn peeked(channel: &mut Channel<Mock>, n: usize) -> String {
+    show(poll!(channel.peek(n)).map_ok(Bytes::copy_from_slice))
+}
+
+#[test]
+fn peek_shows_all_that_is_buffered_and_takes_nothing() {
+    let (mut channel, peer) = channel("\n");
+    assert_waits!(peer, channel.peek(3));
+    peer.sends("on");
+    assert_waits!(peer, channel.peek(3));
+    peer.sends("e\ntwo\n");
+    assert_eq!(peeked(&mut channel, 3), "one\ntwo\n");
+    peer.asked();
+    assert_eq!(peeked(&mut channel, 8), "one\ntwo\n");
+    assert_eq!(peer.asked(), [], "enough was buffered");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert_eq!(peeked(&mut channel, 1), "two\n");
+    assert_eq!(show(poll!(channel.next())), "complete(two)");
+}
+
+#[test]
+fn peek_of_nothing_never_waits() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("ab");
+    assert_eq!(peeked(&mut channel, 0), "");
+    assert_eq!(peer.calls(), []);
+    assert_waits!(peer, channel.next());
+    assert_eq!(peeked(&mut channel, 0), "ab");
+}
+
+#[test]
+fn peek_works_in_each_mode() {
+    for terminator in [Terminator::none(), Terminator::count(5), Terminator::crlf()] {
+        for streaming in [false, true] {
+            let (io, peer) = mock();
+            let builder = Channel::builder().terminator(terminator.clone()).streaming(streaming);
+            let mut channel = builder.build(io);
+            peer.sends("abc\r\n");
+            assert_eq!(peeked(&mut channel, 1), "abc\r\n");
+            let next = show(poll!(channel.next()));
+            let whole = if terminator == Terminator::crlf() { "abc" } else { "abc\r\n" };
+            let kind = if terminator.is_none() { "partial" } else { "complete" };
+            assert_eq!(next, format!("{kind}({whole})"));
+        }
+    }
+}
+
+#[test]
+fn peek_leaves_the_search_where_it_was() {
+    for streaming in [false, true] {
+        let (io, peer) = mock();
+        let mut channel = Channel::builder().terminator("ababac").streaming(streaming).build(io);
+        let mut seen = String::new();
+        for byte in "xababababacababac".chars() {
+            peer.sends(byte.to_string());
+            let buffered = channel.unread().len();
+            assert_eq!(peeked(&mut channel, buffered + 1).len(), buffered + 1);
+            while let Poll::Ready(next) = poll!(channel.next()) {
+                let frame = next.unwrap().unwrap();
+                seen += std::str::from_utf8(frame.data()).unwrap();
+                seen += if frame.is_complete() { "|" } else { "" };
+            }
+        }
+        assert_eq!(seen, "xabab||", "streaming: {streaming}");
+    }
+}
+
+#[test]
+fn peek_shows_fewer_bytes_if_input_is_over() {
+    for (ends, next) in [
+        (Read::Eof, "none"),
+        (Read::Err(ErrorKind::ConnectionReset), "io(ConnectionReset)"),
+        (Read::Err(ErrorKind::Other), "io(Other)"),
+    ] {
+        let (mut channel, peer) = channel("\n");
+        peer.reads([data("a\nb"), ends.clone()]);
+        assert_eq!(peeked(&mut channel, 100), "a\nb");
+        assert_eq!(peeked(&mut channel, 100), "a\nb", "again");
+        assert_eq!(show(poll!(channel.next())), "complete(a)");
+        if next == "none" {
+            assert_eq!(show(poll!(channel.next())), "partial(b)");
+        }
+        assert_eq!(show(poll!(channel.next())), next);
+        assert_eq!(show(poll!(channel.next())), "none");
+        let left = if next == "none" { "" } else { "b" };
+        assert_eq!(peeked(&mut channel, 1), left);
+    }
+}
+
+#[test]
+fn peek_leaves_a_failure_of_output_to_next() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("one\ntwo");
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    channel.push("x");
+    assert_eq!(peeked(&mut channel, 100), "one\ntwo");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert_eq!(show(poll!(channel.next())), "io(BrokenPipe)");
+    assert_eq!(show(poll!(channel.next())), "none");
+}
+
+#[test]
+fn peek_reads_a_bounded_amount_after_output_has_failed() {
+    let (mut channel, peer) = channel("\n");
+    channel.codec_mut().set_max_length(usize::MAX);
+    peer.reads([Read::Endless(Bytes::from_static(b"xxxx"))]);
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    channel.push("x");
+    anew!(channel.peek(usize::MAX)).unwrap();
+    assert_eq!(show(anew!(channel.next())), "io(BrokenPipe)");
+}
+
+#[test]
+fn peek_of_aborted_channel_is_empty() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("one\n");
+    channel.pusher().abort();
+    assert_eq!(peeked(&mut channel, 1), "");
+    assert_eq!(show(poll!(channel.next())), "aborted");
+}
+
+#[test]
+fn peek_above_max_length_reads_nothing() {
+    let (mut channel, peer) = channel("\n");
+    channel.codec_mut().set_max_length(10);
+    peer.sends("x".repeat(30));
+    assert_eq!(peeked(&mut channel, 11), "too long(10)");
+    assert_eq!(peer.calls(), []);
+    assert_eq!(peeked(&mut channel, 10), "x".repeat(30));
+    assert_eq!(show(poll!(channel.next())), "too long(10)");
+}
+
+#[test]
+fn peek_does_not_show_a_skipped_frame() {
+    let (mut channel, peer) = channel("\r\n");
+    channel.codec_mut().set_max_length(3);
+    peer.sends("too long");
+    assert_eq!(show(poll!(channel.next())), "too long(3)");
+    assert_waits!(peer, channel.peek(1));
+    peer.sends("tail\r");
+    assert_waits!(peer, channel.peek(1));
+    assert_eq!(channel.unread(), b"\r");
+    assert_eq!(peeked(&mut channel, 0), "", "part of a terminator");
+    peer.sends("\nok\r\n");
+    assert_eq!(peeked(&mut channel, 1), "ok\r\n");
+    assert_eq!(show(poll!(channel.next())), "complete(ok)");
+
+    peer.sends("ha");
+    assert_waits!(peer, channel.next());
+    channel.discard_buffers();
+    peer.sends("rest\r");
+    peer.ends();
+    assert_eq!(peeked(&mut channel, 1), "", "the end does not show it either");
+    assert_eq!(show(poll!(channel.next())), "none");
+}
+
+#[test]
+fn peek_sends_output_meanwhile() {
+    for corked in [false, true] {
+        let (mut channel, peer) = channel("\n");
+        channel.set_corked(corked);
+        channel.push("220 Ready\n");
+        assert_waits!(peer, channel.peek(1));
+        assert_eq!(peer.written(), "220 Ready\n");
+    }
+}
+
 // Cancel safety of input.
 
 /// Cuts `input` in many ways, each with a pending read before every piece.

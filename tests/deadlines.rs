@@ -176,6 +176,40 @@ async fn a_frame_that_drips_has_its_time_from_the_first_byte_on() {
     assert_eq!(drip!(peer, "x", channel.run(&mut Plain(None))), slow(), "run, in parts");
 }
 
+#[tokio::test(start_paused = true)]
+async fn peek_ends_with_the_time_and_next_reports_it() {
+    let peek =
+        async |channel: &mut Channel<Mock>| channel.peek(100).await.map(Bytes::copy_from_slice);
+    let (mut channel, peer) = over(limited());
+    assert_eq!(at!(IDLE, peek(&mut channel)), "", "no frame has begun");
+    assert_eq!(show(poll!(channel.next())), "timeout(idle(60s))");
+    assert_eq!(show(poll!(channel.next())), "none");
+    assert_eq!(show(poll!(peek(&mut channel))), "", "and the end stays");
+
+    channel.set_timeouts(LIMITS);
+    peer.sends("a\nb");
+    assert_eq!(at!(FRAME, peek(&mut channel)), "a\nb");
+    assert_eq!(show(poll!(channel.next())), "complete(a)", "nothing is lost");
+    assert_eq!(at!(FRAME, channel.next()), "timeout(frame(5s))");
+    assert_eq!(show(poll!(peek(&mut channel))), "b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn peek_restarts_no_time() {
+    let (mut channel, peer) = over(limited());
+    peer.sends("x");
+    let mut seconds = 0;
+    while poll!(channel.peek(100)).is_pending() {
+        advance(SECOND).await;
+        peer.sends("x");
+        assert!(poll!(channel.peek(1)).is_ready());
+        seconds += 1;
+        assert!(seconds < 100, "it never ends");
+    }
+    assert_eq!(seconds, 5, "a trickle");
+    assert_eq!(show(poll!(channel.next())), "timeout(frame(5s))");
+}
+
 /// One second more for each ten bytes.
 fn rated() -> Builder {
     builder().timeouts(Timeouts { min_rate: NonZeroU32::new(10), ..LIMITS })

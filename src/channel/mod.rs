@@ -2,6 +2,7 @@
 
 mod builder;
 mod convert;
+mod peek;
 mod poll;
 mod wakers;
 

@@ -25,6 +25,15 @@ pub(crate) enum Event {
     End,
 }
 
+/// The reason why no more input is waited for.
+pub(super) enum Over {
+    /// The input has ended. Ready if everything is sent.
+    Ended(Poll<()>),
+    Late(Timeout),
+    /// The output has failed, and everything that had arrived is read.
+    Broken,
+}
+
 /// How a caller waits for the next event.
 #[derive(Clone, Copy)]
 pub(crate) struct Policy {
@@ -121,9 +130,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
     #[inline(never)]
     fn poll_frame_slow(&mut self, cx: &mut Context<'_>, mode: ReadMode) -> Poll<Event> {
-        let policy =
-            Policy { mode, corked: self.corked, pause_when_full: false, counts_frames: false };
+        let policy = self.policy(mode);
         self.poll_side(cx, Side::Input, |channel, cx| channel.poll_event(cx, policy))
+    }
+
+    /// The policy of the methods that the owner awaits.
+    pub(super) fn policy(&self, mode: ReadMode) -> Policy {
+        Policy { mode, corked: self.corked, pause_when_full: false, counts_frames: false }
     }
 
     /// The answer of `receive` when no frame is to come.
@@ -177,6 +190,26 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// the output; the end. An aborted connection has no frames. Output is sent first,
     /// unless the channel is corked.
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>, policy: Policy) -> Poll<Event> {
+        match ready!(self.poll_wait(cx, policy, |it| it.buffered_event(policy))) {
+            Ok(event) => Poll::Ready(event),
+            Err(Over::Ended(sent)) => self.poll_end(policy.mode, sent),
+            Err(Over::Late(timeout)) => Poll::Ready(Event::Error(self.time_out(timeout))),
+            Err(Over::Broken) => {
+                self.reader.fail();
+                Poll::Ready(self.writer.take_failure().map_or(Event::End, Event::Error))
+            }
+        }
+    }
+
+    /// Waits for what `look` finds in the buffered input. Whatever ends the wait instead is
+    /// neither noted nor reported.
+    #[inline(always)]
+    pub(super) fn poll_wait<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        policy: Policy,
+        mut look: impl FnMut(&mut Self) -> Option<R>,
+    ) -> Poll<Result<R, Over>> {
         if self.reader.budget.is_exhausted() {
             if policy.corked && !self.writer.has_yielded() {
                 // Answers do not wait for the others.
@@ -189,8 +222,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         self.drain_inbox();
         if policy.corked && !self.writer.is_urgent() && self.writer.has_capacity() {
             self.notify_pushers();
-            if let Some(event) = self.buffered_event(policy) {
-                return Poll::Ready(event);
+            if let Some(found) = look(self) {
+                return Poll::Ready(Ok(found));
             }
         }
         let sent = self.poll_send(cx, None);
@@ -203,11 +236,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             ready!(self.poll_pause(cx));
         }
         loop {
-            if let Some(event) = self.buffered_event(policy) {
-                return Poll::Ready(event);
+            if let Some(found) = look(self) {
+                return Poll::Ready(Ok(found));
             }
             if !self.reader.is_open() {
-                return self.poll_end(policy.mode, sent);
+                return Poll::Ready(Err(Over::Ended(sent)));
             }
             // A long frame over a transport that is always ready must not keep the task.
             if self.reader.budget.is_overdrawn() {
@@ -221,7 +254,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                     budget.spend(CALL);
                     budget.spend_bytes(if policy.counts_frames { READ } else { read });
                 }
-                Poll::Ready(Some(error)) => return Poll::Ready(Event::Error(error)),
+                Poll::Ready(Some(over)) => return Poll::Ready(Err(over)),
                 Poll::Pending => {
                     self.reader.budget.restart();
                     return Poll::Pending;
@@ -317,9 +350,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Poll::Ready(failure.map_or(Event::End, Event::Error))
     }
 
-    /// Reads once. Ready when the buffer or the life of the input has changed; an error
-    /// is the one that ends everything.
-    fn poll_more(&mut self, cx: &mut Context<'_>, mode: ReadMode) -> Poll<Option<Error>> {
+    /// Reads once. Ready when the buffer or the life of the input has changed, or with the
+    /// reason why nothing more is read.
+    fn poll_more(&mut self, cx: &mut Context<'_>, mode: ReadMode) -> Poll<Option<Over>> {
         if self.deadlines.is_some() {
             return self.poll_more_in_time(cx, mode);
         }
@@ -327,7 +360,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     }
 
     #[inline(never)]
-    fn poll_more_in_time(&mut self, cx: &mut Context<'_>, mode: ReadMode) -> Poll<Option<Error>> {
+    fn poll_more_in_time(&mut self, cx: &mut Context<'_>, mode: ReadMode) -> Poll<Option<Over>> {
         let Channel { framed, reader, writer, deadlines: Some(deadlines), .. } = self else {
             return Poll::Pending;
         };
@@ -342,7 +375,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         });
         let waits_for_next = frame.is_none() && !writer.has_work();
         if let Err(timeout) = deadlines.begin_read(now, frame) {
-            return Poll::Ready(Some(self.time_out(timeout)));
+            return Poll::Ready(Some(Over::Late(timeout)));
         }
         let more = self.poll_read(cx);
         let read = self.framed.read_buffer().len().saturating_sub(before);
@@ -354,13 +387,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         let sent = waits_for_next.then(|| self.writer.sent());
         let Some((due, timeout)) = deadlines.read_due(now, sent) else { return Poll::Pending };
         ready!(deadlines.poll_until(cx, due));
-        Poll::Ready(Some(self.time_out(timeout)))
+        Poll::Ready(Some(Over::Late(timeout)))
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Error>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Over>> {
         let is_broken = self.writer.is_broken();
         if is_broken && !self.reader.takes_late_read() {
-            return Poll::Ready(self.fail_input());
+            return Poll::Ready(Some(Over::Broken));
         }
         match self.reader.poll_read(cx, &mut self.framed, usize::MAX) {
             Poll::Ready(read) => {
@@ -370,19 +403,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             Poll::Pending if is_broken => {
                 ready!(poll_runtime(cx));
                 // Everything received has been delivered.
-                Poll::Ready(self.fail_input())
+                Poll::Ready(Some(Over::Broken))
             }
             Poll::Pending => {
                 self.writer.release();
                 Poll::Pending
             }
         }
-    }
-
-    /// Input is over because the output has failed.
-    fn fail_input(&mut self) -> Option<Error> {
-        self.reader.fail();
-        self.writer.take_failure()
     }
 
     /// A break that reading has found ends both directions.

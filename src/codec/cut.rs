@@ -553,6 +553,15 @@ impl Cutter {
         if has_ended || dropped > 0 { Cut::Skip(dropped) } else { Cut::Wait }
     }
 
+    /// Skips what there is of the rest of a skipped frame. Returns how many bytes to drop.
+    pub(crate) fn skip_rest(&mut self, src: &[u8]) -> usize {
+        let mut skipped = 0;
+        while let Cut::Skip(n) = self.cut_skip(src.get(skipped..).unwrap_or_default()) {
+            skipped += n;
+        }
+        skipped
+    }
+
     /// The next `len` bytes, whose frame goes on.
     fn cut_partial(&mut self, len: usize) -> Cut {
         if len == 0 {

@@ -2,7 +2,8 @@
 //! over then is known from the bytes that went in and out.
 
 use crate::sim::{
-    FLUSH, NEXT, RECEIVE, RECEIVE_PART, RUN, SHUTDOWN, Scenario, Sim, VARIANTS, Variant, runtime,
+    FLUSH, NEXT, PEEK, RECEIVE, RECEIVE_PART, RUN, SHUTDOWN, Scenario, Sim, VARIANTS, Variant,
+    runtime,
 };
 use crate::world::{Link, Mock, world};
 use asynchat::{Builder, Channel, Control, Error, Frame, Handler, Run, Timeout, Timeouts};
@@ -165,6 +166,7 @@ fn check_held(sim: &Sim, got: &[u8], channel: &Channel<Mock>) {
 #[derive(Clone, Copy)]
 enum Way {
     Next,
+    Peeked,
     Receive,
     Parts,
 }
@@ -173,6 +175,12 @@ impl Way {
     fn take(self, sim: &mut Sim, channel: &mut Channel<Mock>) -> Option<Result<Frame, Error>> {
         match self {
             Way::Next => sim.turns(NEXT, channel, async |c| c.next().await),
+            Way::Peeked => {
+                // Of more bytes than a line has, buffered lines are a frame that has begun.
+                let peeked = sim.turns(PEEK, channel, async |c| c.peek(2).await.map(<[u8]>::len));
+                assert!(peeked.is_ok(), "it takes no error");
+                sim.turns(NEXT, channel, async |c| c.next().await)
+            }
             Way::Receive => {
                 let data = sim.turns(RECEIVE, channel, async |c| c.receive("\n").await);
                 Some(data.map(|data| Frame::Complete(data.into())))
@@ -202,9 +210,9 @@ fn lines(sim: &mut Sim, builder: Builder, way: Way, input: &'static [u8], answer
                 world(|world| world.timed_out(timeout));
                 check_held(sim, &got, &channel);
                 match way.take(sim, &mut channel) {
-                    None => assert!(matches!(way, Way::Next)),
+                    None => assert!(matches!(way, Way::Next | Way::Peeked)),
                     Some(Err(Error::Timeout(again))) if again == timeout => {
-                        assert!(!matches!(way, Way::Next), "reported again");
+                        assert!(!matches!(way, Way::Next | Way::Peeked), "reported again");
                     }
                     Some(Err(error)) => {
                         sim.reported(&error);
@@ -357,6 +365,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     let one: &'static [Variant] = &VARIANTS[..1];
     vec![
         scenario("next", one, |sim, b| lines(sim, b, Way::Next, b"ab\nc\n", 0)),
+        scenario("peek, then next", one, |sim, b| lines(sim, b, Way::Peeked, b"ab\nc\n", 0)),
         scenario("receive", one, |sim, b| lines(sim, b, Way::Receive, b"ab\nc\n", 0)),
         scenario("receive_part", one, |sim, b| lines(sim, b, Way::Parts, b"ab\nc\n", 0)),
         scenario("next, answered", few, |sim, b| lines(sim, b, Way::Next, b"a\nbc\n", 2)),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 /// A method, and the scenario in which its future is dropped.
 const METHODS: &[(&str, &str)] = &[
     ("Channel::next", "CR LF: next"),
+    ("Channel::peek", "CR LF: peek, then next"),
     ("Channel::receive", "CR LF: receive"),
     ("Channel::receive_within", "an over-long frame: receive_within"),
     ("Channel::receive_mut", "CR LF: receive_mut"),

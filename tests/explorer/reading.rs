@@ -3,10 +3,10 @@
 
 use crate::common::{self, Change, Ending, Expected, Knobs, Session, Term, Trace};
 use crate::sim::{
-    FLUSH, NEXT, POLL_NEXT, RECEIVE, RECEIVE_MUT, RECEIVE_PART, RECEIVE_WITHIN, RUN, Scenario, Sim,
-    VARIANTS, Variant, variant,
+    FLUSH, NEXT, PEEK, POLL_NEXT, RECEIVE, RECEIVE_MUT, RECEIVE_PART, RECEIVE_WITHIN, RUN,
+    Scenario, Sim, VARIANTS, Variant, variant,
 };
-use crate::world::Mock;
+use crate::world::{Mock, world};
 use asynchat::{Builder, Channel, Control, Error, Frame, Handler, Run, Terminator};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -195,12 +195,24 @@ impl<'r> Reader<'r> {
     }
 }
 
+/// The ways to the next frame.
+#[derive(Clone, Copy)]
+enum Next {
+    Plain,
+    AsStream,
+    /// With a look at what is buffered before each frame.
+    Peeked,
+}
+
 /// With `next`, or as a stream.
-fn read_next(sim: &mut Sim, builder: Builder, input: &Input, answers: usize, as_stream: bool) {
+fn read_next(sim: &mut Sim, builder: Builder, input: &Input, answers: usize, by: Next) {
     let mut reader = Reader::new(input, answers);
     let mut channel = reader.build(sim, builder);
     loop {
-        let item = if as_stream {
+        if let Next::Peeked = by {
+            peek(sim, &mut channel, reader.items);
+        }
+        let item = if let Next::AsStream = by {
             sim.turns(POLL_NEXT, &mut channel, async |c| StreamExt::next(c).await)
         } else {
             sim.turns(NEXT, &mut channel, async |c| c.next().await)
@@ -227,6 +239,17 @@ fn read_next(sim: &mut Sim, builder: Builder, input: &Input, answers: usize, as_
     // The mock does not stand reading after the end.
     sim.check_fused(&mut channel);
     sim.finish(&mut channel);
+}
+
+/// Looks at one more byte each time, up to three.
+fn peek(sim: &mut Sim, channel: &mut Channel<Mock>, turn: usize) {
+    let n = (turn + 1) % 4;
+    let peeked = sim.turns(PEEK, channel, async |c| c.peek(n).await.map(Bytes::copy_from_slice));
+    let shown = peeked.expect("it takes no error");
+    let is_skipping = channel.codec().is_skipping();
+    assert_eq!(shown, if is_skipping { b"" } else { channel.unread() });
+    let is_over = sim.link(|link| link.has_ended) || world(|world| !world.injected.is_empty());
+    assert!(shown.len() >= n || is_over, "fewer bytes, and input goes on");
 }
 
 /// The methods that give one whole frame, in any mode.
@@ -500,7 +523,7 @@ fn switched(bytes: &Bytes, first: &str, then: &str) -> Vec<Expected> {
 
 /// Answers are held back while whole frames are buffered, and sent then.
 fn corked(sim: &mut Sim, builder: Builder, input: &Input) {
-    read_next(sim, builder.corked(true), input, 3, false);
+    read_next(sim, builder.corked(true), input, 3, Next::Plain);
 }
 
 /// What is buffered in both directions is dropped, and the tail of what was
@@ -627,7 +650,14 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         let inputs = inputs().into_iter().filter(wanted);
         all.extend(inputs.map(|input| way(name, input, variants, answers, read)));
     };
-    each("next", 0, &QUIET, |_| true, |sim, b, input, n| read_next(sim, b, input, n, false));
+    each("next", 0, &QUIET, |_| true, |sim, b, input, n| read_next(sim, b, input, n, Next::Plain));
+    each(
+        "peek, then next",
+        0,
+        &QUIET,
+        |_| true,
+        |sim, b, input, n| read_next(sim, b, input, n, Next::Peeked),
+    );
     each("receive", 0, &QUIET, is_whole, |sim, b, input, n| {
         read_receive(sim, b, input, n, Receive::Plain)
     });
@@ -649,10 +679,13 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     let some = |input: &Input| ["CR LF", "streaming", "a count, spent"].contains(&input.name);
     each("run, stopped", 0, &QUIET, some, |sim, b, input, n| read_run(sim, b, input, n, true));
     each("next, answered", 2, &VARIANTS, some, |sim, b, input, n| {
-        read_next(sim, b, input, n, false)
+        read_next(sim, b, input, n, Next::Plain)
+    });
+    each("peek, then next, answered", 2, &VARIANTS, some, |sim, b, input, n| {
+        read_next(sim, b, input, n, Next::Peeked)
     });
     each("a stream, answered", 2, &VARIANTS, some, |sim, b, input, n| {
-        read_next(sim, b, input, n, true)
+        read_next(sim, b, input, n, Next::AsStream)
     });
     each("run, answered", 2, &VARIANTS, some, |sim, b, input, n| read_run(sim, b, input, n, false));
     each("run, answered and stopped", 2, &VARIANTS, some, |sim, b, input, n| {

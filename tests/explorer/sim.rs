@@ -593,6 +593,7 @@ const BLOCK: usize = 128;
 pub(crate) type Method = (&'static str, Side, Waits);
 
 pub(crate) const NEXT: Method = ("Channel::next", Side::Input, Waits::Input);
+pub(crate) const PEEK: Method = ("Channel::peek", Side::Input, Waits::Input);
 pub(crate) const POLL_NEXT: Method = ("Channel::poll_next", Side::Input, Waits::Input);
 pub(crate) const RECEIVE: Method = ("Channel::receive", Side::Input, Waits::Input);
 pub(crate) const RECEIVE_MUT: Method = ("Channel::receive_mut", Side::Input, Waits::Input);

@@ -1,0 +1,80 @@
+//! `Channel::peek`: input is looked at and not taken.
+
+use super::{Channel, Side};
+use crate::Error;
+use crate::codec::ReadMode;
+use crate::read::InputGuard;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
+    /// Waits until at least `n` bytes are buffered, and returns all that are, without
+    /// taking them.
+    ///
+    /// It returns fewer than `n` bytes if input is over, for whatever reason. An error of
+    /// the connection or a timeout is left to [`next`](Self::next), which reports it after
+    /// the frames. With `n` = 0 it returns what is buffered and never waits. The rest of a
+    /// frame that is being skipped is not shown. Output is sent meanwhile.
+    ///
+    /// The [`Timeouts`](crate::Timeouts) apply as in `next`. Buffered bytes, if there are
+    /// fewer than `n`, count as a frame that has begun.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, mut peer) = tokio::io::duplex(64);
+    /// # tokio::io::AsyncWriteExt::write_all(&mut peer, b"EHLO x\r\n").await.unwrap();
+    /// use asynchat::Channel;
+    ///
+    /// let mut channel = Channel::new(io, "\r\n");
+    /// let is_tls = channel.peek(1).await?.starts_with(&[0x16]);
+    /// assert!(!is_tls); // otherwise: `channel.into_parts().rewind()`
+    /// assert_eq!(channel.receive("\r\n").await?, "EHLO x");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::FrameTooLong`] if `n` is above the
+    /// [`max_length`](crate::TerminatorCodec::max_length). Nothing is read then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing is taken, and no time restarts.
+    pub async fn peek(&mut self, n: usize) -> Result<&[u8], Error> {
+        let limit = self.codec().max_length();
+        if n > limit {
+            return Err(Error::FrameTooLong { limit });
+        }
+        if !self.shows(n) {
+            poll_fn(|cx| self.poll_side(cx, Side::Input, |it, cx| it.poll_peek(cx, n))).await;
+        }
+        Ok(self.shown())
+    }
+
+    /// Ready if enough is buffered, or if no more is to come.
+    fn poll_peek(&mut self, cx: &mut Context<'_>, n: usize) -> Poll<()> {
+        let policy = self.policy(ReadMode::AsSet);
+        // What ends the input is found again, and reported, by the next method.
+        self.poll_wait(cx, policy, |it| it.shows(n).then_some(())).map(drop)
+    }
+}
+
+impl<T> Channel<T> {
+    /// Returns whether at least `n` bytes can be shown.
+    fn shows(&mut self, n: usize) -> bool {
+        if self.codec().is_skipping() {
+            let mut guard = InputGuard::new(&mut self.framed);
+            let (codec, input, consumed) = guard.input();
+            *consumed = codec.cutter.skip_rest(input);
+        }
+        self.shown().len() >= n
+    }
+
+    /// The buffered input, without the rest of a skipped frame.
+    fn shown(&self) -> &[u8] {
+        if self.codec().is_skipping() { &[] } else { self.unread() }
+    }
+}
