@@ -51,9 +51,10 @@
 //!
 //! - Frames never depend on how the input was split across reads.
 //! - Input is bounded by `max_length`. Output is bounded by the high-water mark, with
-//!   [`Channel::run`], [`Channel::ready`], the `Sink` and [`Pusher`].
-//! - Polling for input also sends output, and a peer that does not read does not stop
-//!   reading.
+//!   [`Channel::run`], [`Channel::ready`], the `Sink`, [`Pusher`], and
+//!   [`Builder::pause_when_full`].
+//! - Polling for input also sends output. Without `pause_when_full` a peer that does not
+//!   read does not stop reading.
 //! - Every async method documents its cancel safety. No byte received is lost silently.
 //! - [`Timeouts`] limit how long a frame, idleness and a stalled write may take.
 //! - There is no unsafe code, and no panic on any input.

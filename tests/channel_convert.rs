@@ -321,6 +321,7 @@ fn settings_are_carried_over_an_upgrade() {
         .high_water(1000)
         .low_water(0)
         .in_buffer_size(10)
+        .pause_when_full(true)
         .build(io);
     channel.set_terminator("||");
     let (upgraded, new) = upgrade(channel);
@@ -335,6 +336,8 @@ fn settings_are_carried_over_an_upgrade() {
     new.blocks_writes();
     upgraded.push(vec![b'x'; 1000]);
     assert_waits!(new, upgraded.feed(Bytes::from("x")));
+    new.sends("y||");
+    assert_waits!(new, upgraded.next());
 }
 
 #[test]

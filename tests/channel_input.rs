@@ -654,6 +654,95 @@ fn a_dropped_receive_may_be_followed_by_another_terminator() {
     assert_eq!(show(poll!(channel.receive(2))), "cd");
 }
 
+// pause_when_full
+
+/// Full above 1000 bytes, and a transport that takes nothing.
+fn full_channel() -> (Channel<Mock>, Peer) {
+    let (io, peer) = mock();
+    let builder = Channel::builder().terminator("\n").pause_when_full(true).in_buffer_size(8);
+    let mut channel = builder.high_water(1000).low_water(200).build(io);
+    peer.blocks_writes();
+    channel.push(vec![b'x'; 1000]);
+    (channel, peer)
+}
+
+#[test]
+fn nothing_is_delivered_above_the_high_water_mark_if_paused() {
+    let (mut channel, peer) = full_channel();
+    peer.sends("one\ntwo\nthree\n");
+    assert_waits!(peer, channel.next());
+    assert_eq!(channel.unread(), b"one\ntwo\n", "one `in_buffer_size` is read ahead");
+    peer.asked();
+    assert_waits!(peer, channel.next());
+    assert_waits!(peer, StreamExt::next(&mut channel));
+    assert_waits!(peer, channel.receive("\n"));
+    assert_waits!(peer, channel.receive_part());
+    assert_waits!(peer, channel.peek(8 + 1));
+    assert_eq!(peer.asked(), [], "reading has stopped");
+    peer.wake_write();
+    peer.writes([Write::Accept(700), Write::Pending]);
+    assert_waits!(peer, channel.next());
+    assert_eq!(channel.queued_bytes(), 300, "above the low mark");
+    peer.wake_write();
+    peer.writes([Write::Accept(100), Write::Pending]);
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert_eq!(show(poll!(channel.receive("\n"))), "two");
+    assert_eq!(show(poll!(channel.next())), "complete(three)", "reading has resumed");
+    assert_waits!(peer, channel.next());
+}
+
+#[test]
+fn paused_corked_channel_sends_before_it_delivers() {
+    let (mut channel, peer) = full_channel();
+    channel.set_corked(true);
+    peer.sends("one\n");
+    assert_waits!(peer, channel.next());
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert_eq!(peer.written_bytes().len(), 1000);
+}
+
+#[test]
+fn paused_channel_notices_a_break() {
+    for kind in BREAKS {
+        let (mut channel, peer) = full_channel();
+        peer.reads([data("one\n"), Read::Err(kind)]);
+        assert_eq!(show(poll!(channel.next())), "complete(one)", "what was received comes first");
+        assert_eq!(show(poll!(channel.next())), format!("io({kind:?})"));
+        assert_eq!(show(poll!(channel.next())), "none");
+    }
+}
+
+#[test]
+fn paused_channel_keeps_a_read_error_until_output_is_sent() {
+    for kind in ONE_WAY {
+        let (mut channel, peer) = full_channel();
+        peer.reads([data("one\n"), Read::Err(kind)]);
+        assert_waits!(peer, channel.next());
+        peer.wake_write();
+        assert_eq!(show(poll!(channel.next())), "complete(one)");
+        assert_eq!(show(poll!(channel.next())), format!("io({kind:?})"));
+    }
+}
+
+#[test]
+fn paused_channel_counts_what_pushers_push() {
+    let (io, peer) = mock();
+    let builder = Channel::builder().terminator("\n").high_water(1000).low_water(200);
+    let mut channel = builder.pause_when_full(true).build(io);
+    let pusher = channel.pusher();
+    peer.blocks_writes();
+    peer.sends("one\n");
+    pusher.try_push(vec![b'x'; 2000]).unwrap();
+    assert_waits!(peer, channel.next());
+    let mut push = tokio_test::task::spawn(pusher.push("more"));
+    assert!(push.poll().is_pending());
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert!(push.is_woken());
+    assert_eq!(show(push.poll()), "done");
+}
+
 // peek
 
 /// What `peek` shows, in words.

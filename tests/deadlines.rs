@@ -210,6 +210,23 @@ async fn peek_restarts_no_time() {
     assert_eq!(show(poll!(channel.next())), "timeout(frame(5s))");
 }
 
+#[tokio::test(start_paused = true)]
+async fn time_of_input_stands_still_while_the_channel_pauses() {
+    let timeouts = Timeouts { write: None, ..LIMITS };
+    let builder = limited().timeouts(timeouts).high_water(10).low_water(0).pause_when_full(true);
+    let (mut channel, peer) = over(builder);
+    peer.sends("x");
+    assert!(poll!(channel.next()).is_pending());
+    advance(3 * SECOND).await;
+    peer.blocks_writes();
+    channel.push(vec![b'x'; 100]);
+    assert!(poll!(channel.next()).is_pending());
+    advance(100 * FRAME).await;
+    assert!(poll!(channel.next()).is_pending());
+    peer.wake_write();
+    assert_eq!(at!(2 * SECOND, channel.next()), "timeout(frame(5s))");
+}
+
 /// One second more for each ten bytes.
 fn rated() -> Builder {
     builder().timeouts(Timeouts { min_rate: NonZeroU32::new(10), ..LIMITS })

@@ -30,6 +30,7 @@ pub struct Builder {
     linger: Duration,
     timeouts: Timeouts,
     corked: bool,
+    pause_when_full: bool,
     read_buf: BytesMut,
 }
 
@@ -44,6 +45,7 @@ impl Default for Builder {
             linger: Duration::from_secs(1),
             timeouts: Timeouts::default(),
             corked: false,
+            pause_when_full: false,
             read_buf: BytesMut::new(),
         }
     }
@@ -174,6 +176,42 @@ impl Builder {
         self
     }
 
+    /// Sets whether `next`, `receive` and the `Stream` neither read nor deliver above the
+    /// [high-water mark](Self::high_water), as [`run`](Channel::run) does not. Default: no.
+    ///
+    /// They then wait until output has sunk to the [low-water mark](Self::low_water). Up to
+    /// one `in_buffer_size` is read ahead, to notice a broken connection. The times of
+    /// [`Timeouts::frame`] and [`Timeouts::idle`] stand still.
+    ///
+    /// Set it in a server whose peers may send requests and read no answers: their
+    /// requests are then not read, and the answers stay bounded. Never set it on both ends
+    /// of a connection, because two full peers then wait for each other.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # use tokio::io::AsyncWriteExt;
+    /// # let (io, mut peer) = tokio::io::duplex(64);
+    /// # peer.write_all(&[b'\n'; 64]).await.unwrap();
+    /// use asynchat::Channel;
+    /// use futures::FutureExt;
+    ///
+    /// let builder = Channel::builder().terminator("\n").pause_when_full(true);
+    /// let mut channel = builder.high_water(1000).low_water(1000).build(io);
+    /// while let Some(Some(request)) = channel.next().now_or_never() {
+    ///     request?;
+    ///     channel.push(vec![b'x'; 500]); // which the peer does not read
+    /// }
+    /// assert!(channel.queued_bytes() < 2000);
+    /// # channel.discard_buffers();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pause_when_full(mut self, pause: bool) -> Self {
+        self.pause_when_full = pause;
+        self
+    }
+
     /// Sets input that somebody else has read from the transport. Default: none.
     ///
     /// It is delivered first, as if the channel had read it: for hyper's `Upgraded`, which
@@ -213,6 +251,7 @@ impl Builder {
             linger: self.linger,
             linger_timed_out: false,
             corked: self.corked,
+            pause_when_full: self.pause_when_full,
             run: RunState::New,
         }
     }
@@ -230,6 +269,7 @@ impl fmt::Debug for Builder {
             .field("linger", &self.linger)
             .field("timeouts", &self.timeouts)
             .field("corked", &self.corked)
+            .field("pause_when_full", &self.pause_when_full)
             .field("read_buf", &self.read_buf.len())
             .finish()
     }

@@ -193,6 +193,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             linger: self.linger,
             linger_timed_out: self.linger_timed_out,
             corked: self.corked,
+            pause_when_full: self.pause_when_full,
             run: self.run,
         })
     }

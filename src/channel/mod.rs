@@ -63,7 +63,8 @@ use tokio_util::codec::Framed;
 ///
 /// [`set_terminator`](Self::set_terminator) works at any moment, from the first byte not
 /// yet delivered. Waiting for input also sends output, and output that cannot be sent
-/// never stops reading.
+/// never stops reading, unless the channel
+/// [pauses when it is full](Builder::pause_when_full).
 ///
 /// After [`Error::FrameTooLong`] the stream goes on. Any other error ends it: first come
 /// the frames already received (not after [`Pusher::abort`]), then the error, then
@@ -112,6 +113,8 @@ pub struct Channel<T> {
     linger_timed_out: bool,
     /// `true` if output waits for input to be used up, as far as there is capacity.
     corked: bool,
+    /// `true` if `next` and `receive` neither read nor deliver without capacity.
+    pause_when_full: bool,
     /// The progress of `run`. Assigned there only.
     pub(crate) run: RunState,
 }

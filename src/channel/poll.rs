@@ -100,6 +100,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     #[inline(always)]
     fn buffered_frame(&mut self, mode: ReadMode) -> Option<Span> {
         let has_news = self.inbox.as_ref().is_some_and(|inbox| inbox.has_news());
+        // Without work there is capacity as well.
         let is_busy = has_news || self.writer.has_work() || self.reader.budget.is_exhausted();
         if is_busy || !self.reader.is_open() || !self.wakers.is_input_idle() {
             return None;
@@ -136,7 +137,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
     /// The policy of the methods that the owner awaits.
     pub(super) fn policy(&self, mode: ReadMode) -> Policy {
-        Policy { mode, corked: self.corked, pause_when_full: false, counts_frames: false }
+        let Channel { corked, pause_when_full, .. } = *self;
+        Policy { mode, corked, pause_when_full, counts_frames: false }
     }
 
     /// The answer of `receive` when no frame is to come.

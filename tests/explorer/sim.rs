@@ -600,7 +600,8 @@ pub(crate) const RECEIVE_MUT: Method = ("Channel::receive_mut", Side::Input, Wai
 pub(crate) const RECEIVE_WITHIN: Method = ("Channel::receive_within", Side::Input, Waits::Input);
 pub(crate) const RECEIVE_PART: Method = ("Channel::receive_part", Side::Input, Waits::Input);
 pub(crate) const RUN: Method = ("Channel::run", Side::Whole, Waits::Input);
-/// Above the high-water mark it does not read.
+/// Above the high-water mark they do not read.
+pub(crate) const NEXT_FULL: Method = ("Channel::next", Side::Input, Waits::Output);
 pub(crate) const RUN_FULL: Method = ("Channel::run", Side::Whole, Waits::Output);
 pub(crate) const READY: Method = ("Channel::ready", Side::Output, Waits::Output);
 pub(crate) const FLUSH: Method = ("Channel::flush", Side::Output, Waits::Output);

@@ -2,8 +2,8 @@
 //! has come, and all of it if it ended well.
 
 use crate::sim::{
-    Act, CLOSE, FLUSH, Method, POLL_CLOSE, POLL_FLUSH, POLL_READY, READY, RUN, RUN_FULL, SHUTDOWN,
-    Scenario, Sim, Token, VARIANTS, Variant, runtime,
+    Act, CLOSE, FLUSH, Method, NEXT_FULL, POLL_CLOSE, POLL_FLUSH, POLL_READY, READY, RUN, RUN_FULL,
+    SHUTDOWN, Scenario, Sim, Token, VARIANTS, Variant, runtime,
 };
 use crate::world::{Chunks, Link, Mock, wait_for_producer, world};
 use asynchat::{Builder, Channel, Control, Error, Handler, Parts, PushError, Pusher, Run};
@@ -795,6 +795,32 @@ fn run_pauses(sim: &mut Sim, builder: Builder) {
     sim.finish(&mut channel);
 }
 
+/// The same with `next`, in a channel that pauses when it is full.
+fn next_above_high_water(sim: &mut Sim, builder: Builder) {
+    let builder = builder.high_water(70).low_water(10).pause_when_full(true);
+    let mut channel = channel(sim, builder, "a\nb\nc\nd\n");
+    let mut answers = 0;
+    loop {
+        match sim.turns(NEXT_FULL, &mut channel, async |c| c.next().await) {
+            Some(Ok(frame)) => {
+                assert!(channel.queued_bytes() < 70, "handed out, and there was no room");
+                assert!(frame.is_complete());
+                sim.push(&mut channel, answers);
+                answers += 1;
+            }
+            Some(Err(error)) => {
+                sim.reported(&error);
+                break;
+            }
+            None => {
+                assert_eq!(answers, 4);
+                break;
+            }
+        }
+    }
+    sim.finish(&mut channel);
+}
+
 fn run_with_pushers(sim: &mut Sim, builder: Builder) {
     let mut channel = channel(sim, builder, "a\nb\n");
     let all =
@@ -983,6 +1009,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         scenario("run, stopped, and another", all, run_stops_and_goes_on),
         scenario("run above the high-water mark", all, run_above_high_water),
         scenario("run, paused after each line", all, run_pauses),
+        scenario("next above the high-water mark", all, next_above_high_water),
         scenario("run and a pusher", all, run_with_pushers),
         scenario("run, aborted", all, run_aborted),
         scenario("producers as answers", all, answer_lines),
