@@ -602,6 +602,13 @@ fn numbers() -> Vec<Row> {
         row("2^63", be(8), b"\x80\0\0\0\0\0\0\0a", [long(9)]).limit(9),
         row("2^64 - 1", be(8), b"\xff\xff\xff\xff\xff\xff\xff\xffa", [long(9)]).limit(9),
         row("a negative number of four bytes", be(4), b"\xff\xff\xff\xffa", [long(9)]).limit(9),
+        row(
+            "the whole head of a length above its limit",
+            be(4),
+            b"\0\0\0\x01a",
+            [Want::InvalidHead],
+        )
+        .max_head(3),
         row("the head of a length above its limit", be(4), b"\0", [Want::InvalidHead]).max_head(3),
     ]
 }

@@ -286,7 +286,7 @@ fn read_receive(sim: &mut Sim, builder: Builder, input: &Input, answers: usize, 
             }
             Err(Error::InvalidHead(_)) => {
                 reader.check_invalid();
-                match receive(sim, &mut channel, &terminator, None) {
+                match receive(sim, &mut channel, &terminator, Receive::Plain) {
                     Err(Error::Closed) => {}
                     // The failure that was reported to the other task.
                     Err(error @ Error::Io(_)) => sim.reported(&error),
