@@ -10,6 +10,7 @@ there; here it is the programs: arguments, output, exit status, how they stop.
 import contextlib
 import os
 import pathlib
+import resource
 import signal
 import smtplib
 import socket
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 BOUND = 60  # seconds after which something counts as hung
 
@@ -50,16 +52,16 @@ def bounded(process):
 
 
 @contextlib.contextmanager
-def example(program, *arguments, status=0):
-    """A server of ours, stopped with Ctrl-C; it must exit with this. Its address."""
+def example(program, *arguments, stop=signal.SIGINT, **more):
+    """A server of ours, which this signal stops cleanly. Its address."""
     command = [BINARIES / program, *arguments]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **more)
     try:
         with bounded(server):
             address = server.stdout.readline().split()[-1]
         yield address
-        server.send_signal(signal.SIGINT)
-        assert server.wait(BOUND) == status
+        server.send_signal(stop)
+        assert server.wait(BOUND) == 0
     finally:
         server.kill()
         server.wait()
@@ -95,8 +97,25 @@ def nc(address, text):
 
 
 def echo():
-    with example("echo", "127.0.0.1:0", status=-signal.SIGINT) as address:
-        assert nc(address, b"one\ntwo\r\nthr") == b"one\r\ntwo\r\nthr\r\n"
+    for stop in [signal.SIGINT, signal.SIGTERM]:
+        with example("echo", "127.0.0.1:0", stop=stop) as address:
+            assert nc(address, b"one\ntwo\r\nthr") == b"one\r\ntwo\r\nthr\r\n"
+
+
+def no_descriptor_and_no_stderr():
+    """What cannot be accepted is reported, and that cannot be written."""
+    few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))
+    reader, writer = os.pipe()
+    os.close(reader)
+    for program in ["echo", "http_server"]:
+        with example(program, "127.0.0.1:0", stderr=writer, preexec_fn=few) as address:
+            host, port = address.split(":")
+            peers = [socket.create_connection((host, int(port))) for _ in range(40)]
+            time.sleep(0.5)
+            for peer in peers:
+                peer.close()
+            assert nc(address, b"GET /\n") != b"", program
+    os.close(writer)
 
 
 def redis():
@@ -164,7 +183,7 @@ def folder():
         yield pathlib.Path(name)
 
 
-TESTS = [echo, lines_client, redis, memcached, chat, smtp, imap]
+TESTS = [echo, no_descriptor_and_no_stderr, lines_client, redis, memcached, chat, smtp, imap]
 
 if __name__ == "__main__":
     # Where a shell has put us into the background it is ignored, by programs

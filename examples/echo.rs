@@ -6,59 +6,62 @@
 //! ```
 //!
 //! You will see each line you type once more. `Sink` appends CR LF, and waits
-//! while the peer does not read.
+//! while the peer does not read. Ctrl-C stops it: no new connections, and those
+//! that there are end behind the lines that have arrived.
+
+#[path = "common/serve.rs"]
+mod serve;
 
 use asynchat::{Channel, Error, Terminator};
 use futures::SinkExt;
 use std::io::Write;
-use std::time::Duration;
+use std::process::ExitCode;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
-async fn main() {
-    if let Err(e) = run().await {
-        eprintln!("echo: {e}");
-        std::process::exit(1);
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            serve::report(format_args!("echo: {error}"));
+            ExitCode::FAILURE
+        }
     }
 }
 
 async fn run() -> std::io::Result<()> {
-    let address = std::env::args_os()
-        .map(|arg| arg.to_string_lossy().into_owned())
-        .nth(1)
-        .unwrap_or("127.0.0.1:7007".into());
-    let listener = TcpListener::bind(address).await?;
+    let address = std::env::args_os().nth(1).unwrap_or("127.0.0.1:7007".into());
+    let stop = serve::stop_signal()?;
+    let listener = TcpListener::bind(&*address.to_string_lossy()).await?;
     writeln!(std::io::stdout(), "listening on {}", listener.local_addr()?)?;
-    loop {
-        match listener.accept().await {
-            Ok((socket, peer)) => drop(tokio::spawn(async move {
-                if let Err(e) = echo(socket).await {
-                    eprintln!("{peer}: {e}");
-                }
-            })),
-            Err(e) => {
-                // The peer has gone, or there are too many: others will come.
-                eprintln!("accept: {e}");
-                sleep(Duration::from_millis(100)).await;
-            }
+    let connection = |socket, stop| async move {
+        if let Err(error) = echo(socket, stop).await {
+            serve::report(format_args!("a connection: {error}"));
         }
-    }
+    };
+    serve::serve(listener, stop, connection).await;
+    Ok(())
 }
 
-async fn echo(socket: TcpStream) -> Result<(), Error> {
+async fn echo(socket: TcpStream, stop: CancellationToken) -> Result<(), Error> {
     let mut channel = Channel::builder()
         .terminator(Terminator::line())
         .encode_terminator(Terminator::crlf())
         .build(socket);
-    while let Some(frame) = channel.next().await {
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = channel.next() => frame,
+            () = stop.cancelled() => None,
+        };
         match frame {
-            Ok(frame) => channel.feed(frame.into_data()).await?,
-            Err(Error::FrameTooLong { limit, .. }) => {
+            Some(Ok(frame)) => channel.feed(frame.into_data()).await?,
+            Some(Err(Error::FrameTooLong { limit, .. })) => {
                 channel.feed(format!("no more than {limit} bytes, please").into()).await?;
             }
-            Err(e) => return Err(e),
+            Some(Err(error)) => return Err(error),
+            None => return channel.close().await,
         }
     }
-    channel.close().await
 }

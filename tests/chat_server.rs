@@ -19,15 +19,16 @@ use tokio::io::{
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// A server with both its listeners.
 struct Chat {
     lines: SocketAddr,
     web: SocketAddr,
-    stop: oneshot::Sender<()>,
+    stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
@@ -36,15 +37,14 @@ impl Chat {
         let lines = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let web = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let addresses = (lines.local_addr().unwrap(), web.local_addr().unwrap());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let shutdown = async move { drop(stopped.await) };
+        let stop = CancellationToken::new();
         let redis = redis.map(|address| address.to_string());
-        let task = tokio::spawn(app::serve_all(lines, web, redis, shutdown));
+        let task = tokio::spawn(app::serve_all(lines, web, redis, stop.clone()));
         Chat { lines: addresses.0, web: addresses.1, stop, task }
     }
 
     async fn stop(self) {
-        drop(self.stop);
+        self.stop.cancel();
         within(self.task).await.unwrap();
     }
 
@@ -281,10 +281,9 @@ async fn in_room(room: &Arc<Room>) -> Person<tokio::io::DuplexStream> {
 fn to_room(room: &Arc<Room>) -> (tokio::io::DuplexStream, JoinHandle<()>) {
     let (io, theirs) = duplex(1024);
     let handler = lines::Lines::new(Arc::clone(room));
-    let (stop, stopping) = watch::channel(false);
+    let stop = CancellationToken::new();
     let task = tokio::spawn(async move {
-        app::connection(theirs, app::line_settings(), handler, stopping).await;
-        drop(stop);
+        app::connection(theirs, app::line_settings(), handler, stop).await;
     });
     (io, task)
 }
@@ -506,7 +505,7 @@ async fn everybody_is_told_when_the_server_stops() {
     idle.push("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     within(idle.receive("</main>\n")).await.unwrap();
     let (stop, task) = (chat.stop, chat.task);
-    drop(stop);
+    stop.cancel();
     let farewell = alice.hears_the_end().await;
     assert_eq!(farewell[0], "* the server stops");
     assert_eq!(web.hears_the_end().await[0], "event: notice\ndata: the server stops");
@@ -842,10 +841,9 @@ async fn what_a_lying_redis_says_is_made_harmless() {
 async fn silent_browser(room: &Arc<Room>, request: &str) -> DuplexStream {
     let (mut io, theirs) = duplex(64 * 1024);
     let handler = web::Web::new(Arc::clone(room));
-    let (stop, stopping) = watch::channel(false);
+    let stop = CancellationToken::new();
     tokio::spawn(async move {
-        app::connection(theirs, app::web_settings(), handler, stopping).await;
-        drop(stop);
+        app::connection(theirs, app::web_settings(), handler, stop).await;
     });
     io.write_all(request.as_bytes()).await.unwrap();
     io
@@ -1045,12 +1043,11 @@ async fn people_on_nc_and_in_a_browser_talk_to_each_other() {
     chat.stop().await;
     browser.shows("Connection lost").await;
     let again = (TcpListener::bind(lines).await.unwrap(), TcpListener::bind(web).await.unwrap());
-    let (stop, stopped) = oneshot::channel::<()>();
-    let server =
-        tokio::spawn(app::serve_all(again.0, again.1, None, async { drop(stopped.await) }));
+    let stop = CancellationToken::new();
+    let server = tokio::spawn(app::serve_all(again.0, again.1, None, stop.clone()));
     browser.shows("trying again.\nwelcome, barbara").await;
     drop(browser);
-    drop(stop);
+    stop.cancel();
     within(server).await.unwrap();
 }
 

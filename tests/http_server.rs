@@ -17,9 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 const MAX_BODY: u64 = 16 << 20;
 
@@ -27,13 +27,14 @@ const MAX_BODY: u64 = 16 << 20;
 struct Peer {
     io: DuplexStream,
     /// Tells the server to stop.
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
 }
 
 impl Peer {
     fn new(root: Option<PathBuf>) -> Self {
         let (io, theirs) = duplex(64 * 1024);
-        let (stop, stopping) = watch::channel(false);
+        let stop = CancellationToken::new();
+        let stopping = stop.clone();
         let config = Arc::new(Config { root, max_body: MAX_BODY });
         tokio::spawn(async move { server::connection(theirs, config, stopping).await });
         Peer { io, stop }
@@ -815,7 +816,7 @@ async fn a_body_over_the_limit_in_chunks_is_cut_off() {
 /// The server itself, on a socket.
 struct Server {
     address: SocketAddr,
-    stop: oneshot::Sender<()>,
+    stop: CancellationToken,
     served: JoinHandle<()>,
 }
 
@@ -823,11 +824,9 @@ impl Server {
     async fn start(root: Option<PathBuf>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel();
+        let stop = CancellationToken::new();
         let config = Config { root, max_body: MAX_BODY };
-        let served = tokio::spawn(server::serve(listener, config, async {
-            let _ = stopped.await;
-        }));
+        let served = tokio::spawn(server::serve(listener, config, stop.clone()));
         Server { address, stop, served }
     }
 
@@ -898,7 +897,7 @@ async fn stopping_finishes_what_has_begun() {
     asking.read_exact(&mut answer).await.unwrap();
     assert_eq!(String::from_utf8(answer).unwrap(), page);
 
-    server.stop.send(()).unwrap();
+    server.stop.cancel();
     let mut rest = String::new();
     within(idle.read_to_string(&mut rest)).await.unwrap();
     assert_eq!(rest, "");
@@ -930,7 +929,7 @@ async fn stopping_does_not_wait_for_ever() {
     let mut peer = Peer::new(None);
     peer.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf").await;
     peer.reads(echo("keep-alive", "halfhalf").strip_suffix("half").unwrap()).await;
-    peer.stop.send_replace(true);
+    peer.stop.cancel();
     assert_eq!(peer.reads_to_end().await, "");
 }
 

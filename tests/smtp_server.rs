@@ -27,13 +27,13 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_util::sync::CancellationToken;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MAX_SIZE: u64 = 100_000;
@@ -57,7 +57,7 @@ struct Peer {
     io: DuplexStream,
     mailbox: Mailbox,
     /// Tells the server to stop.
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
     served: JoinHandle<Result<(), Error>>,
 }
 
@@ -70,9 +70,9 @@ impl Peer {
     fn with_room(room: usize) -> Self {
         let mailbox = Mailbox::new();
         let (io, theirs) = duplex(room);
-        let (stop, stopping) = watch::channel(false);
+        let stop = CancellationToken::new();
         let config = Arc::new(mailbox.config(TLS.clone(), MAX_SIZE));
-        let served = tokio::spawn(session::connection(theirs, PEER, config, stopping));
+        let served = tokio::spawn(session::connection(theirs, PEER, config, stop.clone()));
         Peer { io, mailbox, stop, served }
     }
 
@@ -857,7 +857,7 @@ async fn stopping_does_not_wait_for_ever() {
     peer.send(begun() + "half").await;
     peer.reads_up_to("354").await;
     let start = Instant::now();
-    peer.stop.send_replace(true);
+    peer.stop.cancel();
     let (rest, mails) = peer.reads_to_end().await;
     assert_eq!((&*rest, mails), ("", vec![]));
     assert_eq!(start.elapsed().as_secs(), 10);
@@ -867,7 +867,7 @@ async fn stopping_does_not_wait_for_ever() {
 struct Server {
     address: SocketAddr,
     mailbox: Mailbox,
-    stop: oneshot::Sender<()>,
+    stop: CancellationToken,
     served: JoinHandle<()>,
     files: TempDir,
 }
@@ -884,10 +884,8 @@ impl Server {
         let config = mailbox.config(tls::from_files(&cert, &key).unwrap(), max_size);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(session::serve(listener, config, async {
-            let _ = stopped.await;
-        }));
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(session::serve(listener, config, stop.clone()));
         Server { address, mailbox, stop, served, files }
     }
 
@@ -902,7 +900,7 @@ impl Server {
 
     /// Stops it, waits for its end, and gives what it has stored.
     async fn stop(self) -> Vec<Mail> {
-        self.stop.send(()).unwrap();
+        self.stop.cancel();
         within(self.served).await.unwrap();
         self.mailbox.mails()
     }
@@ -1028,7 +1026,7 @@ async fn stopping_finishes_the_mail_that_has_begun() {
     let mut addressing = server.connect().await;
     expect(&mut addressing, &format!("{HELLO}{ENVELOPE}"), "220 250 250 250").await;
 
-    server.stop.send(()).unwrap();
+    server.stop.cancel();
     for mut client in [fresh, idle] {
         expect(&mut client, "", "421").await;
         assert!(within(client.next()).await.is_none());

@@ -42,23 +42,25 @@ pub(crate) mod value;
 pub(crate) mod web;
 
 use asynchat::{Builder, Channel, Error, Handler, Terminator, Timeouts};
-use futures::FutureExt;
 use room::Room;
 use std::io::{self, Write};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
-async fn main() {
-    if let Err(error) =
-        run(std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).skip(1)).await
-    {
-        eprintln!("chat_server: {error}");
-        std::process::exit(1);
+async fn main() -> ExitCode {
+    let args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).skip(1);
+    match run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            serve::report(format_args!("chat_server: {error}"));
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -73,49 +75,53 @@ async fn run(mut args: impl Iterator<Item = String>) -> Result<(), Box<dyn std::
             _ => lines = arg,
         }
     }
+    let stop = serve::stop_signal()?;
     let (lines, web) = (TcpListener::bind(lines).await?, TcpListener::bind(web).await?);
     let mut stdout = io::stdout();
     writeln!(stdout, "listening on {}", lines.local_addr()?)?;
     writeln!(stdout, "and for browsers on http://{}/", web.local_addr()?)?;
     stdout.flush()?;
-    serve_all(lines, web, redis, serve::ctrl_c()).await;
+    serve_all(lines, web, redis, stop).await;
     Ok(())
 }
 
-/// Serves until `shutdown`, and sends everybody home.
+/// Serves until `stop`, and sends everybody home.
 pub(crate) async fn serve_all(
     lines: TcpListener,
     web: TcpListener,
     redis: Option<String>,
-    shutdown: impl Future<Output = ()>,
+    stop: CancellationToken,
 ) {
     let room = Arc::new(Room::default());
-    let shutdown = async {
-        shutdown.await;
+    let stopping = CancellationToken::new();
+    let closing = async {
+        stop.cancelled().await;
+        // First of all they are told so.
         room.close();
+        stopping.cancel();
     };
-    let shutdown = shutdown.shared();
     let bridge = async {
         if let Some(address) = redis {
             // It ends with the room, but does not wait for Redis then.
             let connect = || client::Client::connect(address.as_str());
             tokio::select! {
-                () = bridge::run(Arc::clone(&room), connect, shutdown.clone()) => {}
-                () = async { shutdown.clone().await; tokio::time::sleep(GRACE).await } => {}
+                () = bridge::run(Arc::clone(&room), connect, stopping.cancelled()) => {}
+                () = async { stopping.cancelled().await; tokio::time::sleep(GRACE).await } => {}
             }
         }
     };
-    let talk = |socket, stopping| {
+    let talk = |socket, stop| {
         let handler = lines::Lines::new(Arc::clone(&room));
-        connection(socket, line_settings(), handler, stopping)
+        connection(socket, line_settings(), handler, stop)
     };
-    let browse = |socket, stopping| {
+    let browse = |socket, stop| {
         let handler = web::Web::new(Arc::clone(&room));
-        connection(socket, web_settings(), handler, stopping)
+        connection(socket, web_settings(), handler, stop)
     };
     tokio::join!(
-        serve::serve(lines, shutdown.clone(), talk),
-        serve::serve(web, shutdown.clone(), browse),
+        closing,
+        serve::serve(lines, stopping.clone(), talk),
+        serve::serve(web, stopping.clone(), browse),
         bridge,
     );
 }
@@ -125,7 +131,7 @@ pub(crate) async fn connection<T, H>(
     io: T,
     settings: Builder,
     mut handler: H,
-    mut stopping: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) where
     T: AsyncRead + AsyncWrite + Unpin,
     H: Handler<Error = Error>,
@@ -134,7 +140,7 @@ pub(crate) async fn connection<T, H>(
     // How it ends is no concern of the others.
     tokio::select! {
         _ = channel.run(&mut handler) => return,
-        _ = stopping.changed() => {}
+        () = stop.cancelled() => {}
     }
     channel.close_when_done();
     let _ = timeout(GRACE, channel.run(&mut handler)).await;

@@ -1,53 +1,109 @@
 //! The accept loop of the servers among the examples, and how they stop.
 
+#![allow(unreachable_pub)] // Part of a library, and a private module of the programs beside it.
+
+use std::fmt::Display;
 use std::future::Future;
-use std::pin::pin;
+use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-/// Runs `connection` for each peer until `shutdown`, then waits for all of
-/// them, whose `watch` has turned to true.
-pub(crate) async fn serve<F, Fut>(
-    listener: TcpListener,
-    shutdown: impl Future<Output = ()>,
-    connection: F,
-) where
-    F: Fn(TcpStream, watch::Receiver<bool>) -> Fut,
+/// Runs `connection` for each peer until `stop` is cancelled, then waits until all of
+/// them have ended, which they are to do then. [`DEADLINE`] later the rest is dropped.
+pub async fn serve<F, Fut>(listener: TcpListener, stop: CancellationToken, connection: F)
+where
+    F: Fn(TcpStream, CancellationToken) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let (stop, stopping) = watch::channel(false);
-    let mut shutdown = pin!(shutdown);
-    loop {
-        let accepted = tokio::select! {
-            () = &mut shutdown => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((socket, _)) => {
-                // Output is gathered by the channel: waiting to fill packets
-                // only delays it.
-                let _ = socket.set_nodelay(true);
-                tokio::spawn(connection(socket, stopping.clone()));
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: wait for some to come free.
-                eprintln!("accept: {error}");
-                sleep(Duration::from_millis(100)).await;
+    let (connections, cut_off) = (TaskTracker::new(), CancellationToken::new());
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let accepting = async {
+        while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+            match listener.accept().await {
+                Ok((socket, _)) => {
+                    // Output is gathered by the channel: waiting to fill packets only
+                    // delays it.
+                    let _ = socket.set_nodelay(true);
+                    let (served, cut_off) = (connection(socket, stop.clone()), cut_off.clone());
+                    connections.spawn(async move {
+                        cut_off.run_until_cancelled(served).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) if is_about_one_peer(&error) => {}
+                Err(error) => {
+                    // Out of descriptors, most likely: wait for some to come free.
+                    report(format_args!("accept: {error}"));
+                    sleep(PAUSE).await;
+                }
             }
         }
+    };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = accepting => {}
     }
-    drop((listener, stopping));
-    stop.send_replace(true);
-    // Every connection holds a receiver.
-    stop.closed().await;
+    drop(listener);
+    connections.close();
+    if timeout(DEADLINE, connections.wait()).await.is_err() {
+        cut_off.cancel();
+        connections.wait().await;
+    }
 }
 
-/// Waits for Ctrl-C.
-pub(crate) async fn ctrl_c() {
-    if let Err(error) = tokio::signal::ctrl_c().await {
-        eprintln!("cannot wait for Ctrl-C: {error}");
-        std::future::pending().await
-    }
+/// Whether a peer has gone before it was accepted; the next one may be there already.
+fn is_about_one_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
+
+/// Returns a token that Ctrl-C cancels, and SIGTERM.
+pub fn stop_signal() -> io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (signal, stopping) = (signal()?, stop.clone());
+    tokio::spawn(async move {
+        signal.await;
+        stopping.cancel();
+    });
+    Ok(stop)
+}
+
+#[cfg(unix)]
+fn signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+#[cfg(windows)]
+fn signal() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    Ok(async move { drop(interrupt.recv().await) })
+}
+
+/// Writes a line to stderr. If that fails the program goes on, where `eprintln!` panics.
+pub fn report(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// How many peers are served at once; more of them wait to be accepted. A process may
+/// usually have 1,024 files open, and a connection may need another one.
+pub const MAX_CONNECTIONS: usize = 400;
+
+/// The pause after an error that another `accept` would only repeat.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long connections may go on when the server is to stop, whatever they do.
+pub const DEADLINE: Duration = Duration::from_secs(15);

@@ -26,7 +26,7 @@
 //! Names below `/files/` are taken as they are, not percent-decoded. A body of
 //! more than `--max-body` bytes (1 GiB unless set) is refused.
 //!
-//! Ctrl-C stops it: no new connections, idle ones are closed, and requests
+//! Ctrl-C or SIGTERM stops it: no new connections, idle ones are closed, and requests
 //! that have begun are finished, or cut off after ten seconds.
 //!
 //! A request has to come in time: a head in ten seconds, a body, or each of its
@@ -46,10 +46,21 @@ mod server;
 use server::Config;
 use std::error::Error;
 use std::io::Write;
+use std::process::ExitCode;
 use tokio::net::TcpListener;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            serve::report(format_args!("http_server: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let mut address = "127.0.0.1:8080".to_owned();
     let mut config = Config { root: None, max_body: 1 << 30 };
     let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).skip(1);
@@ -61,11 +72,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
             _ => address = arg,
         }
     }
+    let stop = serve::stop_signal()?;
     let listener = TcpListener::bind(address).await?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on {}", listener.local_addr()?)?;
     stdout.flush()?;
-    server::serve(listener, config, serve::ctrl_c()).await;
+    server::serve(listener, config, stop).await;
     Ok(())
 }
 

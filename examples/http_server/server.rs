@@ -6,7 +6,6 @@ use crate::serve;
 use asynchat::{Channel, Control, Error, Handler, Run, Terminator, Timeout, Timeouts, producer};
 use bytes::Bytes;
 use futures::{FutureExt, Stream};
-use std::future::Future;
 use std::io;
 use std::num::NonZeroU32;
 use std::path::{Component, Path, PathBuf};
@@ -15,8 +14,8 @@ use std::time::Duration;
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// What can be chosen on the command line.
 pub(crate) struct Config {
@@ -26,25 +25,21 @@ pub(crate) struct Config {
     pub(crate) max_body: u64,
 }
 
-/// Serves until `shutdown`, then lets every connection finish what it is at.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    config: Config,
-    shutdown: impl Future<Output = ()>,
-) {
+/// Serves until `stop`, then lets every connection finish what it is at.
+pub(crate) async fn serve(listener: TcpListener, config: Config, stop: CancellationToken) {
     let config = Arc::new(config);
-    let connection = |socket, stopping| {
+    let connection = |socket, stop| {
         // How one connection ends is no concern of the others.
-        connection(socket, Arc::clone(&config), stopping).map(drop)
+        connection(socket, Arc::clone(&config), stop).map(drop)
     };
-    serve::serve(listener, shutdown, connection).await;
+    serve::serve(listener, stop, connection).await;
 }
 
 /// Serves one connection until it is closed.
 pub(crate) async fn connection<T>(
     io: T,
     config: Arc<Config>,
-    mut stopping: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) -> Result<Run, Error>
 where
     T: AsyncRead + AsyncWrite + Unpin,
@@ -63,7 +58,7 @@ where
     let mut http = Http::new(config);
     tokio::select! {
         ended = channel.run(&mut http) => return ended,
-        _ = stopping.changed() => {}
+        () = stop.cancelled() => {}
     }
     // `run` is cancel safe: it goes on where it was.
     http.stopping = true;

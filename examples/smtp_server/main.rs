@@ -33,7 +33,7 @@
 //! it is refused: two servers could see two different messages in it, and that
 //! is how mail is smuggled (CVE-2023-51764 and its family).
 //!
-//! Ctrl-C stops it: no new connections, idle ones are told so, and mail that
+//! Ctrl-C or SIGTERM stops it: no new connections, idle ones are told so, and mail that
 //! has begun is finished, or dropped after ten seconds.
 //!
 //! `command.rs` reads commands, `maildir.rs` stores, `tls.rs` makes the TLS
@@ -51,10 +51,21 @@ use session::Config;
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use tokio::net::TcpListener;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            serve::report(format_args!("smtp_server: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let mut address = "127.0.0.1:2525".to_owned();
     let mut maildir = PathBuf::from("Maildir");
     let mut max_size = 10 << 20;
@@ -75,12 +86,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         (None, None) => tls::self_signed()?,
         _ => return Err(USAGE.into()),
     };
+    let stop = serve::stop_signal()?;
     let config = Config { maildir: Maildir::open(maildir)?, max_size, tls };
     let listener = TcpListener::bind(address).await?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on {}", listener.local_addr()?)?;
     stdout.flush()?;
-    session::serve(listener, config, serve::ctrl_c()).await;
+    session::serve(listener, config, stop).await;
     Ok(())
 }
 

@@ -7,7 +7,6 @@ use crate::serve;
 use asynchat::{Channel, Error, Terminator};
 use bytes::{Bytes, BytesMut};
 use futures::SinkExt;
-use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,9 +15,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 /// What can be chosen on the command line.
 pub(crate) struct Config {
@@ -28,23 +27,19 @@ pub(crate) struct Config {
     pub(crate) tls: TlsAcceptor,
 }
 
-/// Serves until `shutdown`, then lets every connection finish its mail.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    config: Config,
-    shutdown: impl Future<Output = ()>,
-) {
+/// Serves until `stop`, then lets every connection finish its mail.
+pub(crate) async fn serve(listener: TcpListener, config: Config, stop: CancellationToken) {
     let config = Arc::new(config);
-    let connection = |socket: TcpStream, stopping| {
+    let connection = |socket: TcpStream, stop| {
         let config = Arc::clone(&config);
         async move {
             if let Ok(peer) = socket.peer_addr() {
                 // How one connection ends is no concern of the others.
-                let _ = connection(socket, peer.ip(), config, stopping).await;
+                let _ = connection(socket, peer.ip(), config, stop).await;
             }
         }
     };
-    serve::serve(listener, shutdown, connection).await;
+    serve::serve(listener, stop, connection).await;
 }
 
 /// Serves one connection until it is closed, or is to stop and takes too long.
@@ -52,18 +47,17 @@ pub(crate) async fn connection<T>(
     io: T,
     peer: IpAddr,
     config: Arc<Config>,
-    stopping: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) -> Result<(), Error>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut stop = stopping.clone();
     let too_late = async {
-        stopped(&mut stop).await;
+        stop.cancelled().await;
         sleep(GRACE).await;
     };
     tokio::select! {
-        ended = sessions(io, peer, config, stopping) => ended,
+        ended = sessions(io, peer, config, stop.clone()) => ended,
         // What is being received is dropped with the session.
         () = too_late => Ok(()),
     }
@@ -74,7 +68,7 @@ async fn sessions<T>(
     io: T,
     peer: IpAddr,
     config: Arc<Config>,
-    stopping: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) -> Result<(), Error>
 where
     T: AsyncRead + AsyncWrite + Unpin,
@@ -86,7 +80,7 @@ where
         .corked(true)
         .linger(LINGER)
         .build(io);
-    let mut session = Session::new(channel, peer, Arc::clone(&config), stopping.clone());
+    let mut session = Session::new(channel, peer, Arc::clone(&config), stop.clone());
     session.answer("220 localhost ESMTP").await?;
     if session.run().await? == Ended::Closed {
         return Ok(());
@@ -95,7 +89,7 @@ where
     let upgrade = session.channel.upgrade(|io| config.tls.accept(io));
     let channel = timeout(PATIENCE, upgrade).await.map_err(io::Error::from)??;
     // Nothing of what was said before counts any more (RFC 3207, section 4.2).
-    let mut session = Session::new(channel, peer, Arc::clone(&config), stopping);
+    let mut session = Session::new(channel, peer, Arc::clone(&config), stop);
     session.is_secure = true;
     session.run().await.map(drop)
 }
@@ -105,7 +99,7 @@ struct Session<T> {
     channel: Channel<T>,
     peer: IpAddr,
     config: Arc<Config>,
-    stopping: watch::Receiver<bool>,
+    stop: CancellationToken,
     is_secure: bool,
     hello: Option<Hello>,
     /// The transaction, from MAIL on.
@@ -153,10 +147,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         channel: Channel<T>,
         peer: IpAddr,
         config: Arc<Config>,
-        stopping: watch::Receiver<bool>,
+        stop: CancellationToken,
     ) -> Self {
         let (is_secure, hello, mail, refused) = (false, None, None, 0);
-        Session { channel, peer, config, stopping, is_secure, hello, mail, refused }
+        Session { channel, peer, config, stop, is_secure, hello, mail, refused }
     }
 
     async fn run(&mut self) -> Result<Ended, Error> {
@@ -191,7 +185,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             // What has come is answered, and only then is it time to stop.
             biased;
             line = timeout(PATIENCE, command_line(&mut self.channel)) => line.map_err(|_| WAITED)??,
-            () = stopped(&mut self.stopping), if self.mail.is_none() => {
+            () = self.stop.cancelled(), if self.mail.is_none() => {
                 return Err(Break::Bye("421 4.3.2 the server is stopping"));
             }
         };
@@ -373,13 +367,8 @@ where
     }
 }
 
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    // Whoever is gone does not want anything served either.
-    let _ = stopping.wait_for(|stop| *stop).await;
-}
-
 fn not_stored(error: &io::Error) -> Reply {
-    eprintln!("cannot store a message: {error}");
+    serve::report(format_args!("cannot store a message: {error}"));
     "451 4.3.0 cannot store it just now"
 }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
@@ -40,8 +40,8 @@ fn serve(input: &[u8], mut steps: Steps, mut fates: Input<'_>) -> Vec<u8> {
     }
     let io = Rc::new(RefCell::new(io));
     let config = Arc::new(Config { root: None, max_body: MAX_BODY });
-    let (_stop, stopping) = watch::channel(false);
-    let mut served = pin!(server::connection(Shared(Rc::clone(&io)), config, stopping));
+    let stop = CancellationToken::new();
+    let mut served = pin!(server::connection(Shared(Rc::clone(&io)), config, stop));
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
     for _ in 0..TURNS {

@@ -8,10 +8,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
-use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 /// What a peer does.
 #[derive(Default)]
@@ -125,9 +125,9 @@ pub(crate) fn play_http(case: &Case) -> Result<(), String> {
 
 async fn http(talk: &Talk) -> Heard {
     let (io, theirs) = duplex(64 * 1024);
-    let (_stop, stopping) = watch::channel(false);
+    let stop = CancellationToken::new();
     let config = Arc::new(server::Config { root: None, max_body: MAX_BODY });
-    let served = tokio::spawn(server::connection(theirs, config, stopping));
+    let served = tokio::spawn(server::connection(theirs, config, stop));
     let heard = talk.with(io).await;
     // It ends with its peer, and by no panic.
     served.await.expect("no panic").ok();
@@ -250,9 +250,9 @@ pub(crate) fn play_smtp(case: &Case) -> Result<(), String> {
 async fn smtp(talk: &Talk) -> (String, Vec<String>, bool) {
     let mailbox = Mailbox::new();
     let (io, theirs) = duplex(64 * 1024);
-    let (_stop, stopping) = watch::channel(false);
+    let stop = CancellationToken::new();
     let config = Arc::new(mailbox.config(TLS.clone(), MAX_SIZE));
-    let served = tokio::spawn(session::connection(theirs, PEER, config, stopping));
+    let served = tokio::spawn(session::connection(theirs, PEER, config, stop));
     let heard = talk.with(io).await;
     served.await.expect("no panic").ok();
     let answers = std::str::from_utf8(&heard.answers).unwrap();

@@ -17,6 +17,7 @@ use std::thread;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
+use tokio_util::sync::CancellationToken;
 
 const PAGE: &str = "<!doctype html><title>asynchat</title><p>It works.\n";
 
@@ -48,7 +49,7 @@ fn start<F: Future<Output = ()>>(serve: impl FnOnce(TcpListener) -> F + Send + '
 
 async fn serve_ours(listener: TcpListener) {
     let config = Config { root: None, max_body: 1 << 20 };
-    server::serve(listener, config, std::future::pending()).await;
+    server::serve(listener, config, CancellationToken::new()).await;
 }
 
 async fn serve_hyper(listener: TcpListener) {

@@ -1,0 +1,3 @@
+//! What the example programs have in common.
+
+pub mod serve;

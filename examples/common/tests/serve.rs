@@ -1,0 +1,100 @@
+//! The accept loop: its limit, and how it stops.
+
+use example_common::serve::{DEADLINE, MAX_CONNECTIONS, serve, stop_signal};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// A server on a port of its own, and what stops it.
+async fn start<F, Fut>(connection: F) -> (SocketAddr, CancellationToken, JoinHandle<()>)
+where
+    F: Fn(TcpStream, CancellationToken) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    (address, stop.clone(), tokio::spawn(serve(listener, stop, connection)))
+}
+
+/// Greets, and waits for the peer to go, whatever else happens.
+async fn stubborn(mut socket: TcpStream, _: CancellationToken) {
+    socket.write_all(b"hi").await.unwrap();
+    let _ = socket.read_to_end(&mut vec![]).await;
+}
+
+/// Greets, and ends with the server.
+async fn polite(socket: TcpStream, stop: CancellationToken) {
+    tokio::select! {
+        () = stubborn(socket, stop.clone()) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+async fn greeted(address: SocketAddr) -> TcpStream {
+    let mut peer = TcpStream::connect(address).await.unwrap();
+    within(peer.read_exact(&mut [0; 2])).await.unwrap();
+    peer
+}
+
+/// A guard against hanging; nothing waits for the time to pass.
+async fn within<F: Future>(future: F) -> F::Output {
+    timeout(Duration::from_secs(60), future).await.expect("somebody hangs")
+}
+
+#[tokio::test]
+async fn serve_lets_peers_above_the_limit_wait() {
+    let (address, stop, served) = start(polite).await;
+    let mut peers = vec![];
+    for _ in 0..MAX_CONNECTIONS {
+        peers.push(greeted(address).await);
+    }
+    // The kernel has accepted it, and the server cannot have seen it.
+    let mut waiting = TcpStream::connect(address).await.unwrap();
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    waiting.try_read(&mut [0; 2]).unwrap_err();
+    peers.pop();
+    within(waiting.read_exact(&mut [0; 2])).await.unwrap();
+    stop.cancel();
+    within(served).await.unwrap();
+}
+
+#[tokio::test]
+async fn serve_waits_for_its_connections_when_stopped() {
+    let (address, stop, served) = start(stubborn).await;
+    let peer = greeted(address).await;
+    stop.cancel();
+    while TcpStream::connect(address).await.is_ok() {}
+    assert!(!served.is_finished());
+    drop(peer);
+    within(served).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn serve_drops_connections_at_the_deadline() {
+    let (address, stop, served) = start(stubborn).await;
+    let mut peer = TcpStream::connect(address).await.unwrap();
+    peer.read_exact(&mut [0; 2]).await.unwrap();
+    let begun = Instant::now();
+    stop.cancel();
+    served.await.unwrap();
+    assert!(begun.elapsed() >= DEADLINE && begun.elapsed() < DEADLINE + Duration::from_secs(1));
+    assert_eq!(peer.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+#[cfg(unix)]
+async fn stop_signal_is_cancelled_by_both_signals() {
+    for signal in ["-INT", "-TERM"] {
+        let stop = stop_signal().unwrap();
+        let ourselves = std::process::id().to_string();
+        assert!(Command::new("kill").args([signal, &ourselves]).status().await.unwrap().success());
+        within(stop.cancelled()).await;
+    }
+}
