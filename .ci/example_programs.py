@@ -83,11 +83,14 @@ def peer(ready, *command):
         server.communicate()
 
 
-def lines_client():
+def http_client():
     with example("http_server", "127.0.0.1:0") as address:
-        said = run("lines_client", address, "/")
-        assert "200 OK" in said and "It works." in said, said
-    assert "refused" in run("lines_client", address, "/", status=1)
+        said = run("http_client", f"http://{address}/")
+        assert said.startswith("HTTP/1.1 200 OK\n") and said.endswith("It works.\n"), said
+        missing = run("http_client", f"http://{address}/missing")
+        assert missing.startswith("HTTP/1.1 404 Not Found\n"), missing
+    assert "refused" in run("http_client", f"http://{address}/", status=1)
+    assert "usage" in run("http_client", address, status=1)
 
 
 def nc(address, text):
@@ -183,7 +186,7 @@ def folder():
         yield pathlib.Path(name)
 
 
-TESTS = [echo, no_descriptor_and_no_stderr, lines_client, redis, memcached, chat, smtp, imap]
+TESTS = [echo, no_descriptor_and_no_stderr, http_client, redis, memcached, chat, smtp, imap]
 
 if __name__ == "__main__":
     # Where a shell has put us into the background it is ignored, by programs

@@ -3,7 +3,7 @@
 
 Usage: torture.py FOLDER_OF_BINARIES [--runs N] [--seed N] [--jobs N] [--only TEXT]
 
-The programs are `echo`, `http_server` and `lines_client`; the others have the
+The programs are `echo`, `http_server` and `http_client`; the others have the
 same accept loop and the same channel, and are not run here. strace injects the
 failures. For each system call in CALLS that a program makes in a run in which all
 is well, for each error that it could have, and for the first, second, ... call:
@@ -247,7 +247,7 @@ def is_tokio(run):
 
 
 def client(strace, address):
-    with Run(strace, "lines_client", address, "/") as run:
+    with Run(strace, "http_client", f"http://{address}/") as run:
         said = run.process.stdout.read()
         if not run.has_given_up():
             check(b"200 OK" in said and b"It works." in said, f"is content with {said!r}")
@@ -255,7 +255,7 @@ def client(strace, address):
 
 
 def play(program, strace, folder, address):
-    if program == "lines_client":
+    if program == "http_client":
         return client(strace, address)
     more = ["--root", str(folder)] if program == "http_server" else []
     return server(strace, program, *more)
@@ -277,7 +277,7 @@ def calls_of(program, *where):
 def cases(where):
     """Those of each system call of each program by themselves."""
     groups = []
-    for program in ["echo", "http_server", "lines_client"]:
+    for program in ["echo", "http_server", "http_client"]:
         for call, whens in sorted(calls_of(program, *where).items()):
             groups.append([(program, call, e, when) for e in CALLS[call] for when in sorted(whens)])
     return groups
@@ -317,8 +317,8 @@ def unwritable(address):
     reader, writer = os.pipe()
     os.close(reader)
     full = os.open("/dev/full", os.O_WRONLY)
-    for program in ["echo", "http_server", "lines_client"]:
-        to = [address, "/"] if program == "lines_client" else ["127.0.0.1:0"]
+    for program in ["echo", "http_server", "http_client"]:
+        to = [f"http://{address}/"] if program == "http_client" else ["127.0.0.1:0"]
         for name, stdout in [("full", full), ("broken", writer)]:
             command = [BINARIES / program, *to]
             done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, timeout=BOUND)

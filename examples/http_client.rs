@@ -1,0 +1,98 @@
+//! An HTTP/1 client: fetches a URL over plain TCP and prints the answer.
+//!
+//! ```text
+//! cargo run --example http_server              (in another terminal)
+//! cargo run --example http_client [URL]        (default http://127.0.0.1:8080/)
+//! ```
+//!
+//! You will see the status line, the fields, an empty line and the body, as they
+//! came. `receive` takes the terminator along, so that each line of the client says
+//! what it waits for: a head ends at a blank line, and a body after as many bytes as
+//! `Content-Length` says, or at the end of input. The body is printed as it arrives,
+//! however long it is. In HTTP/1.0, which is spoken here, it never comes in chunks.
+//! There is no TLS, and no redirect is followed.
+
+use asynchat::{Channel, Terminator};
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "http_client: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    let url = std::env::args_os().nth(1).unwrap_or("http://127.0.0.1:8080/".into());
+    let (host, path) = split(url.to_str().unwrap_or_default())
+        .ok_or("usage: http_client [http://HOST[:PORT]/PATH]")?;
+    let has_port = host.rsplit(']').next().is_some_and(|end| end.contains(':'));
+    let address = if has_port { host.to_owned() } else { format!("{host}:80") };
+    get(TcpStream::connect(address).await?, host, path, &mut std::io::stdout()).await
+}
+
+/// The host, with its port if there is one, and the path behind the slash.
+pub(crate) fn split(url: &str) -> Option<(&str, &str)> {
+    // What else is in it would be part of the request.
+    let rest =
+        url.strip_prefix("http://").filter(|url| url.bytes().all(|b| b.is_ascii_graphic()))?;
+    let (rest, _fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    Some(rest.split_once('/').unwrap_or((rest, ""))).filter(|(host, _)| !host.is_empty())
+}
+
+pub(crate) async fn get<T>(
+    socket: T,
+    host: &str,
+    path: &str,
+    out: &mut impl Write,
+) -> Result<(), Box<dyn Error>>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    // `httparse` wants to see the blank line.
+    let mut channel = Channel::builder().keep_terminator(true).build(socket);
+    channel.push(format!("GET /{path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+    let head = channel.receive(Terminator::blank_line()).await?;
+    out.write_all(&head)?;
+    channel.set_terminator(end_of_body(&head)?);
+    loop {
+        let part = channel.receive_part().await?;
+        out.write_all(part.data())?;
+        if part.is_complete() {
+            break;
+        }
+    }
+    out.flush()?;
+    Ok(channel.close().await?)
+}
+
+/// What the body ends at, by the head.
+fn end_of_body(head: &[u8]) -> Result<Terminator, Box<dyn Error>> {
+    let mut fields = [httparse::EMPTY_HEADER; 100];
+    let mut answer = httparse::Response::new(&mut fields);
+    if !answer.parse(head).is_ok_and(|status| status.is_complete()) {
+        return Err("the answer is not HTTP".into());
+    }
+    let mut end = Terminator::none();
+    for field in answer.headers {
+        if field.name.eq_ignore_ascii_case("Transfer-Encoding") {
+            return Err("the body is coded in a way that HTTP/1.0 does not have".into());
+        }
+        if field.name.eq_ignore_ascii_case("Content-Length") {
+            let is_number = field.value.iter().all(u8::is_ascii_digit);
+            if !is_number || !end.is_none() {
+                return Err("the length of the body is not one number".into());
+            }
+            end = std::str::from_utf8(field.value)?.parse::<u64>()?.into();
+        }
+    }
+    Ok(end)
+}
