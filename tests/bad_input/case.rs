@@ -1,5 +1,7 @@
 //! The files: a name, a source, and steps of one word and what is behind it.
 
+#![allow(dead_code)] // Each test uses its part of this.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use tokio::runtime::{Builder, Runtime};
@@ -176,62 +178,17 @@ pub(crate) fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
-/// Files with a slip: the folder, the file, and what is said about it.
-pub(crate) const BAD_FILES: &[(&str, &str, &str)] = &[
-    ("codec", "", "no name"),
-    ("codec", "# a\nterminator \"x\"\n", "no source"),
-    ("codec", "# a\n# Source: b\nterminater \"x\"\n", "unknown: terminater \"x\""),
-    ("codec", "# a\n# Source: b\nthen nothing\n", "then: nothing to be changed behind"),
-    ("codec", "# a\n# Source: b\nframe \"a\"\nthen nothing\n", "unknown: nothing"),
-    ("codec", "# a\n# Source: b\nmode fast\n", "unknown: mode fast"),
-    ("codec", "# a\n# Source: b\nkeep\n", "unknown: keep"),
-    ("codec", "# a\n# Source: b\ninput \"a\n", "not in quotes: \"a"),
-    ("codec", "# a\n# Source: b\ninput \"\\q\"\n", "not in quotes: \"\\q\""),
-    ("codec", "# a\n# Source: b\ninput a\n", "not in quotes: a"),
-    ("codec", "# a\n# Source: b\nmax_length many\n", "not a number: many"),
-    ("codec", "# a\n# Source: b\nframe \"a\" | \"b\"\n", "not one piece: \"a\" | \"b\""),
-    ("codec", "# a\n# Source: b\nterminator \"x\"\ninput \"ax\"\nframe \"a\"\n", "no end"),
-    ("codec", "# a\n# Source: b\nend\ninput \"a\"\n", "something behind the end"),
-    ("encode", "# a\n# Source: b\ncontents \"x\"\n", "unknown: contents \"x\""),
-    ("encode", "# a\n# Source: b\ncontent \"x\"\n", "nothing is expected"),
-    ("http", "# a\n# Source: b\nsend \"x\"\nclosed now\n", "unknown: closed now"),
-    ("http", "# a\n# Source: b\nsend \"x\"\n", "neither open nor closed"),
-    ("http", "# a\n# Source: b\ncodes 220\n", "unknown: codes 220"),
-    ("smtp", "# a\n# Source: b\nanswer 200\n", "unknown: answer 200"),
-    ("resp", "# a\n# Source: b\ncall \"get a\"\n", "unknown: call \"get a\""),
-    ("resp", "# a\n# Source: b\nsaid \"+OK\\r\\n\"\n", "nothing is expected"),
-    ("memcached", "# a\n# Source: b\ngreeting \"x\"\n", "unknown: greeting \"x\""),
-    ("memcached", "# a\n# Source: b\ncall \"version\"\n", "a call without a result"),
-    ("imap", "# a\n# Source: b\nresult []\n", "a result without a call"),
-];
+/// Adds pieces, the first of which goes on with the last one that is there.
+pub(crate) fn extend(pieces: &mut Vec<Vec<u8>>, more: Vec<Vec<u8>>) {
+    let mut more = more.into_iter();
+    match (pieces.last_mut(), more.next()) {
+        (Some(last), Some(first)) => last.extend(first),
+        (None, Some(first)) => pieces.push(first),
+        (_, None) => {}
+    }
+    pieces.extend(more);
+}
 
-/// Files that expect what is not so.
-pub(crate) const FALSE_FILES: &[(&str, &str)] = &[
-    ("codec", "# a\n# Source: b\nterminator \"x\"\ninput \"ax\"\nframe \"b\"\nend\n"),
-    ("codec", "# a\n# Source: b\nterminator \"x\"\ninput \"ax\"\nframe \"a\" by \"y\"\nend\n"),
-    ("codec", "# a\n# Source: b\nterminator \"x\"\ninput \"ax\"\nrest \"ax\"\nend\n"),
-    ("codec", "# a\n# Source: b\nterminator \"x\"\ninput \"ax\"\nend\n"),
-    (
-        "codec",
-        "# a\n# Source: b\nterminator \"x\"\nmode streaming\ninput \"a\" | \"bx\"\n\
-         partial \"ab\"\nframe \"\"\nend\n",
-    ),
-    ("encode", "# a\n# Source: b\nterminator \"x\"\ncontent \"a\"\nrefused\n"),
-    ("encode", "# a\n# Source: b\nterminator \"x\"\ncontent \"ax\"\nencoded \"axx\"\n"),
-    ("http", "# a\n# Source: b\nsend \"x\\r\\n\\r\\n\"\nanswer 200\nclosed\n"),
-    ("http", "# a\n# Source: b\nsend \"x\\r\\n\\r\\n\"\nanswer 400\nopen\n"),
-    ("smtp", "# a\n# Source: b\nsend \"NOOP\\r\\n\"\ncodes 220 500\nopen\n"),
-    (
-        "smtp",
-        "# a\n# Source: b\nbegun\nsend \"a\\r\\n.\\r\\n\"\ncodes 220 250 250 250 354 250\nopen\n",
-    ),
-    ("resp", "# a\n# Source: b\nsaid \"+OK\\r\\n\"\nvalue Null\nwaits\n"),
-    ("resp", "# a\n# Source: b\nsaid \"+OK\\r\\n+NO\\r\\n\"\nvalue Simple(b\"OK\")\nwaits\n"),
-    ("memcached", "# a\n# Source: b\ncall \"delete a\"\nsaid \"DELETED\\r\\n\"\nresult false\n"),
-    (
-        "memcached",
-        "# a\n# Source: b\ncall \"delete a\"\nsaid \"DELETED\\r\\n\"\nresult true\nbroken\n",
-    ),
-    ("imap", "# a\n# Source: b\ncall \"search|X\"\nsaid \"A1 OK\\r\\n\"\nresult [1]\n"),
-    ("imap", "# a\n# Source: b\ncall \"search|X\"\nsaid \"A1 OK\\r\\n\"\nresult []\nsent \"\"\n"),
-];
+pub(crate) fn escaped(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
