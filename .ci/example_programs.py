@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Runs the example programs as their headers say, with real peers.
 
-Usage: example_programs.py FOLDER_OF_BINARIES
+Usage: example_programs.py FOLDER
 
-What they do in detail is tested by `cargo test`, `imap_client` with Dovecot only
-there; here it is the programs: arguments, output, exit status, how they stop.
+FOLDER has the binaries of the members, and below it `examples`. What they do in detail
+is tested by `cargo test`, `imap_client` with Dovecot only there; here it is the
+programs: arguments, output, exit status, how they stop.
 """
 
 import contextlib
@@ -23,9 +24,14 @@ import time
 BOUND = 60  # seconds after which something counts as hung
 
 
+def binary(program):
+    is_member = program.startswith("example-")
+    return (BINARIES if is_member else BINARIES / "examples") / program
+
+
 def run(program, *arguments, status=0, **environment):
     """What a program printed; it must exit with this status."""
-    command = [BINARIES / program, *arguments]
+    command = [binary(program), *arguments]
     done = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
@@ -54,7 +60,7 @@ def bounded(process):
 @contextlib.contextmanager
 def example(program, *arguments, stop=signal.SIGINT, **more):
     """A server of ours, which this signal stops cleanly. Its address."""
-    command = [BINARIES / program, *arguments]
+    command = [binary(program), *arguments]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **more)
     try:
         with bounded(server):
@@ -147,10 +153,11 @@ def redis():
 def memcached():
     server = ["memcached", "-u", "root", "-l", "127.0.0.1", "-p", "{}", "-U", "0", "-vv"]
     with peer("server listening", *server) as address:
-        run("memcached_client", address, "set", "key", "value")
-        assert "value" in run("memcached_client", address, "get", "key")
-        assert "not a key" in run("memcached_client", address, "get", "bad key", status=2)
-    assert "refused" in run("memcached_client", address, "get", "key", status=2)
+        run("example-memcached", address, "set", "key", "value")
+        assert "value" in run("example-memcached", address, "get", "key")
+        assert "not a key" in run("example-memcached", address, "get", "bad key", status=2)
+    assert "refused" in run("example-memcached", address, "get", "key", status=2)
+    assert "Usage" in run("example-memcached", status=2)
 
 
 def chat():

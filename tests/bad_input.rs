@@ -22,8 +22,6 @@ mod play_encode;
 mod play_http;
 #[path = "bad_input/play_imap.rs"]
 mod play_imap;
-#[path = "bad_input/play_memcached.rs"]
-mod play_memcached;
 #[path = "bad_input/play_resp.rs"]
 mod play_resp;
 #[path = "bad_input/play_smtp.rs"]
@@ -42,13 +40,8 @@ mod imap_client;
 mod mailbox;
 #[path = "../examples/smtp_server/maildir.rs"]
 mod maildir;
-#[allow(dead_code)] // `main` has no use here.
-#[path = "../examples/memcached_client/main.rs"]
-mod memcached_client;
 #[path = "perform/imap.rs"]
 mod perform_imap;
-#[path = "perform/memcached.rs"]
-mod perform_memcached;
 #[allow(dead_code)] // `main` has no use here.
 #[path = "../examples/redis_client/main.rs"]
 mod redis_client;
@@ -67,7 +60,7 @@ mod tls;
 
 use folder::Folder;
 
-const FOLDERS: [Folder; 7] = [
+const FOLDERS: [Folder; 6] = [
     Folder {
         name: "codec",
         play: play_codec::play,
@@ -135,19 +128,6 @@ const FOLDERS: [Folder; 7] = [
         ],
     },
     Folder {
-        name: "memcached",
-        play: play_memcached::play,
-        least: 40,
-        bad: &[
-            ("# a\n# Source: b\ngreeting \"x\"\n", "unknown: greeting \"x\""),
-            ("# a\n# Source: b\ncall \"version\"\n", "a call without a result"),
-        ],
-        untrue: &[
-            "# a\n# Source: b\ncall \"delete a\"\nsaid \"DELETED\\r\\n\"\nresult false\n",
-            "# a\n# Source: b\ncall \"delete a\"\nsaid \"DELETED\\r\\n\"\nresult true\nbroken\n",
-        ],
-    },
-    Folder {
         name: "resp",
         play: play_resp::play,
         least: 52,
@@ -193,18 +173,13 @@ fn imap() {
 }
 
 #[test]
-fn memcached() {
+fn resp() {
     FOLDERS[4].check();
 }
 
 #[test]
-fn resp() {
-    FOLDERS[5].check();
-}
-
-#[test]
 fn smtp_server() {
-    FOLDERS[6].check();
+    FOLDERS[5].check();
 }
 
 #[test]

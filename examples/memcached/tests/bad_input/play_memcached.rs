@@ -2,8 +2,8 @@
 
 use crate::calls::{self, Call, play_calls, read_call};
 use crate::case::Case;
-use crate::memcached_client::client::Client;
-use crate::perform_memcached::perform;
+use crate::perform::perform;
+use example_memcached::client::Client;
 use tokio::io::DuplexStream;
 
 pub(crate) fn play(case: &Case) -> Result<(), String> {

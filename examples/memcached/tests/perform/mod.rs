@@ -1,6 +1,6 @@
-//! Commands for the client of the example `memcached_client`.
+//! Commands for the memcached client.
 
-use crate::memcached_client::client::Client;
+use example_memcached::client::Client;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Runs one command, given in words, and tells what came of it.

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// was told something else than it asked for, or because its future was
 /// dropped, leaves the connection unusable: later calls are [`Error::Broken`].
 /// Set deadlines with `tokio::time::timeout`, and connect again after one.
-pub(crate) struct Client<T> {
+pub struct Client<T> {
     channel: Channel<T>,
     max_value: usize,
     /// Whether an answer, or the rest of one, is still to come.
@@ -20,17 +20,17 @@ pub(crate) struct Client<T> {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Value {
-    pub(crate) key: String,
-    pub(crate) flags: u32,
+pub struct Value {
+    pub key: String,
+    pub flags: u32,
     /// What `cas` wants to see again; only `gets` asks for it.
-    pub(crate) cas: Option<u64>,
-    pub(crate) data: Bytes,
+    pub cas: Option<u64>,
+    pub data: Bytes,
 }
 
 /// The answer to a command that stores.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     Stored,
     /// `add` of a key that is there; `replace`, `append` of one that is not.
     NotStored,
@@ -42,7 +42,7 @@ pub(crate) enum Outcome {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     /// Values of more than `max_value` bytes are neither sent nor taken.
-    pub(crate) fn new(io: T, max_value: usize) -> Self {
+    pub fn new(io: T, max_value: usize) -> Self {
         // memcached takes a bare LF for the end of a line too. A key that had
         // one would be a second command: `push_frame` refuses both line ends.
         let channel = Channel::builder().encode_terminator(Terminator::line()).build(io);
@@ -51,18 +51,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
 
     /// Those values that are there. If one of them is [`Error::TooLong`], the
     /// others are lost, but the connection is still good.
-    pub(crate) async fn get(&mut self, keys: &[&str]) -> Result<Vec<Value>, Error> {
+    pub async fn get(&mut self, keys: &[&str]) -> Result<Vec<Value>, Error> {
         self.retrieve("get", keys).await
     }
 
     /// The same, each with its number for `cas`.
-    pub(crate) async fn gets(&mut self, keys: &[&str]) -> Result<Vec<Value>, Error> {
+    pub async fn gets(&mut self, keys: &[&str]) -> Result<Vec<Value>, Error> {
         self.retrieve("gets", keys).await
     }
 
     /// Stores a value. `verb` is one of `set`, `add`, `replace`, `append` and
     /// `prepend`; `exptime` is in seconds, 0 for ever.
-    pub(crate) async fn store(
+    pub async fn store(
         &mut self,
         verb: &str,
         key: &str,
@@ -76,7 +76,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     }
 
     /// Stores a value unless it has changed since `gets` told its number.
-    pub(crate) async fn cas(
+    pub async fn cas(
         &mut self,
         key: &str,
         flags: u32,
@@ -90,7 +90,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     }
 
     /// Whether there was something to delete.
-    pub(crate) async fn delete(&mut self, key: &str) -> Result<bool, Error> {
+    pub async fn delete(&mut self, key: &str) -> Result<bool, Error> {
         check(key)?;
         match self.ask(format!("delete {key}"), None).await?.as_str() {
             "DELETED" => self.answered(true),
@@ -100,17 +100,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     }
 
     /// Adds to a number, and gives the sum if the number is there.
-    pub(crate) async fn incr(&mut self, key: &str, by: u64) -> Result<Option<u64>, Error> {
+    pub async fn incr(&mut self, key: &str, by: u64) -> Result<Option<u64>, Error> {
         self.count("incr", key, by).await
     }
 
     /// Takes from a number, not below 0.
-    pub(crate) async fn decr(&mut self, key: &str, by: u64) -> Result<Option<u64>, Error> {
+    pub async fn decr(&mut self, key: &str, by: u64) -> Result<Option<u64>, Error> {
         self.count("decr", key, by).await
     }
 
     /// Names and values, as the server puts them.
-    pub(crate) async fn stats(&mut self) -> Result<Vec<(String, String)>, Error> {
+    pub async fn stats(&mut self) -> Result<Vec<(String, String)>, Error> {
         let mut stats = Vec::new();
         let mut line = self.ask("stats".into(), None).await?;
         while line != "END" {
@@ -123,7 +123,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         self.answered(stats)
     }
 
-    pub(crate) async fn version(&mut self) -> Result<String, Error> {
+    pub async fn version(&mut self) -> Result<String, Error> {
         let line = self.ask("version".into(), None).await?;
         let version = line.strip_prefix("VERSION ").ok_or_else(|| unexpected(&line))?;
         self.answered(version.to_owned())
@@ -265,7 +265,7 @@ fn unexpected(answer: &str) -> Error {
 }
 
 #[derive(Debug)]
-pub(crate) enum Error {
+pub enum Error {
     /// Nothing was sent: a key is 1 to 250 bytes without blanks and control
     /// characters.
     Key,
