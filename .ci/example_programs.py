@@ -4,7 +4,7 @@
 Usage: example_programs.py FOLDER
 
 FOLDER has the binaries of the members, and below it `examples`. What they do in detail
-is tested by `cargo test`, `imap_client` with Dovecot only there; here it is the
+is tested by `cargo test`, `example-imap` with Dovecot only there; here it is the
 programs: arguments, output, exit status, how they stop.
 """
 
@@ -183,8 +183,8 @@ def smtp():
 
 
 def imap():
-    assert "refused" in run("imap_client", "127.0.0.1:1", "ann", "list", status=1)
-    run("imap_client", status=1)
+    assert "refused" in run("example-imap", "127.0.0.1:1", "ann", "list", status=1)
+    assert "Usage" in run("example-imap", status=2)
 
 
 @contextlib.contextmanager

@@ -8,8 +8,6 @@
 mod common;
 mod peers;
 
-#[path = "bad_input/calls.rs"]
-mod calls;
 #[path = "bad_input/case.rs"]
 mod case;
 #[path = "bad_input/folder.rs"]
@@ -20,8 +18,6 @@ mod play_codec;
 mod play_encode;
 #[path = "bad_input/play_http.rs"]
 mod play_http;
-#[path = "bad_input/play_imap.rs"]
-mod play_imap;
 #[path = "bad_input/play_resp.rs"]
 mod play_resp;
 #[path = "bad_input/play_smtp.rs"]
@@ -33,15 +29,10 @@ mod talk;
 mod command;
 #[path = "../examples/http_server/http.rs"]
 mod http;
-#[allow(dead_code)] // `main` has no use here.
-#[path = "../examples/imap_client/main.rs"]
-mod imap_client;
 #[path = "perform/mailbox.rs"]
 mod mailbox;
 #[path = "../examples/smtp_server/maildir.rs"]
 mod maildir;
-#[path = "perform/imap.rs"]
-mod perform_imap;
 #[allow(dead_code)] // `main` has no use here.
 #[path = "../examples/redis_client/main.rs"]
 mod redis_client;
@@ -60,7 +51,7 @@ mod tls;
 
 use folder::Folder;
 
-const FOLDERS: [Folder; 6] = [
+const FOLDERS: [Folder; 5] = [
     Folder {
         name: "codec",
         play: play_codec::play,
@@ -118,16 +109,6 @@ const FOLDERS: [Folder; 6] = [
         ],
     },
     Folder {
-        name: "imap",
-        play: play_imap::play,
-        least: 42,
-        bad: &[("# a\n# Source: b\nresult []\n", "a result without a call")],
-        untrue: &[
-            "# a\n# Source: b\ncall \"search|X\"\nsaid \"A1 OK\\r\\n\"\nresult [1]\n",
-            "# a\n# Source: b\ncall \"search|X\"\nsaid \"A1 OK\\r\\n\"\nresult []\nsent \"\"\n",
-        ],
-    },
-    Folder {
         name: "resp",
         play: play_resp::play,
         least: 52,
@@ -168,18 +149,13 @@ fn http_server() {
 }
 
 #[test]
-fn imap() {
+fn resp() {
     FOLDERS[3].check();
 }
 
 #[test]
-fn resp() {
-    FOLDERS[4].check();
-}
-
-#[test]
 fn smtp_server() {
-    FOLDERS[5].check();
+    FOLDERS[4].check();
 }
 
 #[test]

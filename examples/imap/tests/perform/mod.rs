@@ -1,6 +1,6 @@
-//! Commands for the client of the example `imap_client`.
+//! Commands for the IMAP client.
 
-use crate::imap_client::client::{Client, Error};
+use example_imap::client::{Client, Error};
 use std::io::Cursor;
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter};
 

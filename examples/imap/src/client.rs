@@ -1,7 +1,7 @@
 //! A client of IMAP4rev1: commands that can have literals in them, and answers
 //! that can have them too.
 
-use super::parse::{Kind, Malformed, Parser, Response, Status, TOO_MUCH, Value};
+use crate::parse::{Kind, Malformed, Parser, Response, Status, TOO_MUCH, Value};
 use asynchat::{BoxProducer, Channel, Terminator, producer};
 use std::collections::VecDeque;
 use std::{fmt, io};
@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 /// A command that is not answered to its end, because it failed halfway or its
 /// future was dropped, leaves the connection unusable: later ones are
 /// [`Error::Broken`]. After [`Error::Refused`] and [`Error::Argument`] it goes on.
-pub(crate) struct Client<T> {
+pub struct Client<T> {
     channel: Channel<T>,
     parser: Parser,
     /// What the answer to one command may take, in bytes of memory.
@@ -23,37 +23,37 @@ pub(crate) struct Client<T> {
     is_busy: bool,
     is_authenticated: bool,
     /// As the server told last, under TLS if there is TLS.
-    pub(crate) capabilities: Vec<String>,
+    pub capabilities: Vec<String>,
     /// Data the last command did not ask for: the server may tell at any time
     /// that a message has come, gone or changed.
-    pub(crate) unasked: VecDeque<Vec<Value>>,
+    pub unasked: VecDeque<Vec<Value>>,
     /// Notices that came with the last answer.
-    pub(crate) notices: Vec<Status>,
+    pub notices: Vec<Status>,
 }
 
 #[derive(Debug, PartialEq)]
-pub(crate) struct Mailbox {
+pub struct Mailbox {
     /// As the server writes it: other letters than ASCII are in modified UTF-7.
-    pub(crate) name: String,
-    pub(crate) flags: Vec<String>,
+    pub name: String,
+    pub flags: Vec<String>,
 }
 
 #[derive(Debug, PartialEq)]
-pub(crate) struct Selected {
+pub struct Selected {
     /// The number of messages.
-    pub(crate) exists: u32,
-    pub(crate) is_read_only: bool,
+    pub exists: u32,
+    pub is_read_only: bool,
 }
 
 /// What the server says about a message: names and values.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Fetched {
-    pub(crate) number: u32,
-    pub(crate) items: Vec<(String, Value)>,
+pub struct Fetched {
+    pub number: u32,
+    pub items: Vec<(String, Value)>,
 }
 
 impl Fetched {
-    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
+    pub fn get(&self, name: &str) -> Option<&Value> {
         let mut items = self.items.iter();
         items.find(|(item, _)| item.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
@@ -80,7 +80,7 @@ enum Reply {
 impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     /// Awaits the greeting. An answer that takes more than `max_answer` bytes of
     /// memory is an error.
-    pub(crate) async fn connect(io: T, max_answer: usize) -> Result<Self, Error> {
+    pub async fn connect(io: T, max_answer: usize) -> Result<Self, Error> {
         let channel = Channel::builder()
             // No line of a command has a line end in it: `push_frame` sees to that.
             .encode_terminator(Terminator::line())
@@ -115,7 +115,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     /// somebody in between, has sent behind its consent is refused by
     /// `Channel::upgrade`: it would be taken for an answer under TLS
     /// (CVE-2021-38371).
-    pub(crate) async fn start_tls<U, F, Fut>(mut self, handshake: F) -> Result<Client<U>, Error>
+    pub async fn start_tls<U, F, Fut>(mut self, handshake: F) -> Result<Client<U>, Error>
     where
         F: FnOnce(T) -> Fut,
         Fut: Future<Output = io::Result<U>>,
@@ -130,7 +130,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         Ok(Client::new(channel, self.max_answer))
     }
 
-    pub(crate) async fn login(&mut self, user: &str, password: &str) -> Result<(), Error> {
+    pub async fn login(&mut self, user: &str, password: &str) -> Result<(), Error> {
         self.ask_capabilities().await?;
         if self.is_capable_of("LOGINDISABLED") {
             return Err(Error::Argument("no login on this connection, try TLS"));
@@ -141,7 +141,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     }
 
     /// The mailboxes whose names match: `*` is anything, `%` stops at a level.
-    pub(crate) async fn list(&mut self, pattern: &str) -> Result<Vec<Mailbox>, Error> {
+    pub async fn list(&mut self, pattern: &str) -> Result<Vec<Mailbox>, Error> {
         self.command(vec![Words("LIST \"\" "), Text(pattern)]).await?;
         Ok(self.take(|data| match data {
             [word, Value::List(flags), _, name, ..] if word.is("LIST") => {
@@ -152,18 +152,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         }))
     }
 
-    pub(crate) async fn select(&mut self, mailbox: &str) -> Result<Selected, Error> {
+    pub async fn select(&mut self, mailbox: &str) -> Result<Selected, Error> {
         self.open("SELECT ", mailbox).await
     }
 
     /// Opens a mailbox without changing anything in it.
-    pub(crate) async fn examine(&mut self, mailbox: &str) -> Result<Selected, Error> {
+    pub async fn examine(&mut self, mailbox: &str) -> Result<Selected, Error> {
         self.open("EXAMINE ", mailbox).await
     }
 
     /// The numbers of the messages that fit, in IMAP's words: `UNSEEN`,
     /// `FROM "ann" SINCE 1-Feb-2024`.
-    pub(crate) async fn search(&mut self, criteria: &str) -> Result<Vec<u32>, Error> {
+    pub async fn search(&mut self, criteria: &str) -> Result<Vec<u32>, Error> {
         self.command(vec![Words(&format!("SEARCH {criteria}"))]).await?;
         let found = self.take(|data| match data {
             [word, numbers @ ..] if word.is("SEARCH") => {
@@ -176,14 +176,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
 
     /// What the server says about these messages, `1:3,5` say, and perhaps
     /// about others too. What is asked for stays in memory.
-    pub(crate) async fn fetch(&mut self, set: &str, items: &str) -> Result<Vec<Fetched>, Error> {
+    pub async fn fetch(&mut self, set: &str, items: &str) -> Result<Vec<Fetched>, Error> {
         self.command(vec![Words(&format!("FETCH {set} {items}"))]).await?;
         Ok(self.take(fetched))
     }
 
     /// Writes a message to `to` as it comes, however long it is, and gives its
     /// length. `progress` is told how much of it there is.
-    pub(crate) async fn fetch_to<W: AsyncWrite + Unpin>(
+    pub async fn fetch_to<W: AsyncWrite + Unpin>(
         &mut self,
         number: u32,
         to: &mut W,
@@ -222,7 +222,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     }
 
     /// Changes flags: `change` is `FLAGS`, `+FLAGS` or `-FLAGS`.
-    pub(crate) async fn store(
+    pub async fn store(
         &mut self,
         set: &str,
         change: &str,
@@ -235,12 +235,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
 
     /// Puts a message of `length` bytes into a mailbox, as it is read. One that
     /// ends before is not put there, and breaks the connection.
-    pub(crate) async fn append<R>(
-        &mut self,
-        mailbox: &str,
-        length: u64,
-        message: R,
-    ) -> Result<(), Error>
+    pub async fn append<R>(&mut self, mailbox: &str, length: u64, message: R) -> Result<(), Error>
     where
         R: AsyncRead + Send + 'static,
     {
@@ -250,19 +245,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         Ok(())
     }
 
-    pub(crate) async fn create(&mut self, mailbox: &str) -> Result<(), Error> {
+    pub async fn create(&mut self, mailbox: &str) -> Result<(), Error> {
         self.command(vec![Words("CREATE "), Text(mailbox)]).await?;
         Ok(())
     }
 
     /// Lets the server tell what happens, as it happens.
-    pub(crate) async fn idle(&mut self) -> Result<Idle<'_, T>, Error> {
+    pub async fn idle(&mut self) -> Result<Idle<'_, T>, Error> {
         self.send(vec![Words("IDLE")]).await?;
         self.go_ahead().await?;
         Ok(Idle { client: self })
     }
 
-    pub(crate) async fn logout(mut self) -> Result<(), Error> {
+    pub async fn logout(mut self) -> Result<(), Error> {
         self.send(vec![Words("LOGOUT")]).await?;
         loop {
             match self.response().await? {
@@ -472,7 +467,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
 
 /// A server that tells what happens until it is told that it is enough. Dropping
 /// this instead breaks the connection.
-pub(crate) struct Idle<'c, T> {
+pub struct Idle<'c, T> {
     client: &'c mut Client<T>,
 }
 
@@ -480,7 +475,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Idle<'_, T> {
     /// The next thing that happens: `4 EXISTS`, say.
     ///
     /// Cancel safe: nothing is lost, not even half a response.
-    pub(crate) async fn next(&mut self) -> Result<Vec<Value>, Error> {
+    pub async fn next(&mut self) -> Result<Vec<Value>, Error> {
         loop {
             if let Some(data) = self.client.unasked.pop_front() {
                 return Ok(data);
@@ -495,7 +490,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Idle<'_, T> {
         }
     }
 
-    pub(crate) async fn done(self) -> Result<(), Error> {
+    pub async fn done(self) -> Result<(), Error> {
         self.client.channel.push_frame("DONE")?;
         let reply = self.client.reply().await?;
         self.client.end(reply)?;
@@ -520,7 +515,7 @@ fn is_printable(text: &str) -> bool {
 }
 
 #[derive(Debug)]
-pub(crate) enum Error {
+pub enum Error {
     /// Nothing was sent.
     Argument(&'static str),
     /// The server says NO or BAD.

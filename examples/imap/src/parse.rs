@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 /// A piece of data in a response.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
+pub enum Value {
     Nil,
     /// A word, number or flag, or the name of what follows it.
     Atom(Bytes),
@@ -19,17 +19,17 @@ pub(crate) enum Value {
 
 impl Value {
     /// Whether it is this word.
-    pub(crate) fn is(&self, word: &str) -> bool {
+    pub fn is(&self, word: &str) -> bool {
         matches!(self, Value::Atom(atom) if atom.eq_ignore_ascii_case(word.as_bytes()))
     }
 
-    pub(crate) fn number(&self) -> Option<u32> {
+    pub fn number(&self) -> Option<u32> {
         let Value::Atom(atom) = self else { return None };
         number(atom)
     }
 
     /// A word or a string, as text.
-    pub(crate) fn text(&self) -> Option<String> {
+    pub fn text(&self) -> Option<String> {
         match self {
             Value::Atom(text) | Value::String(text) => {
                 Some(String::from_utf8_lossy(text).into_owned())
@@ -41,7 +41,7 @@ impl Value {
 
 /// What the server says, as a whole.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Response {
+pub enum Response {
     /// `+`: go on.
     Continue,
     /// How the command with this tag ended.
@@ -52,15 +52,15 @@ pub(crate) enum Response {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Status {
-    pub(crate) kind: Kind,
+pub struct Status {
+    pub kind: Kind,
     /// What stands in brackets before the text.
-    pub(crate) code: String,
-    pub(crate) text: String,
+    pub code: String,
+    pub text: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Kind {
+pub enum Kind {
     Ok,
     No,
     Bad,
@@ -73,7 +73,7 @@ pub(crate) enum Kind {
 /// What has come of an unfinished response lies here, not in a future: so
 /// waiting for the next line or literal can be given up and begun again.
 #[derive(Debug)]
-pub(crate) struct Parser {
+pub struct Parser {
     /// The lists that have no end yet, the outermost first; that one is the
     /// response, and there is none between two responses.
     open: Vec<Vec<Value>>,
@@ -84,22 +84,22 @@ pub(crate) struct Parser {
 }
 
 /// Why a response cannot be read.
-pub(crate) type Malformed = &'static str;
+pub type Malformed = &'static str;
 
-pub(crate) const TOO_MUCH: Malformed = "too much for one answer";
+pub const TOO_MUCH: Malformed = "too much for one answer";
 
 impl Parser {
-    pub(crate) fn new(room: usize) -> Self {
+    pub fn new(room: usize) -> Self {
         Parser { open: Vec::new(), literal: None, room }
     }
 
     /// The bytes of the literal that is next, if it is not a line.
-    pub(crate) fn literal(&self) -> Option<u64> {
+    pub fn literal(&self) -> Option<u64> {
         self.literal
     }
 
     /// Whether the literal that is next is the message with this number.
-    pub(crate) fn is_at_message(&self, number: u32) -> bool {
+    pub fn is_at_message(&self, number: u32) -> bool {
         match self.open.as_slice() {
             [response, items] => {
                 matches!(&response[..], [n, word] if n.number() == Some(number) && word.is("FETCH"))
@@ -109,16 +109,16 @@ impl Parser {
         }
     }
 
-    pub(crate) fn room(&self) -> usize {
+    pub fn room(&self) -> usize {
         self.room
     }
 
-    pub(crate) fn set_room(&mut self, room: usize) {
+    pub fn set_room(&mut self, room: usize) {
         self.room = room;
     }
 
     /// Takes the next line, and gives the response if that is its end.
-    pub(crate) fn line(&mut self, line: &Bytes) -> Result<Option<Response>, Malformed> {
+    pub fn line(&mut self, line: &Bytes) -> Result<Option<Response>, Malformed> {
         self.charge(line.len() + COST)?;
         let mut at = 0;
         if self.open.is_empty() {
@@ -156,7 +156,7 @@ impl Parser {
     }
 
     /// Takes what has become of the literal.
-    pub(crate) fn took_literal(&mut self, value: Value) -> Result<(), Malformed> {
+    pub fn took_literal(&mut self, value: Value) -> Result<(), Malformed> {
         if let Value::String(data) = &value {
             self.charge(data.len())?;
         }

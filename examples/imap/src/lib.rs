@@ -1,36 +1,15 @@
-//! A client of IMAP4rev1 mail servers: lines that are interrupted by counts of
-//! bytes, in both directions, and a connection that turns to TLS.
-//!
-//! ```text
-//! export IMAP_PASSWORD=...
-//! cargo run --example imap_client -- [--starttls CA.pem] ADDRESS USER COMMAND
-//!
-//! list                   create MAILBOX    search MAILBOX WHAT...
-//! select MAILBOX         idle MAILBOX      flag MAILBOX NUMBER FLAG...
-//! append MAILBOX FILE    fetch MAILBOX NUMBER [--output FILE]
-//! ```
-//!
-//! You will see the mailboxes; the last messages of one; the numbers of those
-//! that fit (`search INBOX UNSEEN`); a message as it is, or on its way to a file
-//! that may be larger than memory. `idle` waits for something to happen.
-//!
-//! Without `--starttls` all of it goes over the wire as it is, the password
-//! too. Names of mailboxes are taken and shown as the server writes them, with
-//! modified UTF-7 for other letters than ASCII (`Entw&APw-rfe`).
-//!
-//! `parse.rs` puts a response together from lines and literals, `client.rs`
-//! switches the terminator for it: `receive` a line, `receive` a count, or a
-//! count piece by piece with `receive_part`.
+//! The command line of the IMAP client.
 
-pub(crate) mod client;
-pub(crate) mod parse;
+pub mod client;
+pub mod parse;
 
+use clap::{Parser, Subcommand};
 use client::{Client, Fetched, Selected};
 use indicatif::ProgressBar;
 use parse::Value;
 use std::error::Error;
-use std::io::{Write, stdout};
-use std::process::ExitCode;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::fs::{self, File};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -40,47 +19,70 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let args: Vec<String> =
-        std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).skip(1).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let password = std::env::var("IMAP_PASSWORD").unwrap_or_default();
-    match run(&args, &password, &mut stdout()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            let cause = e.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            eprintln!("imap_client: {e}{cause}");
-            ExitCode::FAILURE
-        }
-    }
+/// Runs one command on an IMAP server. The password is taken from IMAP_PASSWORD.
+#[derive(Parser)]
+pub struct Args {
+    /// Turn to TLS, and trust the certificates in this file
+    #[arg(long, value_name = "CA.pem")]
+    starttls: Option<PathBuf>,
+    /// The server, HOST:PORT
+    address: String,
+    user: String,
+    #[command(subcommand)]
+    command: Command,
 }
 
-pub(crate) async fn run(
-    args: &[&str],
-    password: &str,
-    out: &mut impl Write,
-) -> Result<(), Box<dyn Error>> {
-    match *args {
-        ["--starttls", ca, address, user, ref command @ ..] => {
-            let client = Client::connect(TcpStream::connect(address).await?, MAX_ANSWER).await?;
-            let mut client = start_tls(client, ca, address).await?;
-            client.login(user, password).await?;
-            perform(client, command, out).await
-        }
-        [address, user, ref command @ ..] => {
-            let io = TcpStream::connect(address).await?;
-            let mut client = Client::connect(io, MAX_ANSWER).await?;
-            client.login(user, password).await?;
-            perform(client, command, out).await
-        }
-        _ => Err(USAGE.into()),
+#[derive(Subcommand)]
+enum Command {
+    /// List the mailboxes
+    List,
+    /// Show the last messages of a mailbox
+    Select { mailbox: String },
+    /// Print the numbers of the messages that fit
+    Search {
+        mailbox: String,
+        #[arg(required = true)]
+        criteria: Vec<String>,
+    },
+    /// Print a message, or save it
+    Fetch {
+        mailbox: String,
+        number: String,
+        /// A file that is not there yet
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Add a message to a mailbox
+    Append { mailbox: String, file: PathBuf },
+    /// Make a mailbox
+    Create { mailbox: String },
+    /// Set flags of a message
+    Flag {
+        mailbox: String,
+        number: String,
+        #[arg(required = true)]
+        flags: Vec<String>,
+    },
+    /// Wait until something happens in a mailbox
+    Idle { mailbox: String },
+}
+
+/// Logs in, runs the command and logs out.
+pub async fn run(args: Args, password: &str, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    let io = TcpStream::connect(&args.address).await?;
+    let mut client = Client::connect(io, MAX_ANSWER).await?;
+    if let Some(ca) = args.starttls {
+        let mut client = start_tls(client, &ca, &args.address).await?;
+        client.login(&args.user, password).await?;
+        return perform(client, args.command, out).await;
     }
+    client.login(&args.user, password).await?;
+    perform(client, args.command, out).await
 }
 
 async fn start_tls(
     client: Client<TcpStream>,
-    ca: &str,
+    ca: &Path,
     address: &str,
 ) -> Result<Client<TlsStream<TcpStream>>, Box<dyn Error>> {
     let mut roots = RootCertStore::empty();
@@ -96,20 +98,20 @@ async fn start_tls(
 
 async fn perform<T>(
     mut client: Client<T>,
-    command: &[&str],
+    command: Command,
     out: &mut impl Write,
 ) -> Result<(), Box<dyn Error>>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    match *command {
-        ["list"] => {
+    match command {
+        Command::List => {
             for mailbox in client.list("*").await? {
                 writeln!(out, "{:?} {:?}", mailbox.name, mailbox.flags)?;
             }
         }
-        ["select", mailbox] => {
-            let Selected { exists, is_read_only } = client.select(mailbox).await?;
+        Command::Select { mailbox } => {
+            let Selected { exists, is_read_only } = client.select(&mailbox).await?;
             writeln!(out, "{exists} messages{}", if is_read_only { ", read-only" } else { "" })?;
             if exists > 0 {
                 let last = format!("{}:*", exists.saturating_sub(19).max(1));
@@ -119,47 +121,47 @@ where
                 }
             }
         }
-        ["search", mailbox, ref criteria @ ..] if !criteria.is_empty() => {
-            client.examine(mailbox).await?;
+        Command::Search { mailbox, criteria } => {
+            client.examine(&mailbox).await?;
             for number in client.search(&criteria.join(" ")).await? {
                 writeln!(out, "{number}")?;
             }
         }
-        ["fetch", mailbox, number] => {
-            client.examine(mailbox).await?;
-            for message in client.fetch(number, "BODY.PEEK[]").await? {
+        Command::Fetch { mailbox, number, output: None } => {
+            client.examine(&mailbox).await?;
+            for message in client.fetch(&number, "BODY.PEEK[]").await? {
                 if let Some(Value::String(text)) = message.get("BODY[]") {
                     out.write_all(text)?;
                 }
             }
         }
-        ["fetch", mailbox, number, "--output", file] => {
-            client.examine(mailbox).await?;
-            let length = save(&mut client, number.parse()?, file).await?;
+        Command::Fetch { mailbox, number, output: Some(file) } => {
+            client.examine(&mailbox).await?;
+            let length = save(&mut client, number.parse()?, &file).await?;
             writeln!(out, "{length} bytes")?;
         }
-        ["append", mailbox, file] => {
+        Command::Append { mailbox, file } => {
             let file = File::open(file).await?;
             let length = file.metadata().await?.len();
-            client.append(mailbox, length, file).await?;
+            client.append(&mailbox, length, file).await?;
             writeln!(out, "{length} bytes")?;
         }
-        ["create", mailbox] => client.create(mailbox).await?,
-        ["flag", mailbox, number, ref flags @ ..] if !flags.is_empty() => {
-            client.select(mailbox).await?;
-            for message in client.store(number, "+FLAGS", flags).await? {
+        Command::Create { mailbox } => client.create(&mailbox).await?,
+        Command::Flag { mailbox, number, flags } => {
+            let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+            client.select(&mailbox).await?;
+            for message in client.store(&number, "+FLAGS", &flags).await? {
                 writeln!(out, "{}: {:?}", message.number, flags_of(&message))?;
             }
         }
-        ["idle", mailbox] => {
-            client.examine(mailbox).await?;
+        Command::Idle { mailbox } => {
+            client.examine(&mailbox).await?;
             let mut idle = client.idle().await?;
             let words = idle.next().await?;
             idle.done().await?;
             let words: Vec<String> = words.iter().filter_map(Value::text).collect();
             writeln!(out, "{}", words.join(" ").escape_debug())?;
         }
-        _ => return Err(USAGE.into()),
     }
     Ok(client.logout().await?)
 }
@@ -183,7 +185,7 @@ fn flags_of(message: &Fetched) -> Vec<String> {
     }
 }
 
-async fn save<T>(client: &mut Client<T>, number: u32, path: &str) -> Result<u64, Box<dyn Error>>
+async fn save<T>(client: &mut Client<T>, number: u32, path: &Path) -> Result<u64, Box<dyn Error>>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
@@ -201,8 +203,6 @@ where
     }
     Ok(saved?)
 }
-
-const USAGE: &str = "usage: imap_client [--starttls CA.pem] ADDRESS USER COMMAND";
 
 /// What the answer to one command may take in memory. A message that is on its
 /// way to a file does not count.

@@ -1,19 +1,18 @@
-//! The example `imap_client`: dialogues cut in every way, servers that lie, and
+//! The IMAP client: dialogues cut in every way, servers that lie, and
 //! a real Dovecot.
 
 #![cfg(unix)] // Who may do what in a folder.
 
-#[allow(dead_code)] // `main` has no use here.
-#[path = "../examples/imap_client/main.rs"]
-mod imap_client;
+#[path = "../../../tests/peers/mod.rs"]
 mod peers;
-#[path = "perform/imap.rs"]
 mod perform;
 
+use clap::Parser;
+use example_common::with_causes;
+use example_imap::client::{Client, Error};
+use example_imap::parse::Value;
+use example_imap::{Args, run};
 use futures::FutureExt;
-use imap_client::client::{Client, Error};
-use imap_client::parse::Value;
-use imap_client::run;
 use peers::{Server, within};
 use perform::perform;
 use proptest::collection::vec;
@@ -701,7 +700,8 @@ struct Dovecot {
 
 impl Dovecot {
     fn start() -> Option<Self> {
-        if !peers::is_installed("dovecot") {
+        // The second is what `dovecot` starts, and in a package of its own.
+        if !["dovecot", "/usr/lib/dovecot/imap"].into_iter().all(peers::is_installed) {
             return None;
         }
         // In `/tmp`, or the paths of its sockets get too long.
@@ -922,9 +922,10 @@ async fn a_real_server_tells_what_others_do() {
 /// Runs a command line.
 async fn command(args: &[&str]) -> Result<String, String> {
     let mut out = Vec::new();
-    match within(run(args, PASSWORD, &mut out)).await {
+    let args = Args::try_parse_from([&["example-imap"], args].concat());
+    match within(run(args.map_err(|e| e.to_string())?, PASSWORD, &mut out)).await {
         Ok(()) => Ok(String::from_utf8(out).unwrap()),
-        Err(e) => Err(e.to_string() + &e.source().map(|e| format!(": {e}")).unwrap_or_default()),
+        Err(e) => Err(with_causes(&*e)),
     }
 }
 
@@ -956,9 +957,10 @@ async fn the_command_line_works() {
         assert_eq!(command(&args).await, Ok(printed), "{words:?}");
     }
     assert!(std::fs::read(&copy).unwrap() == text);
-    let mut out = Vec::new();
     let args = [&plain[..], &["fetch", "a b", "1"]].concat();
-    within(run(&args, PASSWORD, &mut out)).await.unwrap();
+    let args = Args::parse_from([&["example-imap"], &args[..]].concat());
+    let mut out = Vec::new();
+    within(run(args, PASSWORD, &mut out)).await.unwrap();
     assert!(out == text);
 
     let missing = path("missing");
@@ -968,15 +970,17 @@ async fn the_command_line_works() {
         (&["fetch", "a b", "9", "--output", &missing], "the server refuses: "),
         (&["append", "a b", &missing], "No such file or directory (os error 2)"),
         (&["select", "c"], "the server refuses: \"Mailbox doesn't exist: c"),
-        (&["search", "a b"], "usage: "),
-        (&[], "usage: "),
+        (&["search", "a b"], "error: the following required arguments were not provided"),
     ] {
         let args: Vec<&str> = plain.iter().chain(words).copied().collect();
         let e = command(&args).await.unwrap_err();
         assert!(e.starts_with(error), "{words:?}: {e}");
     }
     assert!(!Path::new(&missing).exists());
-    assert!(command(&[&address]).await.unwrap_err().starts_with("usage: "));
+    for args in [&[&address[..]][..], &plain, &[]] {
+        let e = command(args).await.unwrap_err();
+        assert!(e.contains("Usage: example-imap"), "{e}");
+    }
     let stranger = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     std::fs::write(&missing, stranger.cert.pem()).unwrap();
     let e = command(&["--starttls", &missing, &address, "ann", "list"]).await.unwrap_err();

@@ -2,8 +2,8 @@
 
 use crate::calls::{self, CONNECTED, Call, play_calls, read_call};
 use crate::case::{self, Case};
-use crate::imap_client::client::Client;
-use crate::perform_imap::perform;
+use crate::perform::perform;
+use example_imap::client::Client;
 use tokio::io::DuplexStream;
 
 pub(crate) fn play(case: &Case) -> Result<(), String> {

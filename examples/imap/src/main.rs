@@ -1,0 +1,39 @@
+//! A client of IMAP4rev1 mail servers: lines that are interrupted by counts of bytes,
+//! in both directions, and a connection that turns to TLS.
+//!
+//! ```text
+//! export IMAP_PASSWORD=...
+//! cargo run --release -p example-imap -- [--starttls CA.pem] ADDRESS USER COMMAND
+//!
+//! list                   create MAILBOX    search MAILBOX WHAT...
+//! select MAILBOX         idle MAILBOX      flag MAILBOX NUMBER FLAG...
+//! append MAILBOX FILE    fetch MAILBOX NUMBER [--output FILE]
+//! ```
+//!
+//! You will see the mailboxes; the last messages of one; the numbers of those that fit
+//! (`search INBOX UNSEEN`); a message as it is, or on its way to a file that may be
+//! larger than memory. `idle` waits for something to happen.
+//!
+//! Without `--starttls` all of it goes over the wire as it is, the password too. Names
+//! of mailboxes are taken and shown as the server writes them, with modified UTF-7 for
+//! other letters than ASCII (`Entw&APw-rfe`).
+//!
+//! `parse.rs` puts a response together from lines and literals, `client.rs` switches
+//! the terminator for it: `receive` a line, `receive` a count, or a count piece by
+//! piece with `receive_part`. `lib.rs` is the command line.
+
+use clap::Parser;
+use example_imap::{Args, run};
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let password = std::env::var("IMAP_PASSWORD").unwrap_or_default();
+    match run(Args::parse(), &password, &mut std::io::stdout()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            example_common::report(env!("CARGO_BIN_NAME"), &*error);
+            ExitCode::FAILURE
+        }
+    }
+}
