@@ -131,9 +131,11 @@ def redis():
     redis_server = ["redis-server", "--bind", "127.0.0.1", "--save", "", "--port", "{}"]
     with peer("Ready to accept connections", *redis_server) as address, folder() as here:
         for protocol in [[], ["--resp3"]]:
-            client = lambda *words, **more: run("redis_client", *protocol, *words, **more)
+            client = lambda *words, **more: run("example-redis", *protocol, *words, **more)
             assert client(address, "SET", "a", "b c") == "OK\n"
             assert client(address, "GET", "a") == '"b c"\n'
+            assert client(address, "SET", "bytes", os.fsdecode(b"\xff\xfe")) == "OK\n"
+            assert client(address, "GET", "bytes") == '"\\xff\\xfe"\n'
             assert client(address, "GET", "none") == "(nil)\n"
             assert "(error) WRONGTYPE" in client(address, "LPUSH", "a", "b", status=1)
             out = str(here / "out")
@@ -146,8 +148,8 @@ def redis():
         servers = ["127.0.0.1:0", "--http", "127.0.0.1:0", "--redis", address]
         with example("chat_server", *servers) as chat:
             assert b"alone: hello\r\n" in nc(chat, b"/nick alone\nhello\n")
-    assert "refused" in run("redis_client", address, "PING", status=2)
-    assert "usage" in run("redis_client", status=2)
+    assert "refused" in run("example-redis", address, "PING", status=2)
+    assert "Usage" in run("example-redis", status=2)
 
 
 def memcached():

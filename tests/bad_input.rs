@@ -18,8 +18,6 @@ mod play_codec;
 mod play_encode;
 #[path = "bad_input/play_http.rs"]
 mod play_http;
-#[path = "bad_input/play_resp.rs"]
-mod play_resp;
 #[path = "bad_input/play_smtp.rs"]
 mod play_smtp;
 #[path = "bad_input/talk.rs"]
@@ -33,9 +31,6 @@ mod http;
 mod mailbox;
 #[path = "../examples/smtp_server/maildir.rs"]
 mod maildir;
-#[allow(dead_code)] // `main` has no use here.
-#[path = "../examples/redis_client/main.rs"]
-mod redis_client;
 #[allow(dead_code)] // Ctrl-C
 #[path = "../examples/common/serve.rs"]
 mod serve;
@@ -51,7 +46,7 @@ mod tls;
 
 use folder::Folder;
 
-const FOLDERS: [Folder; 5] = [
+const FOLDERS: [Folder; 4] = [
     Folder {
         name: "codec",
         play: play_codec::play,
@@ -109,19 +104,6 @@ const FOLDERS: [Folder; 5] = [
         ],
     },
     Folder {
-        name: "resp",
-        play: play_resp::play,
-        least: 52,
-        bad: &[
-            ("# a\n# Source: b\ncall \"get a\"\n", "unknown: call \"get a\""),
-            ("# a\n# Source: b\nsaid \"+OK\\r\\n\"\n", "nothing is expected"),
-        ],
-        untrue: &[
-            "# a\n# Source: b\nsaid \"+OK\\r\\n\"\nvalue Null\nwaits\n",
-            "# a\n# Source: b\nsaid \"+OK\\r\\n+NO\\r\\n\"\nvalue Simple(b\"OK\")\nwaits\n",
-        ],
-    },
-    Folder {
         name: "smtp",
         play: play_smtp::play,
         least: 62,
@@ -149,13 +131,8 @@ fn http_server() {
 }
 
 #[test]
-fn resp() {
-    FOLDERS[3].check();
-}
-
-#[test]
 fn smtp_server() {
-    FOLDERS[4].check();
+    FOLDERS[3].check();
 }
 
 #[test]

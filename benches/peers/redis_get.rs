@@ -1,4 +1,4 @@
-//! Pipelined GETs: the example `redis_client` beside the `redis` crate, its
+//! Pipelined GETs: the client of `example-redis` beside the `redis` crate, its
 //! asynchronous connection and its blocking one.
 //!
 //! `cargo bench -p asynchat-peers --bench redis_get`. It starts a server of its
@@ -7,16 +7,11 @@
 //! sends them at once, and holds all the values before it looks at them. The
 //! figures are medians; compare those of one run.
 
-#[allow(dead_code)]
-#[path = "../../examples/redis_client/client.rs"]
-mod client;
 #[path = "../../tests/peers/mod.rs"]
 mod peers;
-#[allow(dead_code)]
-#[path = "../../examples/redis_client/value.rs"]
-mod value;
 
-use client::Client;
+use example_redis::client::Client;
+use example_redis::value::Value;
 use mimalloc::MiMalloc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -183,7 +178,7 @@ impl Stock {
 
 impl Contestant for Ours {
     const NAME: &'static str = "asynchat";
-    type Value = value::Value;
+    type Value = Value;
 
     fn fetch(&mut self, keys: &[String]) -> Result<Vec<Self::Value>> {
         for key in keys {
@@ -199,7 +194,7 @@ impl Contestant for Ours {
     }
 
     fn bytes(value: &Self::Value) -> Option<&[u8]> {
-        if let value::Value::Bulk(data) = value { Some(data) } else { None }
+        if let Value::Bulk(data) = value { Some(data) } else { None }
     }
 }
 

@@ -20,14 +20,14 @@
 //!
 //! `room.rs` is the room, `lines.rs` and `web.rs` are the people, `bridge.rs` is
 //! the way to the other servers. Reading HTTP and speaking to Redis are those of
-//! the examples `http_server` and `redis_client`. There is no TLS, no password,
+//! the examples `http_server` and `redis`. There is no TLS, no password,
 //! no memory of what was said, no limit to how much one may say, and for people
 //! who type lines none to how long they may be silent.
 
 pub(crate) mod bridge;
 // Of the examples, what is needed here.
-#[allow(dead_code)]
-#[path = "../redis_client/client.rs"]
+#[allow(dead_code, unreachable_pub)]
+#[path = "../redis/src/client.rs"]
 pub(crate) mod client;
 #[allow(dead_code)]
 #[path = "../http_server/http.rs"]
@@ -36,8 +36,8 @@ pub(crate) mod lines;
 pub(crate) mod room;
 #[path = "../common/serve.rs"]
 mod serve;
-#[allow(dead_code)]
-#[path = "../redis_client/value.rs"]
+#[allow(dead_code, unreachable_pub)]
+#[path = "../redis/src/value.rs"]
 pub(crate) mod value;
 pub(crate) mod web;
 

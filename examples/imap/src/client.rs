@@ -1,7 +1,7 @@
 //! A client of IMAP4rev1: commands that can have literals in them, and answers
 //! that can have them too.
 
-use crate::parse::{Kind, Malformed, Parser, Response, Status, TOO_MUCH, Value};
+use super::parse::{Kind, Malformed, Parser, Response, Status, TOO_MUCH, Value};
 use asynchat::{BoxProducer, Channel, Terminator, producer};
 use std::collections::VecDeque;
 use std::{fmt, io};

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// What a server can say, in RESP2 or RESP3.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
+pub enum Value {
     Null,
     Boolean(bool),
     Integer(i64),
@@ -27,7 +27,7 @@ pub(crate) enum Value {
 
 /// What to read next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub enum Next {
     /// Up to CR LF.
     Line,
     /// As many bytes, and the CR LF behind them.
@@ -35,7 +35,7 @@ pub(crate) enum Next {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BulkKind {
+pub enum BulkKind {
     String,
     Error,
     Verbatim,
@@ -43,17 +43,17 @@ pub(crate) enum BulkKind {
 
 /// The bytes are not RESP, or ask for too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Invalid(pub(crate) &'static str);
+pub struct Invalid(pub &'static str);
 
 /// What a line or a bulk string has led to.
-pub(crate) enum Parsed {
+pub enum Parsed {
     /// There is more to this value.
     Incomplete(Next),
     Value(Value),
 }
 
 /// Puts values together.
-pub(crate) struct Parser {
+pub struct Parser {
     /// The aggregates that have begun, from the outermost on.
     open: Vec<Aggregate>,
     /// What the value has cost so far, and may cost.
@@ -79,17 +79,17 @@ enum Kind {
 }
 
 impl Parser {
-    pub(crate) fn new(max_size: u64) -> Self {
+    pub fn new(max_size: u64) -> Self {
         Parser { open: Vec::new(), size: 0, max_size }
     }
 
     /// Whether part of an aggregate has come.
-    pub(crate) fn has_begun(&self) -> bool {
+    pub fn has_begun(&self) -> bool {
         !self.open.is_empty()
     }
 
     /// A line, without its end.
-    pub(crate) fn line(&mut self, line: &Bytes) -> Result<Parsed, Invalid> {
+    pub fn line(&mut self, line: &Bytes) -> Result<Parsed, Invalid> {
         self.charge(line.len() as u64)?;
         let Some((mark, rest)) = line.split_first() else { return Err(Invalid("empty line")) };
         let text = || line.slice(1..);
@@ -117,7 +117,7 @@ impl Parser {
     }
 
     /// A bulk string, with the CR LF behind it.
-    pub(crate) fn bulk(&mut self, kind: BulkKind, mut data: Bytes) -> Result<Parsed, Invalid> {
+    pub fn bulk(&mut self, kind: BulkKind, mut data: Bytes) -> Result<Parsed, Invalid> {
         if !data.ends_with(b"\r\n") {
             return Err(Invalid("no line end behind a bulk string"));
         }
@@ -248,7 +248,7 @@ impl Value {
 }
 
 /// Text for a terminal: what could move its cursor is escaped.
-pub(crate) struct Text<'t>(pub(crate) &'t [u8]);
+pub struct Text<'t>(pub &'t [u8]);
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

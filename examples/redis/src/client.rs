@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, ToSocketAddrs};
 ///
 /// [`send`](Self::send) as many commands as you like, then
 /// [`receive`](Self::receive) as many replies; or [`call`](Self::call).
-pub(crate) struct Client<T> {
+pub struct Client<T> {
     channel: Channel<T>,
     parser: Parser,
     next: Next,
@@ -33,14 +33,14 @@ pub(crate) struct Client<T> {
 }
 
 /// What [`Client::receive_streamed`] has received.
-pub(crate) enum Streamed<'c, T> {
+pub enum Streamed<'c, T> {
     Bulk(Bulk<'c, T>),
     /// Anything else, whole.
     Value(Value),
 }
 
 /// A bulk string that is still coming.
-pub(crate) struct Bulk<'c, T> {
+pub struct Bulk<'c, T> {
     client: &'c mut Client<T>,
     len: u64,
     rest: Rest,
@@ -54,7 +54,7 @@ enum Rest {
 }
 
 #[derive(Debug)]
-pub(crate) enum Error {
+pub enum Error {
     /// The connection failed, or ended.
     Channel(asynchat::Error),
     /// What came is not RESP, or too large.
@@ -68,7 +68,7 @@ pub(crate) enum Error {
 }
 
 impl Client<TcpStream> {
-    pub(crate) async fn connect(address: impl ToSocketAddrs) -> Result<Self, Error> {
+    pub async fn connect(address: impl ToSocketAddrs) -> Result<Self, Error> {
         let socket = TcpStream::connect(address).await.map_err(asynchat::Error::Io)?;
         // Commands are gathered by the channel.
         let _ = socket.set_nodelay(true);
@@ -77,7 +77,7 @@ impl Client<TcpStream> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
-    pub(crate) fn new(io: T) -> Self {
+    pub fn new(io: T) -> Self {
         Client {
             channel: Channel::new(io, Terminator::crlf()),
             parser: Parser::new(MAX_REPLY),
@@ -94,7 +94,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
 
     /// Queues a command. It is sent while a reply is awaited. `HELLO 3` must not
     /// be refused: in RESP2 messages look like replies.
-    pub(crate) fn send<A: AsRef<[u8]>>(&mut self, command: &[A]) {
+    pub fn send<A: AsRef<[u8]>>(&mut self, command: &[A]) {
         self.channel.push(encode(command));
         let word = |i: usize| command.get(i).map_or(&b""[..], AsRef::as_ref);
         self.is_resp3 |= word(0).eq_ignore_ascii_case(b"HELLO") && word(1) == b"3";
@@ -106,7 +106,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     }
 
     /// How many commands have not been answered.
-    pub(crate) fn unanswered(&self) -> u64 {
+    pub fn unanswered(&self) -> u64 {
         self.sent - self.answered
     }
 
@@ -116,7 +116,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     /// # Cancel safety
     ///
     /// Cancel safe: what has arrived of a reply is kept.
-    pub(crate) async fn receive(&mut self) -> Result<Value, Error> {
+    pub async fn receive(&mut self) -> Result<Value, Error> {
         match self.messages.pop_front() {
             Some(message) => Ok(message),
             None => self.receive_next().await,
@@ -131,7 +131,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     /// # Cancel safety
     ///
     /// The command may have been sent; its reply will be dropped.
-    pub(crate) async fn call<A: AsRef<[u8]>>(&mut self, command: &[A]) -> Result<Value, Error> {
+    pub async fn call<A: AsRef<[u8]>>(&mut self, command: &[A]) -> Result<Value, Error> {
         self.send(command);
         loop {
             match self.receive_next().await? {
@@ -227,7 +227,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     /// # Cancel safety
     ///
     /// Cancel safe, as [`receive`](Self::receive).
-    pub(crate) async fn receive_streamed(&mut self) -> Result<Streamed<'_, T>, Error> {
+    pub async fn receive_streamed(&mut self) -> Result<Streamed<'_, T>, Error> {
         let is_begun = self.next != Next::Line || self.parser.has_begun();
         if is_begun || self.is_broken || !self.messages.is_empty() {
             return self.receive().await.map(Streamed::Value);
@@ -263,7 +263,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Bulk<'_, T> {
     /// All of its bytes.
-    pub(crate) fn len(&self) -> u64 {
+    #[allow(clippy::len_without_is_empty)] // It is no collection.
+    pub fn len(&self) -> u64 {
         self.len
     }
 
@@ -272,7 +273,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Bulk<'_, T> {
     /// # Cancel safety
     ///
     /// Cancel safe. Dropped before `None`, it leaves the client of no use.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let channel = &mut self.client.channel;
         while let Rest::Data = self.rest {
             let part = channel.receive_part().await?;

@@ -1,8 +1,8 @@
 //! The Redis client: what it makes of servers that say anything.
 
 use crate::case::{self, Case, Step};
-use crate::redis_client::client::{Client, Error, Streamed};
-use crate::redis_client::value::Value;
+use example_redis::client::{Client, Error, Streamed};
+use example_redis::value::Value;
 use futures::poll;
 use std::pin::pin;
 use std::task::Poll;

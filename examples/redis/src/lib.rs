@@ -1,0 +1,111 @@
+//! The command line of the Redis client.
+
+pub mod client;
+pub mod value;
+
+use clap::Parser;
+use client::{Bulk, Client, Streamed};
+use indicatif::ProgressFinish::AndClear;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use tokio::fs::File;
+use tokio::io::{AsyncWriteExt, BufWriter};
+use tokio::net::TcpStream;
+use value::Value;
+
+/// Runs one command on a Redis server. A password is taken from REDISCLI_AUTH.
+#[derive(Parser)]
+pub struct Args {
+    /// Speak RESP3
+    #[arg(long)]
+    resp3: bool,
+    /// Send the command so many times, in one pipeline
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    repeat: u64,
+    /// Save the reply in a file that is not there yet
+    #[arg(long, value_name = "FILE", conflicts_with = "repeat")]
+    output: Option<PathBuf>,
+    /// The server, HOST:PORT
+    address: String,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+/// Whether the last reply was no error.
+pub async fn run(
+    args: Args,
+    password: Option<String>,
+    out: &mut impl Write,
+) -> Result<bool, Box<dyn std::error::Error>> {
+    let mut client = Client::connect(&args.address).await?;
+    if let Some(password) = password {
+        client.call(&["AUTH", &password]).await?;
+    }
+    if args.resp3 {
+        client.call(&["HELLO", "3"]).await?;
+    }
+    let command: Vec<&[u8]> = args.command.iter().map(|word| word.as_encoded_bytes()).collect();
+    for _ in 0..args.repeat {
+        client.send(&command);
+    }
+    if let Some(path) = args.output {
+        return save(&mut client, path, out).await;
+    }
+    let name = args.command[0].to_ascii_uppercase();
+    let endless = ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR"];
+    let is_endless = endless.iter().any(|endless| name == **endless);
+    loop {
+        let reply = client.receive().await?;
+        writeln!(out, "{reply}")?;
+        out.flush()?;
+        let is_error = matches!(reply, Value::Error(_));
+        if is_error && is_endless || !is_endless && client.unanswered() == 0 {
+            return Ok(!is_error);
+        }
+    }
+}
+
+/// Writes a reply to a file if it is a string; otherwise it is printed.
+async fn save(
+    client: &mut Client<TcpStream>,
+    path: PathBuf,
+    out: &mut impl Write,
+) -> Result<bool, Box<dyn std::error::Error>> {
+    let mut bulk = match client.receive_streamed().await? {
+        Streamed::Bulk(bulk) => bulk,
+        Streamed::Value(value) => {
+            writeln!(out, "{value}")?;
+            return Ok(!matches!(value, Value::Error(_)));
+        }
+    };
+    // What is there stays as it is.
+    let file = File::create_new(&path).await?;
+    if let Err(error) = save_bulk(&mut bulk, file).await {
+        // Part of a value must not look like the whole.
+        tokio::fs::remove_file(&path).await?;
+        return Err(error);
+    }
+    writeln!(out, "{} bytes in {}", bulk.len(), path.display())?;
+    Ok(true)
+}
+
+async fn save_bulk(
+    bulk: &mut Bulk<'_, TcpStream>,
+    file: File,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let mut file = BufWriter::with_capacity(256 * 1024, file);
+    // It draws nothing where stderr is not a terminal, and clears itself.
+    let style = ProgressStyle::with_template(BAR)?;
+    let bar = ProgressBar::new(bulk.len()).with_style(style).with_finish(AndClear);
+    while let Some(chunk) = bulk.chunk().await? {
+        file.write_all(&chunk).await?;
+        bar.inc(chunk.len() as u64);
+    }
+    file.flush().await?;
+    Ok(())
+}
+
+const BAR: &str = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}";

@@ -1,0 +1,40 @@
+//! A pipelining Redis client, RESP2 and RESP3, as a command line.
+//!
+//! It shows `receive` switching between lines and counts, a parser that knows nothing
+//! of I/O, replies that are cancel safe because what has arrived of them is kept, and
+//! a large value streamed to a file without being held.
+//!
+//! ```text
+//! cargo run --release -p example-redis -- [OPTIONS] ADDRESS COMMAND ARGS…
+//!
+//! example-redis 127.0.0.1:6379 SET greeting hello
+//! example-redis 127.0.0.1:6379 GET greeting                   "hello"
+//! example-redis --resp3 127.0.0.1:6379 CONFIG GET save        a map
+//! example-redis 127.0.0.1:6379 SUBSCRIBE news                 messages, until Ctrl-C
+//! example-redis --output FILE 127.0.0.1:6379 GET large        to a new file, with a progress bar
+//! example-redis --repeat 1000 127.0.0.1:6379 INCR n           one pipeline
+//! ```
+//!
+//! You will see replies much as `redis-cli` writes them; the exit status is 1 if the
+//! last was an error, and 2 if something went wrong. A password is taken from
+//! `REDISCLI_AUTH`.
+//!
+//! `value.rs` is the protocol, `client.rs` the client, `lib.rs` the command line. There
+//! is no TLS, no cluster, and no reconnecting.
+
+use clap::Parser;
+use example_redis::{Args, run};
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let password = std::env::var("REDISCLI_AUTH").ok();
+    match run(Args::parse(), password, &mut std::io::stdout()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            example_common::report(env!("CARGO_BIN_NAME"), &*error);
+            ExitCode::from(2)
+        }
+    }
+}
