@@ -172,7 +172,7 @@ def chat():
 def smtp():
     with folder() as here:
         maildir = here / "Maildir"
-        with example("smtp_server", "127.0.0.1:0", "--maildir", str(maildir)) as address:
+        with example("example-smtp", "127.0.0.1:0", "--maildir", str(maildir)) as address:
             host, port = address.split(":")
             with smtplib.SMTP(host, int(port), timeout=BOUND) as client:
                 client.sendmail("a@example.org", ["b@example.org"], "Subject: hi\r\n\r\n.dot\r\n")
@@ -181,7 +181,7 @@ def smtp():
         mails = [path.read_text() for path in (maildir / "new").iterdir()]
         assert len(mails) == 2 and not list((maildir / "tmp").iterdir()), mails
         assert any(mail.endswith("Subject: hi\n\n.dot\n") for mail in mails), mails
-    run("smtp_server", "--what", status=1)
+    assert "Usage" in run("example-smtp", "--what", status=2)
 
 
 def imap():

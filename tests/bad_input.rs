@@ -6,7 +6,6 @@
 //! that has closed.
 
 mod common;
-mod peers;
 
 #[path = "bad_input/case.rs"]
 mod case;
@@ -18,35 +17,21 @@ mod play_codec;
 mod play_encode;
 #[path = "bad_input/play_http.rs"]
 mod play_http;
-#[path = "bad_input/play_smtp.rs"]
-mod play_smtp;
 #[path = "bad_input/talk.rs"]
 mod talk;
 
-#[path = "../examples/smtp_server/command.rs"]
-mod command;
 #[path = "../examples/http_server/http.rs"]
 mod http;
-#[path = "perform/mailbox.rs"]
-mod mailbox;
-#[path = "../examples/smtp_server/maildir.rs"]
-mod maildir;
 #[allow(dead_code)] // Ctrl-C
 #[path = "../examples/common/serve.rs"]
 mod serve;
 #[allow(dead_code)] // The accept loop.
 #[path = "../examples/http_server/server.rs"]
 mod server;
-#[allow(dead_code)] // The accept loop.
-#[path = "../examples/smtp_server/session.rs"]
-mod session;
-#[allow(dead_code)] // What is shown to clients.
-#[path = "../examples/smtp_server/tls.rs"]
-mod tls;
 
 use folder::Folder;
 
-const FOLDERS: [Folder; 4] = [
+const FOLDERS: [Folder; 3] = [
     Folder {
         name: "codec",
         play: play_codec::play,
@@ -103,16 +88,6 @@ const FOLDERS: [Folder; 4] = [
             "# a\n# Source: b\nsend \"x\\r\\n\\r\\n\"\nanswer 400\nopen\n",
         ],
     },
-    Folder {
-        name: "smtp",
-        play: play_smtp::play,
-        least: 62,
-        bad: &[("# a\n# Source: b\nanswer 200\n", "unknown: answer 200")],
-        untrue: &[
-            "# a\n# Source: b\nsend \"NOOP\\r\\n\"\ncodes 220 500\nopen\n",
-            "# a\n# Source: b\nbegun\nsend \"a\\r\\n.\\r\\n\"\ncodes 220 250 250 250 354 250\nopen\n",
-        ],
-    },
 ];
 
 #[test]
@@ -128,11 +103,6 @@ fn encode() {
 #[test]
 fn http_server() {
     FOLDERS[2].check();
-}
-
-#[test]
-fn smtp_server() {
-    FOLDERS[3].check();
 }
 
 #[test]

@@ -1,7 +1,9 @@
-//! What the example `smtp_server` has stored.
+//! What the server has stored.
 
-use crate::maildir::Maildir;
-use crate::session::Config;
+#![allow(dead_code)] // Each test uses its part of this.
+
+use example_smtp::maildir::Maildir;
+use example_smtp::session::Config;
 use std::path::PathBuf;
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;

@@ -3,10 +3,10 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// A line of the server, without its CR LF.
-pub(crate) type Reply = &'static str;
+pub type Reply = &'static str;
 
 #[derive(Debug, PartialEq)]
-pub(crate) enum Command<'l> {
+pub enum Command<'l> {
     Helo(&'l str),
     Ehlo(&'l str),
     /// The sender, empty for `<>`, and the size that was declared, or 0.
@@ -23,7 +23,7 @@ pub(crate) enum Command<'l> {
 
 impl<'l> Command<'l> {
     /// Reads a line. An error is what to answer.
-    pub(crate) fn parse(line: &'l [u8]) -> Result<Self, Reply> {
+    pub fn parse(line: &'l [u8]) -> Result<Self, Reply> {
         if !line.iter().all(|byte| matches!(byte, b' '..=b'~')) {
             // A bare CR is one of these.
             return Err("500 5.5.2 only printable ASCII, please");

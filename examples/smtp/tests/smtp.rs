@@ -1,23 +1,13 @@
-//! The example `smtp_server`: every command and refusal, what ends a message
-//! and what does not, STARTTLS, and how it stops.
+//! The SMTP server: every command and refusal, what ends a message and what does not,
+//! STARTTLS, and how it stops.
 
-#[path = "../examples/smtp_server/command.rs"]
-mod command;
-#[path = "perform/mailbox.rs"]
 mod mailbox;
-#[path = "../examples/smtp_server/maildir.rs"]
-mod maildir;
+#[path = "../../../tests/peers/mod.rs"]
 mod peers;
-#[allow(dead_code)] // Ctrl-C
-#[path = "../examples/common/serve.rs"]
-mod serve;
-#[path = "../examples/smtp_server/session.rs"]
-mod session;
-#[path = "../examples/smtp_server/tls.rs"]
-mod tls;
 
 use asynchat::{Channel, Error, Terminator};
-use command::Command;
+use example_smtp::command::Command;
+use example_smtp::{session, tls};
 use mailbox::{Mail, Mailbox};
 use peers::within;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -9,13 +9,13 @@ use tokio::fs::File;
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::task::spawn_blocking;
 
-pub(crate) struct Maildir {
+pub struct Maildir {
     root: PathBuf,
 }
 
 impl Maildir {
     /// Makes the folders that are not there.
-    pub(crate) fn open(root: PathBuf) -> io::Result<Self> {
+    pub fn open(root: PathBuf) -> io::Result<Self> {
         for folder in ["tmp", "new", "cur"] {
             std::fs::create_dir_all(root.join(folder))?;
         }
@@ -23,7 +23,7 @@ impl Maildir {
     }
 
     /// Begins a message, with these lines in front of it.
-    pub(crate) async fn begin(&self, trace: String) -> io::Result<Incoming> {
+    pub async fn begin(&self, trace: String) -> io::Result<Incoming> {
         let name = unique_name();
         let (tmp, new) = (self.root.join("tmp").join(&name), self.root.join("new").join(&name));
         // The file comes together with what removes it, so that it goes also if
@@ -43,20 +43,20 @@ impl Maildir {
 }
 
 /// A message on its way in. Unless it is delivered, nothing of it remains.
-pub(crate) struct Incoming {
+pub struct Incoming {
     file: BufWriter<File>,
     tmp: PathBuf,
     new: PathBuf,
 }
 
 impl Incoming {
-    pub(crate) async fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
+    pub async fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
         self.file.write_all(line).await?;
         self.file.write_all(b"\n").await
     }
 
     /// When this is done, a loss of power does not lose the message.
-    pub(crate) async fn deliver(mut self) -> io::Result<()> {
+    pub async fn deliver(mut self) -> io::Result<()> {
         self.file.flush().await?;
         self.file.get_ref().sync_all().await?;
         tokio::fs::rename(&self.tmp, &self.new).await?;

@@ -10,8 +10,8 @@
 //! Maildir, whoever it is for. The server calls itself `localhost`.
 //!
 //! ```text
-//! cargo run --example smtp_server -- [ADDRESS] [--maildir DIR] [--max-size BYTES]
-//!                                    [--cert PEM --key PEM]
+//! cargo run --release -p example-smtp -- [ADDRESS] [--maildir DIR] [--max-size BYTES]
+//!                                        [--cert PEM --key PEM]
 //! ```
 //!
 //! The default address is 127.0.0.1:2525; with port 0 the system chooses one.
@@ -39,62 +39,59 @@
 //! `command.rs` reads commands, `maildir.rs` stores, `tls.rs` makes the TLS
 //! configuration, `session.rs` is the server.
 
-mod command;
-mod maildir;
-#[path = "../common/serve.rs"]
-mod serve;
-mod session;
-mod tls;
-
-use maildir::Maildir;
-use session::Config;
+use clap::Parser;
+use example_common::serve::stop_signal;
+use example_smtp::maildir::Maildir;
+use example_smtp::session::{self, Config};
+use example_smtp::tls;
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::net::TcpListener;
 
+/// Receives mail into one Maildir.
+#[derive(Parser)]
+struct Args {
+    /// Where to listen; with port 0 the system chooses one
+    #[arg(default_value = "127.0.0.1:2525")]
+    address: String,
+    /// Where mail is stored; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "Maildir")]
+    maildir: PathBuf,
+    /// The most bytes a message may have
+    #[arg(long, value_name = "BYTES", default_value_t = 10 << 20)]
+    max_size: u64,
+    /// The certificate to show, with its chain
+    #[arg(long, value_name = "PEM", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "PEM", requires = "cert")]
+    key: Option<PathBuf>,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
+    match run(Args::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            serve::report(format_args!("smtp_server: {error}"));
+            example_common::report(env!("CARGO_BIN_NAME"), &*error);
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
-    let mut address = "127.0.0.1:2525".to_owned();
-    let mut maildir = PathBuf::from("Maildir");
-    let mut max_size = 10 << 20;
-    let (mut cert, mut key) = (None, None);
-    let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).skip(1);
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--maildir" => maildir = args.next().ok_or(USAGE)?.into(),
-            "--max-size" => max_size = args.next().ok_or(USAGE)?.parse()?,
-            "--cert" => cert = Some(PathBuf::from(args.next().ok_or(USAGE)?)),
-            "--key" => key = Some(PathBuf::from(args.next().ok_or(USAGE)?)),
-            _ if arg.starts_with('-') => return Err(USAGE.into()),
-            _ => address = arg,
-        }
-    }
-    let tls = match (cert, key) {
+async fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let tls = match (args.cert, args.key) {
         (Some(cert), Some(key)) => tls::from_files(&cert, &key)?,
-        (None, None) => tls::self_signed()?,
-        _ => return Err(USAGE.into()),
+        _ => tls::self_signed()?,
     };
-    let stop = serve::stop_signal()?;
-    let config = Config { maildir: Maildir::open(maildir)?, max_size, tls };
-    let listener = TcpListener::bind(address).await?;
+    let stop = stop_signal()?;
+    let config = Config { maildir: Maildir::open(args.maildir)?, max_size: args.max_size, tls };
+    let listener = TcpListener::bind(args.address).await?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on {}", listener.local_addr()?)?;
     stdout.flush()?;
     session::serve(listener, config, stop).await;
     Ok(())
 }
-
-const USAGE: &str = "usage: smtp_server [ADDRESS] [--maildir DIR] [--max-size BYTES] \
-                     [--cert PEM --key PEM]";

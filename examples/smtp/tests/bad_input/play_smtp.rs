@@ -3,7 +3,7 @@
 use crate::case::{self, Case, escaped};
 use crate::mailbox::Mailbox;
 use crate::talk::Talk;
-use crate::{session, tls};
+use example_smtp::{session, tls};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, LazyLock};
 use tokio::io::duplex;

@@ -9,13 +9,13 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// A certificate with its chain, and its key, both in PEM.
-pub(crate) fn from_files(cert: &Path, key: &Path) -> Result<TlsAcceptor, Box<dyn Error>> {
+pub fn from_files(cert: &Path, key: &Path) -> Result<TlsAcceptor, Box<dyn Error>> {
     let chain = CertificateDer::pem_file_iter(cert)?.collect::<Result<_, _>>()?;
     acceptor(chain, PrivateKeyDer::from_pem_file(key)?)
 }
 
 /// A certificate for `localhost` that is made on the spot.
-pub(crate) fn self_signed() -> Result<TlsAcceptor, Box<dyn Error>> {
+pub fn self_signed() -> Result<TlsAcceptor, Box<dyn Error>> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     acceptor(vec![made.cert.der().clone()], key.into())

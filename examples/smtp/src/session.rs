@@ -3,9 +3,9 @@
 
 use crate::command::{Command, Reply};
 use crate::maildir::Maildir;
-use crate::serve;
 use asynchat::{Channel, Error, Terminator};
 use bytes::{Bytes, BytesMut};
+use example_common::serve;
 use futures::SinkExt;
 use std::io;
 use std::net::IpAddr;
@@ -20,15 +20,15 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// What can be chosen on the command line.
-pub(crate) struct Config {
-    pub(crate) maildir: Maildir,
+pub struct Config {
+    pub maildir: Maildir,
     /// The most bytes a message may have, each line counted with its CR LF.
-    pub(crate) max_size: u64,
-    pub(crate) tls: TlsAcceptor,
+    pub max_size: u64,
+    pub tls: TlsAcceptor,
 }
 
 /// Serves until `stop`, then lets every connection finish its mail.
-pub(crate) async fn serve(listener: TcpListener, config: Config, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, config: Config, stop: CancellationToken) {
     let config = Arc::new(config);
     let connection = |socket: TcpStream, stop| {
         let config = Arc::clone(&config);
@@ -43,7 +43,7 @@ pub(crate) async fn serve(listener: TcpListener, config: Config, stop: Cancellat
 }
 
 /// Serves one connection until it is closed, or is to stop and takes too long.
-pub(crate) async fn connection<T>(
+pub async fn connection<T>(
     io: T,
     peer: IpAddr,
     config: Arc<Config>,
