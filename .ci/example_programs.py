@@ -146,7 +146,7 @@ def redis():
             many = client("--repeat", "3", address, "INCR", "n" + "".join(protocol))
             assert many == "(integer) 1\n(integer) 2\n(integer) 3\n", many
         servers = ["127.0.0.1:0", "--http", "127.0.0.1:0", "--redis", address]
-        with example("chat_server", *servers) as chat:
+        with example("example-chat", *servers) as chat:
             assert b"alone: hello\r\n" in nc(chat, b"/nick alone\nhello\n")
     assert "refused" in run("example-redis", address, "PING", status=2)
     assert "Usage" in run("example-redis", status=2)
@@ -163,10 +163,10 @@ def memcached():
 
 
 def chat():
-    with example("chat_server", "127.0.0.1:0", "--http", "127.0.0.1:0") as address:
+    with example("example-chat", "127.0.0.1:0", "--http", "127.0.0.1:0") as address:
         heard = nc(address, b"/nick nick\nhello\n")
         assert b"nick: hello\r\n" in heard, heard
-    assert "usage" in run("chat_server", "--what", status=1)
+    assert "Usage" in run("example-chat", "--what", status=2)
 
 
 def smtp():

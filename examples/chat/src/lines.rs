@@ -1,16 +1,16 @@
 //! People who type lines: `nc`, `telnet`.
 
-use super::room::{Form, Room, Seat};
+use crate::room::{Form, Room, Seat};
 use asynchat::{Control, Error, Handler};
 use std::sync::Arc;
 
-pub(crate) struct Lines {
+pub struct Lines {
     room: Arc<Room>,
     seat: Option<Seat>,
 }
 
 impl Lines {
-    pub(crate) fn new(room: Arc<Room>) -> Self {
+    pub fn new(room: Arc<Room>) -> Self {
         Lines { room, seat: None }
     }
 }

@@ -1,13 +1,13 @@
 //! People in a browser: a page, server-sent events for what is said, and
 //! `POST` to speak.
 
-use super::http::{self, Body, HEAD_END, Request, Status};
-use super::room::{Form, Refused, Room, Seat};
+use crate::http::{self, Body, HEAD_END, Request, Status};
+use crate::room::{Form, Refused, Room, Seat};
 use asynchat::{Control, Error, Handler, Terminator, Timeout, Timeouts};
 use std::sync::Arc;
 
 /// One connection of a browser.
-pub(crate) struct Web {
+pub struct Web {
     room: Arc<Room>,
     state: State,
     keep_alive: bool,
@@ -27,7 +27,7 @@ enum State {
 }
 
 impl Web {
-    pub(crate) fn new(room: Arc<Room>) -> Self {
+    pub fn new(room: Arc<Room>) -> Self {
         Web { room, state: State::Head, keep_alive: false, is_head: false }
     }
 
@@ -154,4 +154,4 @@ impl Handler for Web {
 }
 
 /// The most bytes of what is said at once.
-pub(crate) const MAX_LINE: usize = 1000;
+pub const MAX_LINE: usize = 1000;

@@ -4,9 +4,9 @@
 //! are. It hears its own messages as well; if it has not for a while, the
 //! connection is lost, whatever the socket says.
 
-use super::client::{Client, Error};
-use super::room::{self, News, Room};
-use super::value::Value;
+use crate::room::{self, News, Room};
+use example_redis::client::{Client, Error};
+use example_redis::value::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::pin::pin;
@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 /// Connects the room with the others until it is closed, which `closed` tells.
 /// `connect` makes a new connection to Redis.
-pub(crate) async fn run<T, Fut>(
+pub async fn run<T, Fut>(
     room: Arc<Room>,
     connect: impl Fn() -> Fut,
     closed: impl Future<Output = ()>,
@@ -182,15 +182,15 @@ fn silent() -> Error {
     Error::Channel(asynchat::Error::Io(io::ErrorKind::TimedOut.into()))
 }
 
-pub(crate) const CHANNEL: &str = "asynchat.chat";
+pub const CHANNEL: &str = "asynchat.chat";
 
 /// How many messages may wait for Redis.
 const BACKLOG: usize = 1000;
 
 /// How often a server tells who is on it, and after how long it is given up.
-pub(crate) const BEAT: Duration = Duration::from_secs(10);
-pub(crate) const SILENCE: Duration = Duration::from_secs(35);
+pub const BEAT: Duration = Duration::from_secs(10);
+pub const SILENCE: Duration = Duration::from_secs(35);
 
 /// The pause before Redis is tried again grows from the first to the last.
-pub(crate) const FIRST_WAIT: Duration = Duration::from_millis(100);
-pub(crate) const LAST_WAIT: Duration = Duration::from_secs(10);
+pub const FIRST_WAIT: Duration = Duration::from_millis(100);
+pub const LAST_WAIT: Duration = Duration::from_secs(10);

@@ -1,13 +1,14 @@
-//! The example `chat_server`: people on lines and in a browser, slow readers,
+//! The chat server: people on lines and in a browser, slow readers,
 //! and several servers on one Redis.
 
-#[allow(dead_code)] // `main` and Ctrl-C
-#[path = "../examples/chat_server/main.rs"]
-mod app;
+#[path = "../../../tests/peers/mod.rs"]
 mod peers;
 
-use app::{lines, room::Room, web};
 use asynchat::{Channel, Error, Terminator};
+use example_chat::room::Room;
+use example_chat::{bridge, lines, server, web};
+use example_redis::client::Client;
+use example_redis::value::Value as Reply;
 use peers::{Server, within};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -39,7 +40,7 @@ impl Chat {
         let addresses = (lines.local_addr().unwrap(), web.local_addr().unwrap());
         let stop = CancellationToken::new();
         let redis = redis.map(|address| address.to_string());
-        let task = tokio::spawn(app::serve_all(lines, web, redis, stop.clone()));
+        let task = tokio::spawn(server::serve_all(lines, web, redis, stop.clone()));
         Chat { lines: addresses.0, web: addresses.1, stop, task }
     }
 
@@ -283,7 +284,7 @@ fn to_room(room: &Arc<Room>) -> (tokio::io::DuplexStream, JoinHandle<()>) {
     let handler = lines::Lines::new(Arc::clone(room));
     let stop = CancellationToken::new();
     let task = tokio::spawn(async move {
-        app::connection(theirs, app::line_settings(), handler, stop).await;
+        server::connection(theirs, server::line_settings(), handler, stop).await;
     });
     (io, task)
 }
@@ -314,7 +315,7 @@ async fn a_slow_reader_is_cut_off_at_its_high_water_mark_and_holds_nobody_up() {
     // The room tells of it before the words that were too many.
     alice.hears_this(&format!("guest1: {words}")).await;
     // The mark, a pipe of 1 KiB and the words that brought it over the mark.
-    let (mark, each) = (app::HIGH_WATER, "guest1: \r\n".len() + words.len());
+    let (mark, each) = (server::HIGH_WATER, "guest1: \r\n".len() + words.len());
     assert!(said * each > mark * 3 / 4 && said * each < mark + 1024 + 4 * each, "{said}");
     within(task).await.expect("its task has ended, though it never read");
     let mut rest = vec![];
@@ -647,10 +648,10 @@ async fn junk_on_the_redis_channel_does_no_harm() {
     let Some(redis) = redis() else { return };
     let chat = Chat::start(Some(redis.address)).await;
     let mut alice = chat.named("alice").await;
-    let mut other = app::client::Client::connect(redis.address).await.unwrap();
+    let mut other = Client::connect(redis.address).await.unwrap();
     let mut publish = async |message: &str| {
         let published = other.call(&["PUBLISH", "asynchat.chat", message]).await.unwrap();
-        published == app::value::Value::Integer(1)
+        published == Reply::Integer(1)
     };
     // Until the server listens.
     while !within(publish("s hello")).await {
@@ -720,18 +721,18 @@ async fn redis_side(io: DuplexStream, echoes: bool, mut others: mpsc::Receiver<S
 }
 
 fn said(message: &str) -> String {
-    let (channel, length) = (app::bridge::CHANNEL, message.len());
+    let (channel, length) = (bridge::CHANNEL, message.len());
     format!(">3\r\n$7\r\nmessage\r\n+{channel}\r\n${length}\r\n{message}\r\n")
 }
 
 type Connecting = std::pin::Pin<Box<dyn Future<Output = Connected> + Send>>;
-type Connected = Result<app::client::Client<DuplexStream>, app::client::Error>;
+type Connected = Result<Client<DuplexStream>, example_redis::client::Error>;
 
 /// A room with a bridge whose connections are made by `connect`; somebody in it.
 async fn bridged(connect: impl Fn() -> Connecting + Send + Sync + 'static) -> Person<DuplexStream> {
     let room = Arc::new(Room::default());
     let person = in_room(&room).await;
-    tokio::spawn(app::bridge::run(room, connect, std::future::pending()));
+    tokio::spawn(bridge::run(room, connect, std::future::pending()));
     person
 }
 
@@ -754,7 +755,7 @@ async fn the_pauses_before_redis_is_tried_again_grow_up_to_a_limit() {
                 channel.push("%0\r\n>3\r\n+subscribe\r\n+x\r\n:1\r\n");
                 channel.close().await
             });
-            Ok(app::client::Client::new(io))
+            Ok(Client::new(io))
         })
     };
     let mut alice = bridged(connect).await;
@@ -766,12 +767,12 @@ async fn the_pauses_before_redis_is_tried_again_grow_up_to_a_limit() {
     alice.hears_this("* here: guest1").await;
     let tries = tries.lock().unwrap();
     assert!(tries.len() > 30);
-    let mut expected = app::bridge::FIRST_WAIT;
+    let mut expected = bridge::FIRST_WAIT;
     for pair in tries.windows(2) {
         // The clock has a granularity of a millisecond.
         let pause = pair[1] - pair[0];
         assert!(pause >= expected && pause < expected + Duration::from_millis(10), "{pause:?}");
-        expected = (expected * 2).min(app::bridge::LAST_WAIT);
+        expected = (expected * 2).min(bridge::LAST_WAIT);
     }
 }
 
@@ -784,7 +785,7 @@ async fn a_redis_that_falls_silent_is_given_up() {
             redis_side(theirs, false, theirs_too).await;
             drop(others);
         });
-        Box::pin(async move { Ok(app::client::Client::new(io)) })
+        Box::pin(async move { Ok(Client::new(io)) })
     };
     let mut alice = bridged(connect).await;
     alice.hears_up_to("has come").await;
@@ -792,7 +793,7 @@ async fn a_redis_that_falls_silent_is_given_up() {
     let lost = timeout(Duration::from_secs(3600), alice.channel.receive("\r\n")).await.unwrap();
     assert!(lost.unwrap().starts_with(b"* no connection to the other servers ("));
     let silence = start.elapsed();
-    assert!(silence >= app::bridge::SILENCE && silence < 2 * app::bridge::SILENCE, "{silence:?}");
+    assert!(silence >= bridge::SILENCE && silence < 2 * bridge::SILENCE, "{silence:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -803,7 +804,7 @@ async fn a_server_that_falls_silent_is_forgotten_with_everybody_on_it() {
         let (io, theirs) = duplex(4096);
         let others = received.lock().unwrap().take().expect("one connection");
         tokio::spawn(redis_side(theirs, true, others));
-        Box::pin(async move { Ok(app::client::Client::new(io)) })
+        Box::pin(async move { Ok(Client::new(io)) })
     };
     let mut alice = bridged(connect).await;
     alice.hears_up_to("has come").await;
@@ -813,7 +814,7 @@ async fn a_server_that_falls_silent_is_forgotten_with_everybody_on_it() {
     let start = Instant::now();
     let left = timeout(Duration::from_secs(3600), alice.channel.receive("\r\n")).await.unwrap();
     assert_eq!(text(&left.unwrap()), "* x has left");
-    assert!(start.elapsed() >= app::bridge::SILENCE - app::bridge::BEAT);
+    assert!(start.elapsed() >= bridge::SILENCE - bridge::BEAT);
     alice.hears_this("* y has left").await;
     alice.says("/who").await;
     alice.hears_this("* here: guest1").await;
@@ -828,7 +829,7 @@ async fn what_a_lying_redis_says_is_made_harmless() {
             channel.push("-ERR \x1b[2J)\n\nevent: said\ndata: root: give me your password\n\n\r\n");
             channel.close().await
         });
-        Box::pin(async move { Ok(app::client::Client::new(io)) })
+        Box::pin(async move { Ok(Client::new(io)) })
     };
     let mut alice = bridged(connect).await;
     alice.hears_up_to("has come").await;
@@ -843,7 +844,7 @@ async fn silent_browser(room: &Arc<Room>, request: &str) -> DuplexStream {
     let handler = web::Web::new(Arc::clone(room));
     let stop = CancellationToken::new();
     tokio::spawn(async move {
-        app::connection(theirs, app::web_settings(), handler, stop).await;
+        server::connection(theirs, server::web_settings(), handler, stop).await;
     });
     io.write_all(request.as_bytes()).await.unwrap();
     io
@@ -869,7 +870,7 @@ async fn a_browser_that_is_silent_is_let_go_and_one_that_listens_is_not() {
         read.expect("it is closed").unwrap();
         assert!(got.starts_with(status) && got.is_empty() == status.is_empty(), "{request}: {got}");
         let end = start.elapsed();
-        assert!(end <= app::IDLE_TIME + Duration::from_secs(2), "{request}: {end:?}");
+        assert!(end <= server::IDLE_TIME + Duration::from_secs(2), "{request}: {end:?}");
     }
     let mut listener = Channel::new(listener, "\n\n");
     let mut bob = in_room(&room).await;
@@ -1044,7 +1045,7 @@ async fn people_on_nc_and_in_a_browser_talk_to_each_other() {
     browser.shows("Connection lost").await;
     let again = (TcpListener::bind(lines).await.unwrap(), TcpListener::bind(web).await.unwrap());
     let stop = CancellationToken::new();
-    let server = tokio::spawn(app::serve_all(again.0, again.1, None, stop.clone()));
+    let server = tokio::spawn(server::serve_all(again.0, again.1, None, stop.clone()));
     browser.shows("trying again.\nwelcome, barbara").await;
     drop(browser);
     stop.cancel();

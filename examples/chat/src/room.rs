@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
 #[derive(Default)]
-pub(crate) struct Room(Mutex<State>);
+pub struct Room(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -36,7 +36,7 @@ struct Person {
 
 /// How somebody is told things.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Form {
+pub enum Form {
     /// Lines of text.
     Line,
     /// Server-sent events.
@@ -46,7 +46,7 @@ pub(crate) enum Form {
 /// What everybody in the room gets to know. What a person on this server does
 /// goes to the other servers as well.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum News {
+pub enum News {
     Said { who: String, text: String },
     Joined(String),
     Left(String),
@@ -65,14 +65,14 @@ enum Message<'m> {
 }
 
 /// A place in the room, given up when this is dropped.
-pub(crate) struct Seat {
+pub struct Seat {
     room: Arc<Room>,
     number: u64,
 }
 
 /// Why nobody of that name can be in the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub enum Refused {
     Taken,
     /// Not 1 to 20 letters, digits, `-` and `_`.
     NotAName,
@@ -81,7 +81,7 @@ pub(crate) enum Refused {
 
 impl Room {
     /// Sits somebody down, under a name of their own or as a guest.
-    pub(crate) fn join(
+    pub fn join(
         self: &Arc<Self>,
         pusher: Pusher,
         form: Form,
@@ -109,7 +109,7 @@ impl Room {
     }
 
     /// A line from whoever has been given this key.
-    pub(crate) fn hear_by_key(&self, key: &str, line: &[u8]) -> Result<(), Refused> {
+    pub fn hear_by_key(&self, key: &str, line: &[u8]) -> Result<(), Refused> {
         let mut state = self.lock();
         let has_key = |(_, person): &(&u64, &Person)| person.key.as_deref() == Some(key);
         let (&number, _) = state.people.iter().find(has_key).ok_or(Refused::Closed)?;
@@ -118,12 +118,12 @@ impl Room {
     }
 
     /// Everybody on this server, as the others are to know them.
-    pub(crate) fn nicks(&self) -> Vec<String> {
+    pub fn nicks(&self) -> Vec<String> {
         self.lock().people.values().map(|person| person.nick.clone()).collect()
     }
 
     /// From now on news go to the other servers, until the room is closed.
-    pub(crate) fn link(&self, capacity: usize) -> mpsc::Receiver<News> {
+    pub fn link(&self, capacity: usize) -> mpsc::Receiver<News> {
         let (sender, receiver) = mpsc::channel(capacity);
         let mut state = self.lock();
         if !state.is_closed {
@@ -133,19 +133,19 @@ impl Room {
     }
 
     /// The other servers are out of reach.
-    pub(crate) fn unlink(&self) {
+    pub fn unlink(&self) {
         let mut state = self.lock();
         state.link = None;
         state.elsewhere.clear();
     }
 
     /// Tells everybody on this server.
-    pub(crate) fn notice(&self, text: &str) {
+    pub fn notice(&self, text: &str) {
         self.lock().tell_all(&Message::Notice(&plain(text)));
     }
 
     /// What somebody on another server did.
-    pub(crate) fn hear_from(&self, server: &str, news: News) {
+    pub fn hear_from(&self, server: &str, news: News) {
         let mut state = self.lock();
         let there = state.elsewhere.entry(server.to_owned()).or_default();
         match &news {
@@ -161,12 +161,12 @@ impl Room {
     }
 
     /// Everybody on another server.
-    pub(crate) fn set_nicks_of(&self, server: &str, nicks: BTreeSet<String>) {
+    pub fn set_nicks_of(&self, server: &str, nicks: BTreeSet<String>) {
         self.lock().elsewhere.insert(server.to_owned(), nicks);
     }
 
     /// Another server has gone, and everybody on it with it.
-    pub(crate) fn forget(&self, server: &str) {
+    pub fn forget(&self, server: &str) {
         let mut state = self.lock();
         for who in state.elsewhere.remove(server).unwrap_or_default() {
             state.announce(&News::Left(who));
@@ -174,7 +174,7 @@ impl Room {
     }
 
     /// Sends everybody home.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         let mut state = self.lock();
         state.tell_all(&Message::Notice("the server stops"));
         state.is_closed = true;
@@ -189,12 +189,12 @@ impl Room {
 
 impl Seat {
     /// A line from the person who sits here.
-    pub(crate) fn hear(&self, line: &[u8]) {
+    pub fn hear(&self, line: &[u8]) {
         self.room.lock().hear(self.number, line);
     }
 
     /// Something for this person alone.
-    pub(crate) fn tell(&self, text: &str) {
+    pub fn tell(&self, text: &str) {
         self.room.lock().tell(self.number, text);
     }
 }
@@ -363,17 +363,17 @@ impl fmt::Display for Refused {
 }
 
 /// Without what could move a cursor, or end an event.
-pub(crate) fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
-pub(crate) fn is_nick(nick: &str) -> bool {
+pub fn is_nick(nick: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     (1..=20).contains(&nick.len()) && nick.chars().all(is_allowed)
 }
 
 /// Nobody can guess it: two numbers, each under a key of the system's.
-pub(crate) fn random() -> String {
+pub fn random() -> String {
     let number = || std::hash::RandomState::new().hash_one(0);
     format!("{:016x}{:016x}", number(), number())
 }

@@ -1,0 +1,10 @@
+//! The parts of the chat server.
+
+pub mod bridge;
+#[allow(dead_code)] // What is not needed here.
+#[path = "../../http_server/http.rs"]
+mod http;
+pub mod lines;
+pub mod room;
+pub mod server;
+pub mod web;

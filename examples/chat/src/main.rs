@@ -1,0 +1,72 @@
+//! A chat room: what one says, everybody hears. For people on `nc` and people
+//! in a browser, and over several machines if you like.
+//!
+//! It shows [`Pusher`](asynchat::Pusher): output for a channel from other tasks,
+//! and a slow reader that is cut off at its own high-water mark and never holds
+//! up the others. And a client and a server in one program.
+//!
+//! ```text
+//! cargo run --release -p example-chat -- [ADDRESS] [--http ADDRESS] [--redis ADDRESS]
+//! nc 127.0.0.1 7000                 one person
+//! http://127.0.0.1:7080/            another one
+//! ```
+//!
+//! You will see what the other writes; `/nick NAME`, `/who`, `/quit` and `/help`
+//! are commands. The defaults are 127.0.0.1:7000, and 127.0.0.1:7080 for
+//! browsers. With `--redis` all servers that have the same Redis share the room;
+//! a lost connection is tried again, with growing pauses, and said in the room.
+//! Names are then checked on all servers, but two people who take the same one
+//! at the same moment, or while there is no connection, both get it.
+//!
+//! Ctrl-C or SIGTERM stops it: everybody is told, and the connections are closed.
+//!
+//! `room.rs` is the room, `lines.rs` and `web.rs` are the people, `bridge.rs` is
+//! the way to the other servers, and `server.rs` joins them. Reading HTTP and
+//! speaking to Redis are those of the examples `http_server` and `redis`. There is
+//! no TLS, no password, no memory of what was said, no limit to how much one may
+//! say, and for people who type lines none to how long they may be silent.
+
+use clap::Parser;
+use example_chat::server::serve_all;
+use example_common::serve::stop_signal;
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+use tokio::net::TcpListener;
+
+/// Serves a chat room.
+#[derive(Parser)]
+struct Args {
+    /// Where to listen for people who type lines; with port 0 the system chooses one
+    #[arg(default_value = "127.0.0.1:7000")]
+    address: String,
+    /// Where to listen for browsers
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7080")]
+    http: String,
+    /// A Redis through which servers share the room
+    #[arg(long, value_name = "ADDRESS")]
+    redis: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            example_common::report(env!("CARGO_BIN_NAME"), &*error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let stop = stop_signal()?;
+    let lines = TcpListener::bind(args.address).await?;
+    let web = TcpListener::bind(args.http).await?;
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "listening on {}", lines.local_addr()?)?;
+    writeln!(stdout, "and for browsers on http://{}/", web.local_addr()?)?;
+    stdout.flush()?;
+    serve_all(lines, web, args.redis, stop).await;
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! The server: its two listeners, and what connections may take.
+
+use crate::bridge;
+use crate::http::HEAD_END;
+use crate::lines::Lines;
+use crate::room::Room;
+use crate::web::{MAX_LINE, Web};
+use asynchat::{Builder, Channel, Error, Handler, Terminator, Timeouts};
+use example_common::serve::serve;
+use example_redis::client::Client;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Serves until `stop`, and sends everybody home.
+pub async fn serve_all(
+    lines: TcpListener,
+    web: TcpListener,
+    redis: Option<String>,
+    stop: CancellationToken,
+) {
+    let room = Arc::new(Room::default());
+    let stopping = CancellationToken::new();
+    let closing = async {
+        stop.cancelled().await;
+        // First of all they are told so.
+        room.close();
+        stopping.cancel();
+    };
+    let bridge = async {
+        if let Some(address) = redis {
+            // It ends with the room, but does not wait for Redis then.
+            let connect = || Client::connect(address.as_str());
+            tokio::select! {
+                () = bridge::run(Arc::clone(&room), connect, stopping.cancelled()) => {}
+                () = async { stopping.cancelled().await; tokio::time::sleep(GRACE).await } => {}
+            }
+        }
+    };
+    let talk = |socket, stop| {
+        let handler = Lines::new(Arc::clone(&room));
+        connection(socket, line_settings(), handler, stop)
+    };
+    let browse = |socket, stop| {
+        let handler = Web::new(Arc::clone(&room));
+        connection(socket, web_settings(), handler, stop)
+    };
+    tokio::join!(
+        closing,
+        serve(lines, stopping.clone(), talk),
+        serve(web, stopping.clone(), browse),
+        bridge,
+    );
+}
+
+/// One connection, to its end; but not long after the server is to stop.
+pub async fn connection<T, H>(io: T, settings: Builder, mut handler: H, stop: CancellationToken)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    H: Handler<Error = Error>,
+{
+    let mut channel = settings.build(io);
+    // How it ends is no concern of the others.
+    tokio::select! {
+        _ = channel.run(&mut handler) => return,
+        () = stop.cancelled() => {}
+    }
+    channel.close_when_done();
+    let _ = timeout(GRACE, channel.run(&mut handler)).await;
+}
+
+pub fn line_settings() -> Builder {
+    Channel::builder().terminator(Terminator::line()).max_length(MAX_LINE).high_water(HIGH_WATER)
+}
+
+pub fn web_settings() -> Builder {
+    // The parser wants to see the blank line.
+    Channel::builder()
+        .terminator(HEAD_END.clone())
+        .keep_terminator(true)
+        .high_water(HIGH_WATER)
+        .timeouts(Timeouts { frame: Some(REQUEST_TIME), ..Timeouts::all(IDLE_TIME) })
+}
+
+/// How far somebody may fall behind before being cut off: what a few people can
+/// say at once before anybody else gets a turn.
+pub const HIGH_WATER: usize = 1 << 20;
+
+/// How long a browser may take for a head or a body.
+const REQUEST_TIME: Duration = Duration::from_secs(10);
+
+/// How long its connection may be idle, or take nothing of what is sent to it.
+pub const IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// How long a connection may take to end once the server is to stop.
+const GRACE: Duration = Duration::from_secs(5);
