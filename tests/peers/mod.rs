@@ -21,7 +21,8 @@ pub(crate) fn left_out(what: &str) {
     let _ = writeln!(std::io::stderr(), "left out: {what}");
 }
 
-/// Whether a program is installed; if not, says that it was left out.
+/// Whether a program is installed; if not, says that it was left out. Name the program
+/// that runs, by its path if it is not among the commands: a server may start another.
 pub(crate) fn is_installed(program: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();
     // Servers are often where only root looks.
