@@ -6,8 +6,8 @@
 //! ```
 //!
 //! You will see each line you type once more. `Sink` appends CR LF, and waits
-//! while the peer does not read. Ctrl-C stops it: no new connections, and those
-//! that there are end behind the lines that have arrived.
+//! while the peer does not read. Ctrl-C or SIGTERM stops it: no new connections,
+//! and each one ends after the lines that have arrived.
 
 #[path = "common/serve.rs"]
 mod serve;

@@ -5,11 +5,10 @@
 //! cargo run --example http_client [URL]        (default http://127.0.0.1:8080/)
 //! ```
 //!
-//! You will see the status line, the fields, an empty line and the body, as they
-//! came. `receive` takes the terminator along, so that each line of the client says
-//! what it waits for: a head ends at a blank line, and a body after as many bytes as
-//! `Content-Length` says, or at the end of input. The body is printed as it arrives,
-//! however long it is. In HTTP/1.0, which is spoken here, it never comes in chunks.
+//! You will see the status line, the fields, an empty line and the body, as they came.
+//! It shows a terminator that changes: a head ends at a blank line. Its body ends after
+//! `Content-Length` bytes, or at the end of input. The body is printed as it arrives,
+//! however long it is. The request is of HTTP/1.0, so the body never comes in chunks.
 //! There is no TLS, and no redirect is followed.
 
 use asynchat::{Channel, Terminator};
@@ -39,9 +38,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
     get(TcpStream::connect(address).await?, host, path, &mut std::io::stdout()).await
 }
 
-/// The host, with its port if there is one, and the path behind the slash.
+/// Returns the host, with its port if there is one, and the path after the slash.
 pub(crate) fn split(url: &str) -> Option<(&str, &str)> {
-    // What else is in it would be part of the request.
+    // Blanks and line ends would become part of the request.
     let rest =
         url.strip_prefix("http://").filter(|url| url.bytes().all(|b| b.is_ascii_graphic()))?;
     let (rest, _fragment) = rest.split_once('#').unwrap_or((rest, ""));
@@ -74,7 +73,7 @@ where
     Ok(channel.close().await?)
 }
 
-/// What the body ends at, by the head.
+/// Returns the terminator of the body that the head announces.
 fn end_of_body(head: &[u8]) -> Result<Terminator, Box<dyn Error>> {
     let mut fields = [httparse::EMPTY_HEADER; 100];
     let mut answer = httparse::Response::new(&mut fields);

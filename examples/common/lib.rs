@@ -1,4 +1,4 @@
-//! What the example programs have in common.
+//! The code that the example programs share.
 
 pub mod serve;
 

@@ -13,8 +13,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Runs `connection` for each peer until `stop` is cancelled, then waits until all of
-/// them have ended, which they are to do then. [`DEADLINE`] later the rest is dropped.
+/// Runs `connection` for each peer until `stop` is cancelled, then waits for all of them.
+///
+/// A connection should end soon after `stop` is cancelled. Those that have not ended
+/// after [`DEADLINE`] are dropped.
 pub async fn serve<F, Fut>(listener: TcpListener, stop: CancellationToken, connection: F)
 where
     F: Fn(TcpStream, CancellationToken) -> Fut,
@@ -57,13 +59,13 @@ where
     }
 }
 
-/// Whether a peer has gone before it was accepted; the next one may be there already.
+/// Returns whether the peer left before it was accepted. The next one may be waiting.
 fn is_about_one_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Returns a token that Ctrl-C cancels, and SIGTERM.
+/// Returns a token that is cancelled by Ctrl-C and by SIGTERM.
 pub fn stop_signal() -> io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let (signal, stopping) = (signal()?, stop.clone());
@@ -93,17 +95,17 @@ fn signal() -> io::Result<impl Future<Output = ()>> {
     Ok(async move { drop(interrupt.recv().await) })
 }
 
-/// Writes a line to stderr. If that fails the program goes on, where `eprintln!` panics.
+/// Writes a line to stderr. If that fails, the program goes on. `eprintln!` panics instead.
 pub fn report(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// How many peers are served at once; more of them wait to be accepted. A process may
-/// usually have 1,024 files open, and a connection may need another one.
+/// The number of peers served at once. Further ones wait to be accepted. A process may
+/// usually have 1,024 files open, and a connection may need a second one.
 pub const MAX_CONNECTIONS: usize = 400;
 
 /// The pause after an error that another `accept` would only repeat.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long connections may go on when the server is to stop, whatever they do.
+/// The time that connections have to end after the stop.
 pub const DEADLINE: Duration = Duration::from_secs(15);

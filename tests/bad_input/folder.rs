@@ -1,4 +1,4 @@
-//! A folder of files, what plays them, and what is asked of every folder.
+//! A folder of files, and the checks that every folder must pass.
 
 use crate::case::{self, Case};
 use std::collections::HashMap;
@@ -8,9 +8,9 @@ pub(crate) struct Folder {
     pub(crate) name: &'static str,
     /// Plays a file.
     pub(crate) play: fn(&Case) -> Result<(), String>,
-    /// How many files there are at least.
+    /// The least number of files.
     pub(crate) least: usize,
-    /// Files with a slip, and what is said about it.
+    /// Files with a slip, and the message about it.
     pub(crate) bad: &'static [(&'static str, &'static str)],
     /// Files that expect what is not so.
     pub(crate) untrue: &'static [&'static str],
