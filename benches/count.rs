@@ -229,7 +229,7 @@ fn push(length: usize, times: usize) {
 /// The same through a `Pusher`.
 fn pusher(length: usize, times: usize) {
     let chunk = Bytes::from(vec![b'x'; length]);
-    let mut channel = channel(0);
+    let mut channel = lines(0);
     let pusher = channel.pusher();
     for n in 1..=times {
         let pushed = pusher.push(chunk.clone()).now_or_never();
