@@ -22,13 +22,13 @@ use tokio_util::io::poll_read_buf;
 
 const ROUNDS: usize = 21;
 
-fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 /// Runs `peer` with one end of a connection in a thread, and `measured` with the
 /// other end here: how long that took, in nanoseconds.
-fn connected<F: Future<Output = ()>>(
+pub(crate) fn connected<F: Future<Output = ()>>(
     runtime: &Runtime,
     peer: impl FnOnce(std::net::TcpStream) + Send,
     measured: impl FnOnce(TcpStream) -> F,
@@ -49,7 +49,7 @@ fn connected<F: Future<Output = ()>>(
 }
 
 /// Sends this many blocks, and closes.
-fn send(block: &[u8], times: usize) -> impl FnOnce(std::net::TcpStream) + Send {
+pub(crate) fn send(block: &[u8], times: usize) -> impl FnOnce(std::net::TcpStream) + Send {
     move |mut socket| {
         for _ in 0..times {
             socket.write_all(block).expect("it is read");

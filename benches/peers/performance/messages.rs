@@ -1,0 +1,250 @@
+//! A length of 4 bytes, and a body: the headline use of counted frames.
+
+use crate::measure::{Contest, Outcome, Unit, time};
+use crate::network::{connected, runtime, send};
+use asynchat::{
+    Body, BoxError, Channel, Control, Error, FrameRef, Handler, Length, Terminator, TerminatorCodec,
+};
+use bytes::{Buf, Bytes, BytesMut};
+use futures::StreamExt;
+use std::hint::black_box;
+use tokio::io::{AsyncReadExt, BufReader};
+use tokio_util::codec::{Decoder, Framed, LengthDelimitedCodec};
+use wire_codec::framing::{Endian, Framer, LengthPrefixed, LengthWidth};
+
+const BODY: usize = 16;
+const LENGTH: Length = Length::u32_be();
+const ROUNDS: usize = 101;
+const BLOCKS: usize = 200;
+
+/// About 64 KiB of messages, and how many there are.
+fn messages() -> (Vec<u8>, usize) {
+    let message = [&(BODY as u32).to_be_bytes()[..], &[b'x'; BODY]].concat();
+    let count = 64 * 1024 / message.len();
+    (message.repeat(count), count)
+}
+
+fn function() -> Terminator {
+    fn body(head: &[u8]) -> Result<Body, BoxError> {
+        Ok(Body::Bytes(u32::from_be_bytes(head.try_into()?).into()))
+    }
+    Terminator::message(4, body)
+}
+
+fn wire() -> LengthPrefixed {
+    LengthPrefixed::bounded(LengthWidth::U32, Endian::Big)
+}
+
+/// Nanoseconds for each message of `decoder`.
+fn owned<D: Decoder>(decoder: &mut D, block: &[u8], count: usize) -> f64 {
+    let mut input = BytesMut::from(block);
+    let mut seen = 0;
+    let nanos = time(|| {
+        while let Ok(Some(message)) = decoder.decode(&mut input) {
+            black_box(&message);
+            seen += 1;
+        }
+    });
+    assert_eq!(seen, count);
+    nanos / count as f64
+}
+
+/// What an owned message costs at least.
+struct ByHand;
+
+impl Decoder for ByHand {
+    type Item = Bytes;
+    type Error = std::io::Error;
+
+    #[inline(always)]
+    fn decode(&mut self, src: &mut BytesMut) -> std::io::Result<Option<Bytes>> {
+        let Some(head) = src.first_chunk() else { return Ok(None) };
+        let len = u32::from_be_bytes(*head) as usize;
+        if src.len() - 4 < len {
+            return Ok(None);
+        }
+        src.advance(4);
+        Ok(Some(src.split_to(len).freeze()))
+    }
+}
+
+/// The length and the body as frames of their own.
+fn two_counts(block: &[u8], count: usize) -> f64 {
+    let mut codec = TerminatorCodec::new(4);
+    let mut input = BytesMut::from(block);
+    let mut next = |codec: &mut TerminatorCodec| codec.decode(&mut input).ok().flatten();
+    let mut seen = 0;
+    let nanos = time(|| {
+        while let Some(head) = next(&mut codec) {
+            codec.set_terminator(u64::from(head.into_mut().get_u32()));
+            black_box(next(&mut codec));
+            codec.set_terminator(4);
+            seen += 1;
+        }
+    });
+    assert_eq!(seen, count);
+    nanos / count as f64
+}
+
+fn borrowed(terminator: Terminator, block: &[u8], count: usize) -> f64 {
+    let mut codec = TerminatorCodec::new(terminator);
+    let mut input = black_box(block);
+    let mut seen = 0;
+    let nanos = time(|| {
+        while let Ok(Some(FrameRef::Complete(message))) = codec.decode_slice(&mut input) {
+            black_box(message);
+            seen += 1;
+        }
+    });
+    assert_eq!(seen, count);
+    nanos / count as f64
+}
+
+pub(crate) fn in_memory() -> Vec<Outcome> {
+    let (block, count) = messages();
+    let every = Terminator::every(4 + BODY as u64);
+    let mut length = TerminatorCodec::new(LENGTH);
+    let mut message = TerminatorCodec::new(function());
+    let mut records = TerminatorCodec::new(every.clone());
+    let mut delimited = LengthDelimitedCodec::new();
+    let mut framed = wire_codec::codec::FrameCodec::new(wire());
+    let wire = wire();
+    vec![
+        Contest::new("owned", Unit::NanosPerFrame)
+            .entry("asynchat, `Length`", || owned(&mut length, &block, count))
+            .entry("asynchat, `message`", || owned(&mut message, &block, count))
+            .entry("asynchat, `every`", || owned(&mut records, &block, count))
+            .entry("asynchat, two counts", || two_counts(&block, count))
+            .entry("LengthDelimitedCodec", || owned(&mut delimited, &block, count))
+            .entry("wire-codec", || owned(&mut framed, &block, count))
+            .entry("split_to by hand", || owned(&mut ByHand, &block, count))
+            .run(ROUNDS),
+        Contest::new("borrowed", Unit::NanosPerFrame)
+            .entry("asynchat, `Length`", || borrowed(LENGTH.into(), &block, count))
+            .entry("asynchat, `message`", || borrowed(function(), &block, count))
+            .entry("asynchat, `every`", || borrowed(every.clone(), &block, count))
+            .entry("wire-codec", || {
+                let (mut input, mut seen) = (black_box(&block[..]), 0);
+                let nanos = time(|| {
+                    while let Ok(Some(frame)) = wire.next_frame(input) {
+                        black_box(frame.payload());
+                        input = &input[frame.consumed()..];
+                        seen += 1;
+                    }
+                });
+                assert_eq!(seen, count);
+                nanos / count as f64
+            })
+            .entry("by hand", || {
+                let (mut input, mut seen) = (black_box(&block[..]), 0);
+                let nanos = time(|| {
+                    while let Some((head, rest)) = input.split_first_chunk() {
+                        let len = u32::from_be_bytes(*head) as usize;
+                        let Some((body, rest)) = rest.split_at_checked(len) else { break };
+                        black_box(body);
+                        input = rest;
+                        seen += 1;
+                    }
+                });
+                assert_eq!(seen, count);
+                nanos / count as f64
+            })
+            .run(ROUNDS),
+    ]
+}
+
+struct Count(usize);
+
+impl Handler for Count {
+    type Error = Error;
+
+    fn frame(&mut self, _: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+        black_box(data);
+        self.0 += 1;
+        Ok(())
+    }
+}
+
+pub(crate) fn over_loopback() -> Vec<Outcome> {
+    let runtime = runtime();
+    let (block, count) = messages();
+    let frames = count * BLOCKS;
+    let each = |nanos: f64| nanos / frames as f64;
+    let delimited = |capacity: usize| {
+        let (runtime, block) = (&runtime, &block);
+        move || {
+            each(connected(runtime, send(block, BLOCKS), async |socket| {
+                let codec = LengthDelimitedCodec::new();
+                let mut framed = Framed::with_capacity(socket, codec, capacity);
+                let mut seen = 0;
+                while let Some(message) = framed.next().await {
+                    black_box(message.expect("it ends well"));
+                    seen += 1;
+                }
+                assert_eq!(seen, frames);
+            }))
+        }
+    };
+    let next = |terminator: Terminator| {
+        let (runtime, block) = (&runtime, &block);
+        move || {
+            each(connected(runtime, send(block, BLOCKS), async |socket| {
+                let mut channel = Channel::new(socket, terminator.clone());
+                let mut seen = 0;
+                while let Some(message) = channel.next().await {
+                    black_box(message.expect("it ends well"));
+                    seen += 1;
+                }
+                assert_eq!(seen, frames);
+            }))
+        }
+    };
+    let run = |terminator: Terminator| {
+        let (runtime, block) = (&runtime, &block);
+        move || {
+            each(connected(runtime, send(block, BLOCKS), async |socket| {
+                let mut handler = Count(0);
+                let mut channel = Channel::new(socket, terminator.clone());
+                channel.run(&mut handler).await.expect("it ends well");
+                assert_eq!(handler.0, frames);
+            }))
+        }
+    };
+    vec![
+        Contest::new("received", Unit::NanosPerFrame)
+            .entry("`next` of a `Length`", next(LENGTH.into()))
+            .entry("`next` of a `message`", next(function()))
+            .entry("`receive`, two counts", || {
+                each(connected(&runtime, send(&block, BLOCKS), async |socket| {
+                    let mut channel = Channel::new(socket, None);
+                    let mut seen = 0;
+                    while let Ok(mut head) = channel.receive(4).await {
+                        let body = channel.receive(u64::from(head.get_u32())).await;
+                        black_box(body.expect("it ends well"));
+                        seen += 1;
+                    }
+                    assert_eq!(seen, frames);
+                }))
+            })
+            .entry("LengthDelimitedCodec", delimited(8 * 1024))
+            .entry("LengthDelimitedCodec, 64 KiB buffer", delimited(64 * 1024))
+            .run(21),
+        Contest::new("called back", Unit::NanosPerFrame)
+            .entry("`run` of a `Length`", run(LENGTH.into()))
+            .entry("`run` of a `message`", run(function()))
+            .entry("BufReader by hand", || {
+                each(connected(&runtime, send(&block, BLOCKS), async |socket| {
+                    let mut reader = BufReader::with_capacity(64 * 1024, socket);
+                    let (mut body, mut seen) = (Vec::new(), 0);
+                    while let Ok(len) = reader.read_u32().await {
+                        body.resize(len as usize, 0);
+                        reader.read_exact(&mut body).await.expect("it ends well");
+                        black_box(&body);
+                        seen += 1;
+                    }
+                    assert_eq!(seen, frames);
+                }))
+            })
+            .run(21),
+    ]
+}
