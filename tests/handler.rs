@@ -1147,6 +1147,30 @@ fn a_pause_waits_for_a_producer_and_for_no_later_output() {
 }
 
 #[test]
+fn a_pause_waits_for_what_pushers_have_pushed() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    let mut handler = recorder(move |event, channel| {
+        if event == "found" {
+            pusher.try_push("pushed,").unwrap();
+            channel.pause_until_sent();
+            channel.push("later,");
+        }
+    });
+    peer.blocks_writes();
+    peer.sends("one\ntwo\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "connected collect(one) found");
+    peer.writes([Write::Accept(7), Write::Pending]);
+    peer.wake_write();
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "collect(two) found");
+    peer.wake_write();
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(peer.written(), "pushed,later,pushed,later,");
+}
+
+#[test]
 fn a_pause_with_an_empty_queue_does_nothing() {
     let (mut channel, peer) = channel();
     let mut handler = recorder(|_, channel| {

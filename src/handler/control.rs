@@ -162,12 +162,15 @@ impl<'a> Control<'a> {
     /// ```
     ///
     /// Answers gathered before are sent at once. Meanwhile [`run`](crate::Channel::run) reads
-    /// as above the high-water mark, and the clocks of the input stand still. Output pushed
-    /// after this call is not waited for, nor is data of a [`Pusher`] that has not joined the
-    /// queue. If nothing is queued or to be flushed, this does nothing. The pause also ends
-    /// when output is discarded.
+    /// as above the high-water mark, and the clocks of the input stand still. What a
+    /// [`Pusher`] has pushed so far is waited for as well; output pushed after this call is
+    /// not. If nothing is queued or to be flushed, this does nothing. The pause also ends when
+    /// output is discarded.
     pub fn pause_until_sent(&mut self) {
         self.is_dirty = true;
+        if let Some(inbox) = self.lent.inbox {
+            inbox.take_pushed(self.lent.writer);
+        }
         self.lent.writer.pause_until_sent();
     }
 
@@ -189,7 +192,8 @@ impl<'a> Control<'a> {
     /// Returns a handle that pushes into this channel from other tasks.
     ///
     /// Its data joins the queue after everything that is pushed through `Control` in the
-    /// same poll of [`run`](crate::Channel::run).
+    /// same poll of [`run`](crate::Channel::run), or before a
+    /// [pause](Self::pause_until_sent).
     pub fn pusher(&mut self) -> Pusher {
         self.is_dirty = true;
         Inbox::pusher(self.lent.inbox, self.lent.writer)

@@ -385,15 +385,17 @@ impl Inbox {
         request
     }
 
-    /// Moves what was pushed into the queue, which is about to be discarded. A request is
-    /// still to be drained.
-    pub(crate) fn discard_into(&mut self, writer: &mut Writer) {
+    /// Moves what was pushed into the queue. A request is still to be drained.
+    pub(crate) fn take_pushed(&mut self, writer: &mut Writer) {
         self.notified = UNKNOWN;
-        let mut state = self.shared.lock();
-        state.discards += 1;
-        let pushed = state.take_pushed();
-        drop(state);
+        let pushed = self.shared.lock().take_pushed();
         queue(pushed, writer);
+    }
+
+    /// The same, and the queue is about to be discarded.
+    pub(crate) fn discard_into(&mut self, writer: &mut Writer) {
+        self.shared.lock().discards += 1;
+        self.take_pushed(writer);
     }
 
     /// Closes. Returns what was pushed until now.
