@@ -25,9 +25,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// ends when the channel is closed.
     ///
     /// Above the high-water mark no frame is delivered until output has sunk to the low
-    /// one, and none in a [pause](Control::pause_until_sent). Up to one `in_buffer_size` is read ahead then, to notice a broken connection.
-    /// The end is that of [`close`](Channel::close). The task yields after a bounded number
-    /// of frames and bytes.
+    /// one, and none in a [pause](Control::pause_until_sent). Up to one `in_buffer_size` is
+    /// read ahead then, to notice a broken connection. The end is that of
+    /// [`close`](Channel::close). The task yields after a bounded number of frames and bytes.
     ///
     /// If reading fails and writing does not, queued output is sent before `run` ends with
     /// the error: a TLS peer that does not announce its end still gets its answers.
