@@ -301,7 +301,7 @@ impl Cutter {
 
     /// Reads the head of the message that begins the undelivered bytes, as far as it has
     /// arrived. Returns what is known then.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn read_head(&self, src: &[u8], mode: ReadMode) -> (Front, Progress) {
         let max_head = self.max_head.min(mode.limit_or(self.max_length));
         let mut progress = self.progress;

@@ -37,6 +37,7 @@ impl Front {
     }
 
     /// Reads a head of at least `end` bytes at the front of `src`.
+    #[inline(always)]
     pub(super) fn read(
         terminator: &Terminator,
         mut end: usize,
