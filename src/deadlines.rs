@@ -50,7 +50,7 @@ pub struct Timeouts {
     ///
     /// The time begins when the channel first waits for the rest of the frame. It
     /// stands still while the channel waits for its own output and does not read:
-    /// in `run` above the high-water mark, in `flush`, `ready` and the `Sink`. A
+    /// in `run` above the high-water mark, in `drive`, `flush`, `ready` and the `Sink`. A
     /// frame that has arrived when you come to read it is not late.
     ///
     /// Before its first byte a frame is [idle](Self::idle), also if a count of

@@ -7,13 +7,17 @@ use asynchat::{Channel, Error, Terminator, producer as ready_made};
 use bytes::Bytes;
 use futures::{Sink, SinkExt, StreamExt, stream};
 use mock::{
-    Call, Give, Mock, Peer, Read, Step, Write, anew, assert_waits, chunk, mock, poll, producer,
-    show,
+    BREAKS, Call, Give, Mock, Peer, Read, Step, Write, anew, assert_waits, chunk, mock, poll,
+    producer, show,
 };
+use std::cell::Cell;
+use std::future::{Future, pending};
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio_test::task::spawn;
 
 fn channel() -> (Channel<Mock>, Peer) {
     let (io, peer) = mock();
@@ -579,7 +583,7 @@ fn from_reader_exact_gives_what_was_announced_or_fails() {
 #[test]
 fn from_future_keeps_answers_in_order() {
     let (mut channel, peer) = channel();
-    let (sender, slow) = tokio::sync::oneshot::channel::<&'static str>();
+    let (sender, slow) = oneshot::channel::<&'static str>();
     channel.push_with_producer(ready_made::from_future(async {
         slow.await.map_err(io::Error::other)
     }));
@@ -645,6 +649,226 @@ fn push_fmt_is_dropped_after_a_close() {
     assert_eq!(channel.queued_bytes(), 0);
     assert_eq!(show(poll!(channel.flush())), "done");
     assert_eq!(peer.written(), "");
+}
+
+// drive
+
+/// Work that is done when the sender says so.
+fn work() -> (oneshot::Sender<()>, impl Future<Output = &'static str>) {
+    let (done, wait) = oneshot::channel();
+    (done, async {
+        wait.await.unwrap();
+        "answer"
+    })
+}
+
+/// Counts its polls, and is dropped with a note.
+struct Watched<'w> {
+    polls: &'w Cell<usize>,
+    drops: &'w Cell<usize>,
+}
+
+impl Future for Watched<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        self.polls.set(self.polls.get() + 1);
+        Poll::Pending
+    }
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.drops.set(self.drops.get() + 1);
+    }
+}
+
+#[test]
+fn drive_sends_what_pushers_push_meanwhile() {
+    for corked in [false, true] {
+        let (mut channel, peer) = channel();
+        channel.set_corked(corked);
+        let pusher = channel.pusher();
+        channel.push("queued,");
+        let (done, work) = work();
+        let mut drive = spawn(channel.drive(work));
+        assert!(drive.poll().is_pending());
+        assert_eq!(peer.written(), "queued,");
+        let mut push = spawn(pusher.push("news"));
+        assert_eq!(show(push.poll()), "done");
+        assert!(drive.is_woken());
+        assert!(drive.poll().is_pending());
+        assert_eq!(peer.written(), "news");
+        done.send(()).unwrap();
+        assert!(drive.is_woken());
+        assert_eq!(drive.poll().map(Result::unwrap), Poll::Ready("answer"));
+    }
+}
+
+#[test]
+fn drive_ends_with_the_error_of_a_broken_connection() {
+    for kind in BREAKS {
+        let (mut channel, peer) = channel();
+        let (polls, drops) = (Cell::new(0), Cell::new(0));
+        let mut drive = spawn(channel.drive(Watched { polls: &polls, drops: &drops }));
+        assert!(drive.poll().is_pending());
+        peer.sends("one\ntw");
+        assert!(drive.is_woken());
+        assert!(drive.poll().is_pending());
+        peer.reads([Read::Err(kind)]);
+        assert!(drive.is_woken());
+        assert_eq!(show(drive.poll()), format!("io({kind:?})"));
+        assert_eq!((polls.get(), drops.get()), (3, 1), "polled in every poll, dropped once");
+        drop(drive);
+        assert_eq!(show(poll!(channel.next())), "complete(one)", "frames stay");
+        assert_eq!(show(poll!(channel.next())), "none", "the error is reported once");
+        assert_eq!(show(poll!(channel.drive(async {}))), "closed");
+    }
+}
+
+#[test]
+fn drive_goes_on_after_input_ended_alone() {
+    for ends in READ_FAILURES.map(Read::Err).into_iter().chain([Read::Eof]) {
+        let (mut channel, peer) = channel();
+        peer.sends("one\n");
+        peer.reads([ends.clone()]);
+        channel.push("x");
+        let (done, work) = work();
+        let mut drive = spawn(channel.drive(work));
+        assert!(drive.poll().is_pending(), "{ends:?}");
+        done.send(()).unwrap();
+        assert_eq!(drive.poll().map(Result::unwrap), Poll::Ready("answer"));
+        drop(drive);
+        assert_eq!(peer.written(), "x");
+        assert_eq!(show(poll!(channel.next())), "complete(one)");
+        let next = show(poll!(channel.next()));
+        match ends {
+            Read::Err(kind) => assert_eq!(next, format!("io({kind:?})"), "left to next"),
+            _ => assert_eq!(next, "none"),
+        }
+    }
+}
+
+#[test]
+fn drive_ends_with_the_failure_of_output() {
+    let (mut one, peer) = channel();
+    peer.blocks_writes();
+    peer.sends("one\n");
+    one.push("x");
+    let mut drive = spawn(one.drive(pending::<()>()));
+    assert!(drive.poll().is_pending());
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    peer.wake_write();
+    assert!(drive.is_woken());
+    assert_eq!(show(drive.poll()), "io(BrokenPipe)");
+    drop(drive);
+    assert_eq!(show(poll!(one.next())), "complete(one)");
+    assert_eq!(show(poll!(one.next())), "none");
+
+    let (mut two, peer) = channel();
+    two.push("sent first");
+    two.push_with_producer(producer([Give::Err(ErrorKind::NotFound)]).0);
+    assert_eq!(show(poll!(two.drive(pending::<()>()))), "producer(NotFound)");
+    assert_eq!(peer.written(), "sent first");
+
+    let (mut three, peer) = channel();
+    let pusher = three.pusher();
+    peer.sends("one\n");
+    let mut drive = spawn(three.drive(pending::<()>()));
+    assert!(drive.poll().is_pending());
+    pusher.abort();
+    assert!(drive.is_woken());
+    assert_eq!(show(drive.poll()), "aborted");
+    drop(drive);
+    assert_eq!(show(poll!(three.next())), "none", "nothing is delivered after an abort");
+}
+
+#[test]
+fn drive_of_failed_channel_does_not_poll() {
+    let (polls, drops) = (Cell::new(0), Cell::new(0));
+    let watched = || Watched { polls: &polls, drops: &drops };
+    let (mut channel, peer) = channel();
+    peer.sends("one\n");
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    channel.push("x");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert_eq!(show(poll!(channel.drive(watched()))), "io(BrokenPipe)", "not reported before");
+    assert_eq!(show(poll!(channel.drive(watched()))), "closed");
+    assert_eq!((polls.get(), drops.get()), (0, 2));
+}
+
+#[test]
+fn drive_returns_work_done_at_the_moment_of_a_failure() {
+    let (mut channel, peer) = channel();
+    let (done, work) = work();
+    let mut drive = spawn(channel.drive(work));
+    assert!(drive.poll().is_pending());
+    peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+    done.send(()).unwrap();
+    assert_eq!(drive.poll().map(Result::unwrap), Poll::Ready("answer"));
+    drop(drive);
+    assert_eq!(show(poll!(channel.next())), "io(ConnectionReset)", "and the failure stays");
+}
+
+#[test]
+fn drive_after_shutdown_watches_the_input() {
+    let (mut channel, peer) = channel();
+    assert_eq!(show(poll!(channel.shutdown())), "done");
+    let (done, work) = work();
+    let mut drive = spawn(channel.drive(work));
+    assert!(drive.poll().is_pending());
+    done.send(()).unwrap();
+    assert_eq!(drive.poll().map(Result::unwrap), Poll::Ready("answer"));
+    drop(drive);
+    peer.sends("one\n");
+    peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+    let ended = show(poll!(channel.drive(pending::<()>())));
+    assert_eq!(ended, "io(ConnectionReset)");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert_eq!(show(poll!(channel.next())), "none");
+}
+
+#[test]
+fn drive_reads_ahead_one_in_buffer_size() {
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().terminator("\n").in_buffer_size(5).build(io);
+    peer.reads([Read::Endless(Bytes::from_static(b"\n"))]);
+    for _ in 0..100 {
+        let _pending = poll!(channel.drive(pending::<()>()));
+    }
+    assert_eq!(channel.unread().len(), 5);
+    peer.asked();
+    assert!(poll!(channel.drive(pending::<()>())).is_pending());
+    assert_eq!(peer.asked(), []);
+}
+
+#[test]
+fn dropped_drive_loses_nothing() {
+    let (mut channel, peer) = channel();
+    peer.blocks_writes();
+    channel.push("one,");
+    peer.sends("frame\nrest");
+    assert_waits!(peer, channel.drive(pending::<()>()));
+    channel.push("two");
+    assert_waits!(peer, channel.drive(pending::<()>()));
+    peer.wake_write();
+    assert_waits!(peer, channel.drive(pending::<()>()));
+    assert_eq!(peer.written(), "one,two");
+    assert_eq!(show(poll!(channel.next())), "complete(frame)");
+    assert_eq!(channel.unread(), b"rest");
+}
+
+#[test]
+fn loop_over_ready_drive_sends_and_yields() {
+    let (mut channel, peer) = channel();
+    let mut turns = 0;
+    for _ in 0..1000 {
+        channel.push("x");
+        turns += usize::from(poll!(channel.drive(async {})).is_pending());
+        peer.calls();
+    }
+    assert!(turns > 0, "it never yields");
+    assert!(peer.written().len() > 900);
 }
 
 // Accounting and water marks.
@@ -1429,14 +1653,6 @@ async fn close_reads_while_it_sends_for_a_peer_that_writes_first() {
     drop(channel);
     assert_eq!(peer.await.unwrap(), 1000);
 }
-
-/// The read errors that end both directions.
-const BREAKS: [ErrorKind; 4] = [
-    ErrorKind::ConnectionReset,
-    ErrorKind::ConnectionAborted,
-    ErrorKind::BrokenPipe,
-    ErrorKind::NotConnected,
-];
 
 /// Read errors that end input only.
 const READ_FAILURES: [ErrorKind; 4] =

@@ -11,14 +11,14 @@ use bytes::Bytes;
 use futures::stream::FusedStream;
 use futures::{SinkExt, StreamExt};
 use mock::{Call, Give, Mock, Peer, Read, Step, Write, chunk, mock, poll, show};
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io::{self, ErrorKind};
 use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
-use tokio::time::advance;
+use tokio::time::{advance, sleep};
 use tokio_test::task::spawn;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -225,6 +225,35 @@ async fn time_of_input_stands_still_while_the_channel_pauses() {
     assert!(poll!(channel.next()).is_pending());
     peer.wake_write();
     assert_eq!(at!(2 * SECOND, channel.next()), "timeout(frame(5s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn drive_ends_when_output_stalls() {
+    let (mut channel, peer) = over(limited());
+    peer.blocks_writes();
+    peer.sends("one\n");
+    channel.push("x");
+    let stalled = at!(WRITE, channel.drive(pending::<()>()));
+    assert_eq!(stalled, "timeout(write(30s))");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert_eq!(show(poll!(channel.next())), "none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_of_input_stands_still_during_drive() {
+    let (mut channel, peer) = over(limited());
+    peer.sends("x");
+    assert!(poll!(channel.next()).is_pending());
+    advance(3 * SECOND).await;
+    assert_eq!(channel.drive(sleep(100 * IDLE)).await.unwrap(), ());
+    peer.sends("y");
+    assert_eq!(at!(2 * SECOND, channel.next()), "timeout(frame(5s))");
+
+    let (mut channel, _peer) = over(limited());
+    assert!(poll!(channel.next()).is_pending());
+    advance(IDLE / 2).await;
+    channel.drive(sleep(100 * IDLE)).await.unwrap();
+    assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))", "begins afterwards");
 }
 
 /// One second more for each ten bytes.

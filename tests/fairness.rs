@@ -270,6 +270,8 @@ enum Api {
     Next,
     Receive,
     ReceivePart,
+    /// Work that is ready at once, then `next`.
+    Drive,
 }
 
 impl Api {
@@ -285,6 +287,10 @@ impl Api {
             frames += 1;
             let len = match self {
                 Api::Next => channel.next().await.unwrap().map(|frame| frame.data().len()),
+                Api::Drive => {
+                    channel.drive(std::future::ready(())).await.unwrap();
+                    channel.next().await.unwrap().map(|frame| frame.data().len())
+                }
                 Api::Receive => channel.receive(terminator.clone()).await.map(|data| data.len()),
                 _ => channel.receive_part().await.map(|part| part.data().len()),
             };
@@ -387,8 +393,8 @@ fn parts() -> Builder {
 fn apis(flood: &Flood) -> &'static [Api] {
     match flood.longest {
         // The frame does not end: `receive` would wait for ever.
-        65536 => &[Api::Run, Api::Next, Api::ReceivePart],
-        _ => &[Api::Run, Api::Next, Api::Receive],
+        65536 => &[Api::Run, Api::Next, Api::ReceivePart, Api::Drive],
+        _ => &[Api::Run, Api::Next, Api::Receive, Api::Drive],
     }
 }
 
@@ -473,9 +479,10 @@ enum Sender {
     Run,
     Next,
     Flush,
+    Drive,
 }
 
-const SENDERS: [Sender; 3] = [Sender::Run, Sender::Next, Sender::Flush];
+const SENDERS: [Sender; 4] = [Sender::Run, Sender::Next, Sender::Flush, Sender::Drive];
 
 impl Sender {
     /// Sends, and takes what floods in, for ever.
@@ -485,6 +492,7 @@ impl Sender {
             Sender::Run => Api::Run.take(channel, Arc::clone(meter), never).await,
             Sender::Next => Api::Next.take(channel, Arc::clone(meter), never).await,
             Sender::Flush => channel.flush().await.unwrap(),
+            Sender::Drive => channel.drive(std::future::pending()).await.unwrap(),
         }
     }
 }
@@ -523,6 +531,25 @@ async fn an_endless_producer() {
                 assert!(read <= bound, "{which}: {read} handed out");
             }
         }
+    }
+}
+
+/// Work that is ready at once never waits by itself, and neither does the transport.
+#[tokio::test]
+async fn loop_over_drive_yields() {
+    for output in [0, 1000] {
+        let meter = beside_others(|meter| async move {
+            let io = Peer::Always.flood(b"x").await;
+            let mut channel = lines().build(Metered(io, Arc::clone(&meter)));
+            for _ in 0..10 * FRAMES {
+                channel.push(vec![b'x'; output]);
+                channel.drive(std::future::ready(())).await.unwrap();
+                meter.frame(0);
+            }
+        })
+        .await;
+        let most = meter.frames.most();
+        assert!(most <= FRAMES * 64, "{most} calls of 64 in one turn");
     }
 }
 

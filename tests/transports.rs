@@ -370,6 +370,81 @@ fn failed_write_of_one_task_ends_the_other() {
 }
 
 #[test]
+fn drive_works_over_each_transport() {
+    for (io, peer) in [
+        transport().build(),
+        transport().buffers(5).build(),
+        transport().holds("x").checks_retries().build(),
+        transport().always_ready().build(),
+    ] {
+        let mut channel = channel(io);
+        channel.push("x".repeat(20));
+        peer.sends("one\ntwo\n");
+        assert!(poll!(channel.drive(std::future::pending::<()>())).is_pending());
+        assert!(peer.written().ends_with(&"x".repeat(20)), "sent and flushed");
+        assert!(matches!(poll!(channel.drive(async { 7 })), Poll::Ready(Ok(7))));
+        assert_eq!(show(poll!(channel.next())), "complete(one)");
+        peer.reading_fails(ErrorKind::ConnectionReset);
+        let ended = anew!(channel.drive(std::future::pending::<()>()));
+        assert_eq!(show(ended), "io(ConnectionReset)");
+        assert_eq!(show(poll!(channel.next())), "complete(two)");
+        assert_eq!(show(poll!(channel.next())), "none");
+    }
+}
+
+#[test]
+fn drive_goes_on_if_reading_fails_alone() {
+    let (io, peer) = transport().reading_fails(ErrorKind::UnexpectedEof).build();
+    let mut channel = channel(io);
+    channel.push("answer");
+    assert!(poll!(channel.drive(std::future::pending::<()>())).is_pending());
+    assert_eq!(peer.written(), "answer");
+    assert_eq!(show(poll!(channel.next())), "io(UnexpectedEof)");
+}
+
+#[test]
+fn drive_that_is_ready_is_not_woken_again() {
+    let (io, peer) = mock();
+    let mut channel = channel(io);
+    let (done, work) = tokio::sync::oneshot::channel();
+    let mut drive = tokio_test::task::spawn(async move {
+        channel.drive(work).await.unwrap().unwrap();
+        channel
+    });
+    assert!(drive.poll().is_pending());
+    done.send(()).unwrap();
+    let Poll::Ready(channel) = drive.poll() else { panic!("it waits") };
+    let (_sink, mut stream) = channel.split();
+    let mut reader = Task::new(async { stream.next().await });
+    assert!(reader.poll().is_pending());
+    peer.sends("one\n");
+    assert!(reader.is_woken() && !drive.is_woken());
+    assert_eq!(show(reader.poll()), "complete(one)");
+}
+
+#[test]
+fn drive_after_split_and_reunite_is_woken() {
+    let (io, peer) = mock();
+    let (mut sink, mut stream) = channel(io).split();
+    let mut reader = Task::new(async { stream.next().await });
+    assert!(reader.poll().is_pending());
+    peer.blocks_writes();
+    let mut writer = Task::new(async { sink.send("x".into()).await });
+    assert!(writer.poll().is_pending());
+    drop((reader, writer));
+    let mut channel = sink.reunite(stream).unwrap();
+    let mut drive = Task::new(channel.drive(std::future::pending::<()>()));
+    assert!(drive.poll().is_pending());
+    peer.wake_write();
+    assert!(drive.is_woken());
+    assert!(drive.poll().is_pending());
+    peer.reading_fails(ErrorKind::ConnectionReset);
+    assert!(drive.is_woken());
+    assert_eq!(show(drive.poll()), "io(ConnectionReset)");
+    assert_eq!(peer.written(), "x");
+}
+
+#[test]
 fn run_closes_over_each_transport() {
     for (io, peer) in [
         transport().build(),

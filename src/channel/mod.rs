@@ -2,6 +2,7 @@
 
 mod builder;
 mod convert;
+mod drive;
 mod peek;
 mod poll;
 mod wakers;

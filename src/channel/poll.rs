@@ -437,7 +437,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
     /// Reads at most one `in_buffer_size` that nobody waits for: ready if the connection
     /// broke, else pending.
-    fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.reader.is_open() {
             let before = self.unread().len();
             let limit = self.reader.max_read_size().saturating_sub(before);
@@ -457,7 +457,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         if self.writer.is_closed() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    fn pause_clocks(&mut self, is_read: bool) {
+    pub(super) fn pause_clocks(&mut self, is_read: bool) {
         if let Some(deadlines) = &mut self.deadlines {
             deadlines.pause(Instant::now(), is_read);
         }

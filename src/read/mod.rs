@@ -204,6 +204,17 @@ impl Reader {
         self.state = Reading::Draining(Stop::Failed(error));
     }
 
+    /// Takes the error of a break that is still to be reported. The frames stay.
+    pub(crate) fn take_break(&mut self) -> Option<io::Error> {
+        match std::mem::replace(&mut self.state, Reading::Draining(Stop::Broken)) {
+            Reading::Draining(Stop::Failed(error)) if is_break(&error) => Some(error),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
     /// From now on input is read and dropped, not through the codec. Returns whether the
     /// buffered input is to be dropped.
     pub(crate) fn discard(&mut self) -> bool {

@@ -17,6 +17,7 @@ const METHODS: &[(&str, &str)] = &[
     ("Channel::receive_part", "CR LF: receive_part"),
     ("Channel::ready", "ready before each push"),
     ("Channel::flush", "push and flush"),
+    ("Channel::drive", "drive between two lines"),
     ("Channel::shutdown", "shutdown, dropped, then next"),
     ("Channel::close", "close"),
     ("Channel::run", "CR LF: run"),

@@ -607,6 +607,7 @@ pub(crate) const READY: Method = ("Channel::ready", Side::Output, Waits::Output)
 pub(crate) const FLUSH: Method = ("Channel::flush", Side::Output, Waits::Output);
 pub(crate) const SHUTDOWN: Method = ("Channel::shutdown", Side::Output, Waits::Output);
 pub(crate) const CLOSE: Method = ("Channel::close", Side::Whole, Waits::Input);
+pub(crate) const DRIVE: Method = ("Channel::drive", Side::Output, Waits::Input);
 pub(crate) const POLL_READY: Method = ("Channel::poll_ready", Side::Output, Waits::Output);
 pub(crate) const POLL_FLUSH: Method = ("Channel::poll_flush", Side::Output, Waits::Output);
 pub(crate) const POLL_CLOSE: Method = ("Channel::poll_close", Side::Output, Waits::Output);

@@ -2,14 +2,14 @@
 //! has come, and all of it if it ended well.
 
 use crate::sim::{
-    Act, CLOSE, FLUSH, Method, NEXT_FULL, POLL_CLOSE, POLL_FLUSH, POLL_READY, READY, RUN, RUN_FULL,
-    SHUTDOWN, Scenario, Sim, Token, VARIANTS, Variant, runtime,
+    Act, CLOSE, DRIVE, FLUSH, Method, NEXT_FULL, POLL_CLOSE, POLL_FLUSH, POLL_READY, READY, RUN,
+    RUN_FULL, SHUTDOWN, Scenario, Sim, Token, VARIANTS, Variant, runtime,
 };
 use crate::world::{Chunks, Link, Mock, wait_for_producer, world};
 use asynchat::{Builder, Channel, Control, Error, Handler, Parts, PushError, Pusher, Run};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -450,6 +450,64 @@ fn pushers(sim: &mut Sim, builder: Builder) {
     sim.finish(&mut channel);
 }
 
+/// After each line there is other work to wait for, and then an answer. Pushers push
+/// meanwhile.
+fn drive_between_lines(sim: &mut Sim, builder: Builder) {
+    let mut channel = channel(sim, builder, "a\nb\n");
+    acts(sim, &mut channel, &[Act::Push(sim.pushed_payload(0)), Act::Push(sim.pushed_payload(1))]);
+    let mut lines = vec![];
+    while let Some(line) = sim.next(&mut channel) {
+        let driven = match line {
+            Ok(frame) => {
+                lines.push(frame.into_data());
+                drive(sim, &mut channel)
+            }
+            Err(error) => Err(error),
+        };
+        match driven {
+            Ok(()) => sim.push(&mut channel, lines.len()),
+            Err(error) => {
+                let error = sim.explain(error);
+                sim.reported(&error);
+                break;
+            }
+        }
+    }
+    lines.extend(read_on(sim, &mut channel));
+    let received = sim.link(|link| link.received().iter().filter(|byte| **byte == b'\n').count());
+    assert_eq!(lines, ["a", "b"][..received], "a line was lost");
+    sim.finish(&mut channel);
+}
+
+/// Drives work that is done at its third poll.
+fn drive(sim: &mut Sim, channel: &mut Channel<Mock>) -> Result<(), Error> {
+    let mut left = 3;
+    sim.turns(DRIVE, channel, async |c| {
+        let work = poll_fn(|cx| {
+            left -= 1;
+            if left == 0 {
+                return Poll::Ready(());
+            }
+            wait_for_producer(cx);
+            Poll::Pending
+        });
+        c.drive(work).await
+    })
+}
+
+fn drive_until_aborted(sim: &mut Sim, builder: Builder) {
+    let mut channel = channel(sim, builder, "a\nb\n");
+    acts(sim, &mut channel, &[Act::Push(sim.pushed_payload(0)), Act::Abort]);
+    sim.push(&mut channel, 0);
+    let error = sim.turns(DRIVE, &mut channel, async |c| c.drive(pending::<()>()).await);
+    let error = sim.explain(error.unwrap_err());
+    sim.reported(&error);
+    let again = sim.turns(DRIVE, &mut channel, async |c| c.drive(pending::<()>()).await);
+    assert!(matches!(again, Err(Error::Closed)), "{again:?}");
+    read_on(sim, &mut channel);
+    sim.finish(&mut channel);
+}
+
 fn pusher_closes(sim: &mut Sim, builder: Builder) {
     let mut channel = channel(sim, builder, "a\n");
     let all = [Act::Push(sim.pushed_payload(0)), Act::Close, Act::Push(sim.pushed_payload(1))];
@@ -880,6 +938,7 @@ fn broken(sim: &mut Sim, builder: Builder, method: Method) {
         READY => c.ready().await,
         FLUSH => c.flush().await,
         SHUTDOWN => c.shutdown().await,
+        DRIVE => c.drive(pending()).await,
         _ => c.close().await,
     });
     match ended {
@@ -1013,9 +1072,12 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         scenario("run and a pusher", all, run_with_pushers),
         scenario("run, aborted", all, run_aborted),
         scenario("producers as answers", all, answer_lines),
+        scenario("drive between two lines", all, drive_between_lines),
+        scenario("drive until aborted", few, drive_until_aborted),
         scenario("broken: ready", few, |sim, b| broken(sim, b, READY)),
         scenario("broken: flush", few, |sim, b| broken(sim, b, FLUSH)),
         scenario("broken: shutdown", few, |sim, b| broken(sim, b, SHUTDOWN)),
+        scenario("broken: drive", few, |sim, b| broken(sim, b, DRIVE)),
         scenario("broken: close", few, |sim, b| broken(sim, b, CLOSE)),
         scenario("broken: send", few, broken_while_sending),
         scenario("broken: next", few, |sim, b| broken_while_reading(sim, b, false)),

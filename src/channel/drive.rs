@@ -1,0 +1,140 @@
+//! `Channel::drive`: the connection goes on while the owner awaits something else.
+
+use super::{Channel, Side};
+use crate::Error;
+use crate::budget::{CALL, FRAME};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
+    /// Awaits `future` while output is sent, and returns its output.
+    ///
+    /// Use it for the work between a request and its answer. Data of a
+    /// [`Pusher`](crate::Pusher) is sent meanwhile, [corked](super::Builder::corked) output
+    /// too. At most one `in_buffer_size` is read ahead, to notice a broken connection. No
+    /// frame is taken. The time of [`Timeouts::frame`] stands still, and that of
+    /// [`Timeouts::idle`] begins afterwards.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # use std::time::Duration;
+    /// # let (io, peer) = tokio::io::duplex(64);
+    /// # let mut peer = asynchat::Channel::new(peer, "\n");
+    /// # peer.push("GET\n");
+    /// # peer.flush().await?;
+    /// use asynchat::Channel;
+    ///
+    /// let mut channel = Channel::new(io, "\n");
+    /// let pusher = channel.pusher();
+    /// let request = channel.receive("\n").await?;
+    /// pusher.push("news\n").await.unwrap();
+    /// let query = async {
+    ///     tokio::time::sleep(Duration::from_millis(10)).await;
+    ///     "answer\n"
+    /// };
+    /// let answer = channel.drive(query).await?; // sends the news
+    /// channel.push(answer);
+    /// channel.flush().await?;
+    /// assert_eq!(peer.receive("\n").await?, "news");
+    /// assert_eq!(peer.receive("\n").await?, "answer");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The end of input does not end it. Neither does a read error that leaves the output
+    /// intact: [`next`](Self::next) reports both. After [`shutdown`](Self::shutdown) it only
+    /// watches the input.
+    ///
+    /// # Errors
+    ///
+    /// `future` is dropped, and the error is returned once:
+    ///
+    /// - [`Error::Io`] if the connection breaks. After more than one `in_buffer_size` of
+    ///   unread input only a write finds that.
+    /// - [`Error::Timeout`] if output stalls for longer than [`Timeouts::write`].
+    /// - [`Error::Producer`] if a producer fails.
+    /// - [`Error::Aborted`] if a `Pusher` aborts.
+    /// - [`Error::Closed`] if the connection has failed before and that was reported.
+    ///
+    /// Afterwards `next` returns the frames that were received before (none after an abort),
+    /// and then `None`. If the connection has failed before the call, `future` is not polled.
+    /// If `future` completes at the moment of a failure, its output is returned, and the next
+    /// method reports the failure.
+    ///
+    /// # Cancel safety
+    ///
+    /// The channel is cancel safe: no byte is lost in either direction. `future` is dropped
+    /// with the future of this method.
+    ///
+    /// [`Timeouts::frame`]: crate::Timeouts::frame
+    /// [`Timeouts::idle`]: crate::Timeouts::idle
+    /// [`Timeouts::write`]: crate::Timeouts::write
+    pub async fn drive<F: Future>(&mut self, future: F) -> Result<F::Output, Error> {
+        poll_fn(|cx| self.poll_turn(cx)).await?;
+        let mut future = pin!(future);
+        poll_fn(|cx| self.poll_drive(cx, future.as_mut())).await
+    }
+
+    /// Ready if it is the turn of this task, and the connection has not failed.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.writer.budget.is_exhausted() || self.reader.budget.is_exhausted() {
+            self.reader.budget.restart();
+            return self.writer.budget.poll_yield(cx);
+        }
+        // For a future that is ready at once: then nothing below can yield.
+        self.writer.budget.spend(FRAME);
+        self.drain_inbox();
+        Poll::Ready(self.take_break().map_or(Ok(()), Err))
+    }
+
+    fn poll_drive<F: Future>(
+        &mut self,
+        cx: &mut Context<'_>,
+        future: Pin<&mut F>,
+    ) -> Poll<Result<F::Output, Error>> {
+        let _connection = self.poll_side(cx, Side::Output, Self::poll_connection);
+        // Polled in any case: work that is done is not thrown away.
+        if let Poll::Ready(output) = future.poll(cx) {
+            self.wakers.leave(Side::Output, cx.waker(), false);
+            return Poll::Ready(Ok(output));
+        }
+        match self.take_break() {
+            Some(error) => {
+                self.wakers.leave(Side::Output, cx.waker(), false);
+                Poll::Ready(Err(error))
+            }
+            None => {
+                self.writer.budget.restart();
+                self.reader.budget.restart();
+                // The connection or the future wakes the task.
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Sends, and reads ahead. Never ready.
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let before = self.writer.sent() + self.reader.received();
+        self.drain_inbox();
+        // Its waker is registered; a failure is asked for afterwards.
+        let _sent = self.poll_send(cx, None);
+        self.pause_clocks(false);
+        let _broke = self.poll_read_ahead(cx);
+        let moved = self.writer.sent() + self.reader.received() - before;
+        self.writer.budget.spend(CALL);
+        self.writer.budget.spend_bytes(moved as usize);
+        self.release_buffers();
+        Poll::Pending
+    }
+
+    /// Takes the error of a connection on which nothing can be sent or nobody is there.
+    fn take_break(&mut self) -> Option<Error> {
+        if self.writer.is_broken() {
+            return Some(self.writer.take_failure().unwrap_or(Error::Closed));
+        }
+        self.reader.take_break().map(Error::Io)
+    }
+}
