@@ -6,9 +6,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A transport that returns input that was read before, and then reads on.
 ///
-/// [`Parts::rewind`](crate::Parts::rewind) makes it. It is for what was read past the end
-/// of one protocol and belongs to the next: TLS after a PROXY header, or a protocol that
-/// follows HTTP `Upgrade`. Writing goes to the transport.
+/// [`Parts::rewind`](crate::Parts::rewind) makes it. Use it when the input read past the end
+/// of one protocol belongs to the next one: TLS after a PROXY header, or a protocol that
+/// follows HTTP `Upgrade`. Writes go to the transport.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
