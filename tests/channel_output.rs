@@ -706,6 +706,28 @@ fn drive_sends_what_pushers_push_meanwhile() {
 }
 
 #[test]
+fn drive_completes_the_flush_of_a_pusher() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    peer.blocks_writes();
+    let mut drive = spawn(channel.drive(pending::<()>()));
+    assert!(drive.poll().is_pending());
+    let mut flush = spawn(async {
+        pusher.push("news").await.unwrap();
+        pusher.flush().await
+    });
+    assert!(flush.poll().is_pending());
+    assert!(drive.is_woken());
+    assert!(drive.poll().is_pending());
+    assert!(!flush.is_woken());
+    peer.wake_write();
+    assert!(drive.poll().is_pending());
+    assert!(flush.is_woken());
+    assert!(flush.poll().is_ready());
+    assert_eq!(peer.written(), "news");
+}
+
+#[test]
 fn drive_ends_with_the_error_of_a_broken_connection() {
     for kind in BREAKS {
         let (mut channel, peer) = channel();

@@ -5,7 +5,8 @@
 mod mock;
 
 use asynchat::{
-    Builder, Channel, Control, Error, Frame, Handler, Terminator, Timeout, Timeouts, producer,
+    Builder, Channel, Control, Error, Frame, Handler, Length, Terminator, Timeout, Timeouts,
+    producer,
 };
 use bytes::Bytes;
 use futures::stream::FusedStream;
@@ -299,6 +300,21 @@ async fn announced_length_earns_no_time() {
     peer.sends("x".repeat(10));
     assert_eq!(show(poll!(channel.next())), "partial(xxxxxxxxxx)");
     assert_eq!(at!(FRAME + SECOND, channel.next()), "timeout(frame(5s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn head_and_body_of_a_message_earn_time_for_one_frame() {
+    for streaming in [false, true] {
+        let (mut channel, peer) = over(rated().streaming(streaming));
+        channel.set_terminator(Length::u8());
+        peer.sends([&b"\x01a\x64"[..], &[b'x'; 19]].concat());
+        assert_eq!(show(poll!(channel.next())), "complete(\x01a)");
+        if streaming {
+            assert!(show(poll!(channel.next())).starts_with("partial(d"));
+        }
+        let ended = at!(FRAME + 2 * SECOND, channel.next());
+        assert_eq!(ended, "timeout(frame(5s))", "streaming: {streaming}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
