@@ -1,8 +1,8 @@
 //! The model of Python's `asynchat` for tokio.
 //!
 //! A channel cuts its input into frames by a terminator that can change at any moment: a
-//! byte string, one of several, a number of bytes, or none. Its output is a queue of bytes
-//! and of producers of bytes. It is for protocols in which one element tells how the next
+//! byte string, one of several, a number of bytes, a head that announces its body, or none.
+//! Its output is a queue of bytes and of producers of bytes. It is for protocols in which one element tells how the next
 //! one ends: header, then body; line, then literal; command, then a new transport.
 //!
 //! ```
@@ -32,6 +32,7 @@
 //! | type | purpose |
 //! |---|---|
 //! | [`Terminator`] | the rule that ends a frame |
+//! | [`message`] | functions that read lengths in heads |
 //! | [`TerminatorCodec`] | bytes in, frames out; no I/O; for tokio-util's `Framed`, or by hand |
 //! | [`Channel`] | a `Framed` with that codec and an output queue; a `Stream` and a `Sink` |
 //! | [`Handler`] | asynchat's two callbacks, driven by [`Channel::run`] |

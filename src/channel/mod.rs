@@ -177,6 +177,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// [`Terminator::none`] it is everything up to the end of input; if that is too long,
     /// all of it is skipped. Output is sent meanwhile.
     ///
+    /// A count is spent by its frame. The terminator is then `none`, and `next` would return
+    /// whatever arrives.
+    ///
     /// The bytes are a view of the block they were read into: copy what is small and kept
     /// for long.
     ///
