@@ -1592,3 +1592,12 @@ fn receive_to_the_end_reports_a_failed_producer_after_it() {
     assert_eq!(show(anew!(channel.receive(Terminator::none()))), "producer(NotFound)");
     assert_eq!(show(anew!(channel.receive(Terminator::none()))), "");
 }
+
+#[test]
+fn receive_within_refuses_a_longer_frame_that_is_buffered() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("one\nlonger\ntwo\n");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert_eq!(show(poll!(channel.receive_within(3, "\n"))), "too long(3)");
+    assert_eq!(show(poll!(channel.receive_within(3, "\n"))), "two");
+}

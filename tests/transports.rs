@@ -12,6 +12,7 @@ use mock::*;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -176,6 +177,23 @@ fn flush_notices_reset_beside_waiting_producer() {
 }
 
 #[test]
+fn frames_that_were_read_ahead_are_cut_as_others() {
+    let (io, peer) = mock();
+    let mut channel = channel(io);
+    peer.sends("one");
+    assert_waits!(peer, channel.next());
+    let (waits, probe) = producer([Give::Pending]);
+    channel.push_with_producer(waits);
+    peer.sends("\na\nb\n");
+    assert_waits!(peer, channel.flush());
+    probe.wake();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    for frame in ["one", "a", "b"] {
+        assert_eq!(show(poll!(channel.next())), format!("complete({frame})"));
+    }
+}
+
+#[test]
 fn run_notices_reset_above_high_water_mark() {
     struct Polls;
     impl Handler for Polls {
@@ -320,6 +338,26 @@ fn stale_wake_of_both_tasks_forgets_neither() {
     assert_eq!(show(reader.poll()), "complete(one)");
     peer.wake_write();
     assert_eq!(show(writer.poll()), "done");
+}
+
+#[test]
+fn waker_of_a_task_is_dropped_after_it_was_woken() {
+    struct Wakes;
+    impl std::task::Wake for Wakes {
+        fn wake(self: Arc<Self>) {}
+    }
+    let (io, peer) = mock();
+    let (mut sink, mut stream) = channel(io).split();
+    peer.blocks_writes();
+    let mut writer = Task::new(async { sink.send("x".into()).await });
+    assert!(writer.poll().is_pending());
+    let reader = Arc::new(Wakes);
+    let waker = reader.clone().into();
+    assert!(stream.poll_next_unpin(&mut Context::from_waker(&waker)).is_pending());
+    drop(waker);
+    peer.wake_write();
+    assert_eq!(show(writer.poll()), "done");
+    assert_eq!(Arc::strong_count(&reader), 1);
 }
 
 #[test]
