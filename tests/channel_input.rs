@@ -1590,7 +1590,7 @@ fn receive_to_the_end_reports_a_failed_producer_after_it() {
     peer.ends();
     assert_eq!(show(anew!(channel.receive(Terminator::none()))), "abc");
     assert_eq!(show(anew!(channel.receive(Terminator::none()))), "producer(NotFound)");
-    assert_eq!(show(anew!(channel.receive(Terminator::none()))), "");
+    assert_eq!(show(anew!(channel.receive(Terminator::none()))), "eof()");
 }
 
 #[test]

@@ -885,9 +885,10 @@ impl Machine {
         let aborted = self.is_aborted();
         match got {
             Poll::Ready(Ok(data)) if is_end && to_the_end && data.is_empty() => Ok(()),
-            // The frame that the end of input ends comes again and again, but for a
-            // failure of the output, once.
+            // The frame that the end of input ends comes again and again, until a failure of
+            // the output.
             Poll::Ready(Err(error)) if to_the_end && self.input.over && !self.failed => {
+                self.failed = true;
                 self.tell(&error)
             }
             Poll::Ready(Err(Error::UnexpectedEof { .. })) if is_end => Ok(()),
@@ -909,8 +910,7 @@ impl Machine {
                 Ok(_) | Err(Error::FrameTooLong { .. } | Error::UnexpectedEof { .. }),
             ) => self.input.check_receive(got),
             Poll::Ready(Err(error)) => {
-                // The end itself is not told by it, and may wait for the output.
-                self.failed = aborted || !to_the_end || !self.input.is_done();
+                self.failed = true;
                 self.tell(&error)
             }
             Poll::Pending if self.input.ended && to_the_end => {

@@ -404,6 +404,7 @@ impl<'d> Play<'d> {
             }
             (Came::Failed(error), Some(Item::Complete(b""))) if to_the_end && self.end_came => {
                 self.fails(&error);
+                self.over = true;
             }
             (Came::Frame(Frame::Partial(data)), Some(item)) => {
                 assert_eq!(Item::Partial(&data), item);

@@ -286,8 +286,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 }
                 if to_the_end && span.is_complete && self.reader.deliver_end() {
                     // Only the first frame that the end of input ends precedes a failure.
-                    let failure = self.writer.take_failure().map(Event::Error);
-                    return Some(failure.unwrap_or(Event::Frame(span)));
+                    return Some(self.end_again(span));
                 }
                 Some(Event::Frame(span))
             }
@@ -324,15 +323,25 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         span
     }
 
+    /// The frame that the end of input ends, again. It is empty, and it is not the report of
+    /// the end. A failure of the output takes its place, once.
+    fn end_again(&mut self, empty: Span) -> Event {
+        match self.writer.take_failure() {
+            Some(failure) => {
+                self.reader.fail();
+                Event::Error(failure)
+            }
+            None => Event::Frame(empty),
+        }
+    }
+
     /// Input is over, and everything buffered has been delivered.
     fn poll_end(&mut self, mode: ReadMode, sent: Poll<()>) -> Poll<Event> {
         self.reader.budget.restart();
         let is_eof = matches!(self.reader.state(), Reading::Ended(End::Eof { .. }));
         let to_the_end = is_eof && mode.ends_at_eof() && self.terminator().is_none();
-        if to_the_end && !self.writer.has_unreported_failure() {
-            // The frame that the end of input ends, again: it is empty, and it is not the
-            // report of the end.
-            return Poll::Ready(Event::Frame(Span::complete(0)));
+        if to_the_end {
+            return Poll::Ready(self.end_again(Span::complete(0)));
         }
         let is_aborted = matches!(self.reader.state(), Reading::Ended(End::Aborted { .. }));
         let is_reported =

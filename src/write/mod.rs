@@ -282,11 +282,6 @@ impl Writer {
         self.update_watermark();
     }
 
-    /// Returns `true` if a failure is still to be reported.
-    pub(crate) fn has_unreported_failure(&self) -> bool {
-        self.cause().is_some_and(|cause| matches!(cause.failure, Failure::Unreported(_)))
-    }
-
     /// The error that ended the output, if it was not reported.
     pub(crate) fn take_failure(&mut self) -> Option<Error> {
         let (Writing::Closing(cause) | Writing::Closed(cause)) = &mut self.state else {
