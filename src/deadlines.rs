@@ -63,7 +63,9 @@ pub struct Timeouts {
     /// The time of a frame becomes `frame` plus the number of its bytes that have arrived,
     /// divided by this rate: a large frame may take long, and a trickle may not. Only bytes
     /// that have arrived count, skipped and delivered ones too; the length of a count earns
-    /// nothing. Bytes of other frames do not count.
+    /// nothing. Bytes of other frames do not count. A peer may earn time first and then fall
+    /// silent: a frame lasts at most `frame` + `max_length` / `min_rate`, and one that is
+    /// skipped as long as its bytes arrive at this rate.
     ///
     /// Without `frame` it does nothing. [`Timeouts::all`] leaves it unset. [`Timeout::Frame`]
     /// reports `frame` alone.
@@ -85,6 +87,10 @@ pub struct Timeouts {
     /// restarts with each byte that is sent. A peer that is slow to read a long
     /// answer is not idle, nor is one that waits for a producer. It ends with
     /// [`Timeout::Idle`].
+    ///
+    /// An answer that the kernel has taken counts as sent, although the peer may still be
+    /// reading it. Allow for the time that a slow peer needs for a full send buffer. A client
+    /// that has asked nothing is idle, too: set the limit only while it awaits answers.
     pub idle: Option<Duration>,
     /// The time in which the transport takes nothing while output waits for it,
     /// or while the write half is being shut down.

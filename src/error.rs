@@ -40,7 +40,8 @@ pub enum Error {
     },
     /// A producer in the output queue failed. Nothing after it was sent.
     Producer(io::Error),
-    /// The write half is closed, or has failed before.
+    /// The write half is closed, or has failed before. [`receive`](crate::Channel::receive)
+    /// also returns it after [`Error::InvalidHead`].
     Closed,
     /// The connection was given up with [`Pusher::abort`](crate::Pusher::abort).
     Aborted,

@@ -362,6 +362,23 @@ fn permit_push_returns_data_after_the_close() {
 }
 
 #[test]
+fn permit_push_parts_queues_them_as_one_and_returns_them() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    let permits: Vec<_> = (0..2).map(|_| poll!(pusher.reserve())).collect();
+    let mut permits = permits.into_iter().map(|permit| match permit {
+        Poll::Ready(Ok(permit)) => permit,
+        _ => panic!("no permit"),
+    });
+    permits.next().unwrap().push_parts(["head ", "", "body"]).unwrap();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "head body");
+    channel.close_when_done();
+    let back = permits.next().unwrap().push_parts(["a", "b"]).unwrap_err();
+    assert_eq!(back.0, ["a", "b"]);
+}
+
+#[test]
 fn a_permit_may_outlive_its_channel() {
     let (mut channel, _peer) = channel();
     let pusher = channel.pusher();

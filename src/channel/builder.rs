@@ -81,6 +81,9 @@ impl Builder {
 
     /// Sets the maximum number of bytes of content of a frame in whole mode, the
     /// terminator not included. Default: 64 KiB; `usize::MAX` is no limit.
+    ///
+    /// Of a [`message`](crate::Terminator::message) head and body count: for bodies of up to
+    /// 1 MiB after a length of 4 bytes set 1 MiB + 4.
     pub fn max_length(mut self, max_length: usize) -> Self {
         self.codec.set_max_length(max_length);
         self
@@ -107,8 +110,11 @@ impl Builder {
         self
     }
 
-    /// Sets the terminator that `Sink` and [`push_frame`](Channel::push_frame) append.
-    /// Default: none.
+    /// Sets the terminator that `Sink` and [`push_frame`](Channel::push_frame) append: a byte
+    /// string, or the first of a set. Default: none.
+    ///
+    /// Any other appends nothing and checks nothing. The head of a message is yours to write,
+    /// with [`push_slice`](Channel::push_slice) before the body.
     pub fn encode_terminator(mut self, terminator: impl IntoTerminator) -> Self {
         self.codec.set_encode_terminator(terminator);
         self

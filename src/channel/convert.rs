@@ -32,7 +32,9 @@ impl<T> Parts<T> {
     /// a protocol that follows HTTP `Upgrade`. [`Channel::upgrade`] is for the opposite.
     ///
     /// The codec is dropped. So are `unsent` and `producers`, with a `warn` event if there
-    /// are any: [`flush`](Channel::flush) the channel before you take it apart.
+    /// are any: [`flush`](Channel::flush) the channel before you take it apart. Settings,
+    /// timeouts and pushers do not outlive the channel: clone the
+    /// [`Builder`](crate::Builder) for the next one.
     #[must_use]
     pub fn rewind(self) -> Rewind<T> {
         let (bytes, producers) = (self.unsent.len(), self.producers.len());

@@ -44,6 +44,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// # }
     /// ```
     ///
+    /// `future` cannot use the channel itself: give it a `Pusher`. Here a push and a flush of
+    /// this channel may be awaited, because the channel sends meanwhile.
+    ///
     /// The end of input does not end it. Neither does a read error that leaves the output
     /// intact: [`next`](Self::next) reports both. After [`shutdown`](Self::shutdown) it only
     /// watches the input.

@@ -74,7 +74,7 @@ use tokio_util::codec::Framed;
 /// is read in at most 32 reads, so that no peer stays by sending on.
 ///
 /// A read error that means a broken connection, such as a reset, ends both directions.
-/// Any other, such as a TLS peer that does not announce its end, ends input only.
+/// Any other, such as a TLS peer that closes without `close_notify`, ends input only.
 ///
 /// # Output
 ///
@@ -97,8 +97,9 @@ use tokio_util::codec::Framed;
 ///
 /// - A push does not wake a task: push with a [`Pusher`], or flush. One of the halves must
 ///   be polled for that.
-/// - The halves have no `set_terminator`, `receive` or `close`. If the framing changes, let
-///   one task own the channel, and let the others have a `Pusher`.
+/// - The halves have no `set_terminator`, `receive`, `head_len`, `set_timeouts` or `close`.
+///   If the framing changes, let one task own the channel, and let the others have a
+///   `Pusher`.
 /// - `SinkExt::close` is [`shutdown`](Self::shutdown). For [`close`](Self::close) bring the
 ///   halves together again with `reunite`.
 pub struct Channel<T> {
@@ -187,6 +188,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// - [`Error::UnexpectedEof`] with the bytes that had arrived, if input ends first or is over.
     /// - [`Error::FrameTooLong`]; the next call first finishes skipping the frame.
+    /// - [`Error::InvalidHead`] of a [`message`](Terminator::message), once; afterwards
+    ///   [`Error::Closed`].
     /// - [`Error::Timeout`], again with each call until input is
     ///   [resumed](Self::set_timeouts).
     /// - [`Error::Io`], [`Error::Producer`] and [`Error::Aborted`], once.

@@ -28,8 +28,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// use asynchat::Channel;
     ///
     /// let mut channel = Channel::new(io, "\r\n");
-    /// let is_tls = channel.peek(1).await?.starts_with(&[0x16]);
-    /// assert!(!is_tls); // otherwise: `channel.into_parts().rewind()`
+    /// // Nothing is there if the peer has closed or is late: `receive` reports that.
+    /// let is_tls = channel.peek(1).await?.first() == Some(&0x16);
+    /// assert!(!is_tls); // otherwise: `channel.into_parts().rewind()`, and a new channel
     /// assert_eq!(channel.receive("\r\n").await?, "EHLO x");
     /// # Ok(())
     /// # }

@@ -45,7 +45,8 @@ use tokio::sync::oneshot;
 /// **Never await a method that waits in a task that owns a channel itself**, nor let that
 /// task wait for one that does, through a bounded queue for example. It does not send its
 /// own output meanwhile, and two such tasks can deadlock. No timeout ends that: timeouts are
-/// checked while a method of the channel is awaited.
+/// checked while a method of the channel is awaited. Inside
+/// [`Channel::drive`](crate::Channel::drive) a push into the same channel is fine.
 #[derive(Clone)]
 pub struct Pusher {
     shared: Arc<Shared>,
@@ -202,6 +203,10 @@ impl Pusher {
     ///
     /// Permits and pushes are granted in one order. Data takes its place in the output when it
     /// is pushed, and not when capacity was reserved.
+    ///
+    /// When the connection is over, the owner of the channel first closes or drops it, and
+    /// then drops the waiters. In the other order a caller in between would register a
+    /// request that nobody answers.
     ///
     /// # Errors
     ///

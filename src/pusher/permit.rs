@@ -1,12 +1,13 @@
-use super::inbox::{Place, Pushed, Waiter};
+use super::inbox::{Other, Place, Pushed, Waiter};
 use super::{PushError, cost};
 use bytes::Bytes;
 use std::fmt;
 
-/// Capacity for one chunk, returned by [`Pusher::reserve`](crate::Pusher::reserve).
+/// Capacity for one push, returned by [`Pusher::reserve`](crate::Pusher::reserve).
 ///
 /// It counts 64 bytes against the high-water mark until it is used or dropped. Dropping it
-/// lets the next push go that waits.
+/// lets the next push go that waits. A task that waits for a second permit while it holds
+/// one can deadlock with others that do the same.
 #[must_use = "a permit that is not used takes capacity from others"]
 pub struct Permit<'a> {
     waiter: Waiter<'a>,
@@ -29,6 +30,23 @@ impl<'a> Permit<'a> {
         let data = data.into();
         let cost = cost(&data);
         self.waiter.put(data, cost, Place::Last, Pushed::Chunk).map_err(PushError)
+    }
+
+    /// Queues several chunks as one entry, as [`Pusher::push_parts`] does. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`], with the chunks, if the channel was closed meanwhile or is gone.
+    ///
+    /// [`Pusher::push_parts`]: crate::Pusher::push_parts
+    pub fn push_parts(
+        self,
+        parts: impl IntoIterator<Item = impl Into<Bytes>>,
+    ) -> Result<(), PushError<Vec<Bytes>>> {
+        let parts: Vec<Bytes> = parts.into_iter().map(Into::into).collect();
+        let cost = parts.iter().map(cost).sum();
+        let wrap = |parts| Other::Parts(parts).into();
+        self.waiter.put(parts, cost, Place::Last, wrap).map_err(PushError)
     }
 }
 

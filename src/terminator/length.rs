@@ -21,9 +21,12 @@ use super::{Body, BoxError};
 /// # Ok::<(), asynchat::Error>(())
 /// ```
 ///
-/// A length that is less than what it counts is [`Error::InvalidHead`].
+/// A length that is less than what it counts is [`Error::InvalidHead`]. `max_length` limits
+/// head and body together. The other bytes of the head are not checked: for that, use
+/// [`Terminator::message`]. Encoding writes no head: push it before the body.
 ///
 /// [`Error::InvalidHead`]: crate::Error::InvalidHead
+/// [`Terminator::message`]: crate::Terminator::message
 // Aligned like the payloads of the other terminators, so that all move in one register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(align(8))]

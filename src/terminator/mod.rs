@@ -147,6 +147,22 @@ impl Terminator {
     /// # Ok::<(), asynchat::Error>(())
     /// ```
     ///
+    /// In a channel:
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, mut peer) = tokio::io::duplex(64);
+    /// # tokio::io::AsyncWriteExt::write_all(&mut peer, b"\0\x05hello").await.unwrap();
+    /// use asynchat::{Channel, Length};
+    ///
+    /// let mut channel = Channel::new(io, Length::u16_be());
+    /// let message = channel.receive(Length::u16_be()).await?;
+    /// assert_eq!(message.slice(channel.head_len()..), "hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// The frame is the head and the body in one block, and
     /// [`head_len`](crate::TerminatorCodec::head_len) is the length of the head. In streaming
     /// mode the first piece is the whole head and what has arrived of the body.
