@@ -403,7 +403,8 @@ fn nothing_is_reserved_for_a_body_that_is_announced() {
             .with_streaming(streaming)
             .with_max_length(usize::MAX);
         let mut src = BytesMut::from(&b"\x7f\xff\xff\xff\xff\xff\xff\xffabc"[..]);
-        let _ = codec.decode(&mut src).unwrap();
+        // With 32 bits it is too long.
+        drop(codec.decode(&mut src));
         assert!(src.capacity() < 64);
     }
 }

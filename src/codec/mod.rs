@@ -156,7 +156,8 @@ impl TerminatorCodec {
     }
 
     /// Sets the maximum number of bytes of content of a frame in whole mode, the
-    /// terminator not included. `usize::MAX` is no limit.
+    /// terminator not included. `usize::MAX` is no limit, except for a length that no
+    /// `usize` holds.
     pub fn set_max_length(&mut self, max_length: usize) {
         self.cutter.max_length = max_length;
     }

@@ -316,7 +316,7 @@ struct Oracle {
     /// How long the head of the message is at least, if that is known.
     need: Option<usize>,
     /// How long the head and the message are, if that is known.
-    known: Option<(usize, usize)>,
+    known: Option<(usize, u64)>,
     calls: usize,
     events: Vec<Event>,
 }
@@ -353,12 +353,14 @@ impl Oracle {
             if let Ending::Message(message) = self.terminator.clone() {
                 self.message(&message);
             } else if let Ending::Every(n) = self.terminator {
-                self.measured(0, usize::try_from(n).unwrap_or(usize::MAX));
+                self.measured(0, n);
             } else if let Some(found) = self.terminator.at_end_of(&self.content) {
                 self.found(found);
             } else if self.terminator == Ending::Count(self.content.len() as u64) {
                 self.spend_count();
-            } else if !self.terminator.members().is_empty() && self.over(self.undelivered_from()) {
+            } else if !self.terminator.members().is_empty()
+                && self.over(self.undelivered_from() as u64)
+            {
                 let content = std::mem::take(&mut self.content);
                 self.skip = Some((self.terminator.clone(), content));
                 self.close(Event::TooLong(self.session.max_length));
@@ -401,7 +403,7 @@ impl Oracle {
                 Ok(Body::Total(total)) if total >= need as u64 => total,
                 _ => return self.invalid(),
             };
-            self.known = Some((need, total as usize));
+            self.known = Some((need, total));
         }
         if let Some((head, total)) = self.known {
             self.measured(head, total);
@@ -409,13 +411,13 @@ impl Oracle {
     }
 
     /// A byte of a frame of `total` bytes has arrived.
-    fn measured(&mut self, head: usize, total: usize) {
+    fn measured(&mut self, head: usize, total: u64) {
         if self.over(total) {
             let skipped = std::mem::take(&mut self.content);
-            let is_over = skipped.len() == total;
-            self.skip = (!is_over).then_some((Ending::Count(total as u64), skipped));
+            let is_over = skipped.len() as u64 == total;
+            self.skip = (!is_over).then_some((Ending::Count(total), skipped));
             self.close(Event::TooLong(self.session.max_length));
-        } else if self.content.len() == total {
+        } else if self.content.len() as u64 == total {
             let data = std::mem::take(&mut self.content);
             self.close(Event::Frame { data, ended_by: vec![], head });
         }
@@ -429,14 +431,14 @@ impl Oracle {
     }
 
     /// Whether that many bytes of content are too many.
-    fn over(&self, len: usize) -> bool {
-        !self.session.streaming && len > self.session.max_length
+    fn over(&self, len: u64) -> bool {
+        !self.session.streaming && len > self.session.max_length as u64
     }
 
     fn found(&mut self, ended_by: Vec<u8>) {
         let mut data = std::mem::take(&mut self.content);
         let len = data.len() - ended_by.len();
-        if self.over(len) {
+        if self.over(len as u64) {
             return self.close(Event::TooLong(self.session.max_length));
         }
         if !self.session.keep {
@@ -457,7 +459,7 @@ impl Oracle {
             let n = *n;
             if n == 0 {
                 self.spend_count();
-            } else if self.content.is_empty() && self.over(n as usize) {
+            } else if self.content.is_empty() && self.over(n) {
                 self.skip = Some((Ending::Count(n), vec![]));
                 (self.terminator, self.built) = (Ending::Never, Terminator::none());
                 self.close(Event::TooLong(self.session.max_length));
