@@ -110,5 +110,25 @@ struct Readme;
 struct Producers;
 
 #[cfg(doctest)]
-#[doc = include_str!("../docs/recipes.md")]
-struct Recipes;
+#[doc = include_str!("../docs/guide/messages.md")]
+struct Messages;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/dialogues.md")]
+struct Dialogues;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/output.md")]
+struct Output;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/transports.md")]
+struct Transports;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/tasks.md")]
+struct Tasks;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/servers.md")]
+struct Servers;
