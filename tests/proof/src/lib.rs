@@ -36,3 +36,7 @@ impl Rng {
         choices[self.below(choices.len() as u64) as usize]
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/hyper.md")]
+struct Hyper;
