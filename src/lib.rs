@@ -132,3 +132,7 @@ struct Tasks;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/servers.md")]
 struct Servers;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/coming_from.md")]
+struct ComingFrom;
