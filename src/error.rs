@@ -95,7 +95,7 @@ impl fmt::Display for Error {
                 write!(f, "input ended after {} bytes of a frame", partial.len())
             }
             Error::Producer(_) => f.write_str("producer failed"),
-            Error::Closed => f.write_str("channel closed for writing"),
+            Error::Closed => f.write_str("channel closed"),
             Error::Aborted => f.write_str("connection aborted"),
             Error::Timeout(timeout) => timeout.fmt(f),
             Error::UnreadInput => f.write_str("unread input before the upgrade"),

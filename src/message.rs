@@ -6,7 +6,7 @@
 
 use crate::BoxError;
 
-/// Reads the `Content-Length` field of a head of fields: LSP, HTTP/1, SIP and others.
+/// Reads the `Content-Length` field of a head of fields, as in LSP and HTTP/1.
 ///
 /// Names are compared without regard to case. Lines end with LF or CR LF, and a first line
 /// that is no field is skipped. `None` means that there is no such field: 0 in an HTTP
@@ -23,23 +23,31 @@ use crate::BoxError;
 ///
 /// # Errors
 ///
-/// If the field occurs twice, has space before the colon, is continued on another line, or
-/// if its value is not a decimal number below 2^64 (RFC 9112, section 6.3).
+/// If the field occurs twice, has space or a control byte in its name, is continued on another
+/// line, if its value is not a decimal number below 2^64 (RFC 9112, section 6.3), or if the
+/// head has a CR without LF (section 2.2).
 pub fn content_length(head: &[u8]) -> Result<Option<u64>, BoxError> {
     let mut length = None;
     let mut is_last = false;
     for line in head.split(|&byte| byte == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.contains(&b'\r') {
+            return Err("CR without LF".into());
+        }
         if is_last && matches!(line, [b' ' | b'\t', ..]) {
             return Err("Content-Length on two lines".into());
         }
         is_last = false;
         let Some(colon) = line.iter().position(|&byte| byte == b':') else { continue };
         let (name, value) = line.split_at(colon);
-        if !name.trim_ascii().eq_ignore_ascii_case(b"content-length") {
+        let is_space = |byte: &u8| *byte <= b' ' || *byte == 0x7f;
+        let start = name.iter().position(|byte| !is_space(byte)).unwrap_or(0);
+        let end = name.iter().rposition(|byte| !is_space(byte)).map_or(0, |at| at + 1);
+        let trimmed = name.get(start..end).unwrap_or_default();
+        if !trimmed.eq_ignore_ascii_case(b"content-length") {
             continue;
         }
-        if name.trim_ascii().len() != name.len() {
+        if trimmed.len() != name.len() {
             return Err("space around the name of Content-Length".into());
         }
         let value = decimal(trim(value.get(1..).unwrap_or_default()))?;

@@ -771,7 +771,7 @@ fn peek_of_nothing_never_waits() {
     let (mut channel, peer) = channel("\n");
     peer.sends("ab");
     assert_eq!(peeked(&mut channel, 0), "");
-    assert_eq!(peer.calls(), []);
+    assert_eq!(peer.calls(), [Call::Flush], "nothing is read");
     assert_waits!(peer, channel.next());
     assert_eq!(peeked(&mut channel, 0), "ab");
 }

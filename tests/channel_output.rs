@@ -806,6 +806,18 @@ fn drive_ends_with_the_failure_of_output() {
 }
 
 #[test]
+fn drive_after_a_break_that_was_reported_is_closed() {
+    let (mut channel, peer) = channel();
+    assert_eq!(show(poll!(channel.shutdown())), "done");
+    peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+    assert_eq!(show(poll!(channel.next())), "io(ConnectionReset)");
+    for _ in 0..2 {
+        let driven = poll!(channel.drive(std::future::pending::<()>()));
+        assert!(matches!(driven, Poll::Ready(Err(Error::Closed))), "{driven:?}");
+    }
+}
+
+#[test]
 fn drive_of_failed_channel_does_not_poll() {
     let (polls, drops) = (Cell::new(0), Cell::new(0));
     let watched = || Watched { polls: &polls, drops: &drops };

@@ -70,6 +70,7 @@ fn number() -> impl Strategy<Value = Ending> {
     (1..9u8, any::<bool>(), 0..4u8, 0..4u8, 0..6u8).prop_map(
         |(width, little, offset, after, counted)| {
             let head = u64::from(width + offset + after);
+            let counted = counted.min(head as u8);
             common::length(head, Measure::Length { width, little, offset, counted })
         },
     )

@@ -1190,6 +1190,25 @@ fn a_pause_with_an_empty_queue_does_nothing() {
 }
 
 #[test]
+fn a_pause_waits_for_the_first_bytes_of_a_connection() {
+    let (mut channel, peer) = channel();
+    let mut handler = recorder(|event, channel| match event {
+        "collect(push)" => channel.push("answer"),
+        "collect(pause)" => channel.pause_until_sent(),
+        _ => {}
+    });
+    peer.blocks_writes();
+    peer.sends("push\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    peer.sends("pause\nafter\n");
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "connected collect(push) found collect(pause) found");
+    peer.wake_write();
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!(handler.seen(), "collect(after) found");
+}
+
+#[test]
 fn a_pause_waits_for_a_flush_that_is_pending() {
     let (mut channel, peer) = channel();
     assert_eq!(show(poll!(channel.flush())), "done");
@@ -1988,9 +2007,9 @@ fn run_does_not_say_that_all_was_sent_if_somebody_was_told_that_it_was_not() {
             assert_eq!(show(poll!(channel.run(&mut handler))), "closed", "{name}");
             let expected = match (name, ends) {
                 // The end of input went with the rest of it.
-                ("close", _) => "connected closed by channel closed for writing",
-                (_, true) => "connected ended closed by channel closed for writing",
-                (_, false) => "connected closed by channel closed for writing",
+                ("close", _) => "connected closed by channel closed",
+                (_, true) => "connected ended closed by channel closed",
+                (_, false) => "connected closed by channel closed",
             };
             assert_eq!(handler.seen(), expected, "{name}");
             assert_eq!(show(poll!(channel.run(&mut handler))), "closed", "{name}");

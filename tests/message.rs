@@ -9,8 +9,9 @@ use asynchat::{
 };
 use bytes::{Bytes, BytesMut};
 use futures::{SinkExt, StreamExt};
-use mock::{Call, assert_waits, mock, poll, show};
+use mock::{Call, Read, assert_waits, mock, poll, show};
 use std::cell::RefCell;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -147,6 +148,63 @@ fn a_panic_of_the_function_consumes_nothing_and_it_is_asked_again() {
 }
 
 #[test]
+fn a_panic_of_the_function_after_a_skipped_message_loses_no_frame() {
+    // The second head panics once.
+    let panics = || {
+        let left = Arc::new(AtomicUsize::new(1));
+        Terminator::message(1, move |head| {
+            let is_marked = head == b"P";
+            assert!(!is_marked || left.swap(0, Ordering::Relaxed) == 0, "the function panics");
+            Ok(Body::Bytes(if head == b"L" { 10 } else { 2 }))
+        })
+    };
+    let rest = "EVILEVPabQcd";
+    let mut codec = TerminatorCodec::new(panics()).with_max_length(5);
+    let mut src = BytesMut::from("LEVIL");
+    assert!(matches!(codec.decode(&mut src), Err(Error::FrameTooLong { .. })));
+    assert_eq!(codec.decode(&mut src).unwrap(), None);
+    src.extend_from_slice(rest.as_bytes());
+    let panicked = catch_unwind(AssertUnwindSafe(|| codec.decode(&mut src)));
+    assert!(panicked.is_err());
+    for frame in ["Pab", "Qcd"] {
+        assert_eq!(codec.decode(&mut src).unwrap().map(Frame::into_data), Some(frame.into()));
+    }
+
+    for discards in [false, true] {
+        let (io, peer) = mock();
+        let mut channel = Channel::builder().terminator(panics()).max_length(5).build(io);
+        peer.sends("LEVIL");
+        assert_eq!(show(poll!(channel.next())), "too long(5)");
+        assert_waits!(peer, channel.next());
+        peer.sends(rest);
+        if discards {
+            // Nothing of it is delivered, and nothing of it is taken for a frame.
+            let panicked = catch_unwind(AssertUnwindSafe(|| poll!(channel.next())));
+            assert!(panicked.is_err());
+            channel.discard_buffers();
+            assert_eq!(channel.unread(), b"");
+            continue;
+        }
+        let panicked = catch_unwind(AssertUnwindSafe(|| poll!(channel.next())));
+        assert!(panicked.is_err());
+        for frame in ["Pab", "Qcd"] {
+            assert_eq!(show(poll!(channel.next())), format!("complete({frame})"));
+        }
+    }
+}
+
+#[test]
+fn a_shortened_buffer_shortens_the_head() {
+    let mut codec = TerminatorCodec::new(Length::u32_be());
+    let mut src = BytesMut::from(&b"\0\0\0\x08abc"[..]);
+    assert_eq!(codec.decode(&mut src).unwrap(), None);
+    src.truncate(2);
+    let rest = codec.decode_eof(&mut src).unwrap().map(Frame::into_data);
+    assert_eq!(rest, Some(Bytes::from_static(b"\0\0")));
+    assert_eq!(codec.head_len(), 2);
+}
+
+#[test]
 fn an_invalid_head_is_reported_once_with_its_reason() {
     let mut codec = TerminatorCodec::new(numbered());
     let mut src = BytesMut::from("+5\nabc");
@@ -214,6 +272,53 @@ fn close_after_an_invalid_head_reads_until_the_peer_closes() {
     peer.ends();
     assert_eq!(show(poll!(channel.close())), "done");
     assert!(peer.calls().contains(&Call::Read(0)), "{:?}", peer.calls());
+}
+
+#[test]
+fn peek_shows_what_an_invalid_head_left() {
+    let (io, peer) = mock();
+    let mut channel = Channel::new(io, numbered());
+    peer.sends("x\nbc");
+    assert!(matches!(poll!(channel.next()), Poll::Ready(Some(Err(Error::InvalidHead(_))))));
+    for n in [0, 1, 9] {
+        let Poll::Ready(Ok(shown)) = poll!(channel.peek(n)) else { panic!("it waits") };
+        assert_eq!(shown, b"x\nbc");
+    }
+    assert_eq!(channel.into_parts().read_buf, "x\nbc");
+}
+
+#[test]
+fn a_break_is_noticed_after_an_invalid_head() {
+    let (io, peer) = mock();
+    let mut channel = Channel::new(io, numbered());
+    peer.sends("x\n");
+    assert!(matches!(poll!(channel.next()), Poll::Ready(Some(Err(Error::InvalidHead(_))))));
+    assert!(poll!(channel.drive(std::future::pending::<()>())).is_pending());
+    peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+    assert_eq!(show(poll!(channel.drive(std::future::pending::<()>()))), "io(ConnectionReset)");
+}
+
+#[test]
+fn run_notices_a_break_after_an_invalid_head() {
+    struct GoesOn;
+    impl Handler for GoesOn {
+        type Error = Error;
+
+        fn invalid_head(
+            &mut self,
+            _: &mut Control<'_>,
+            _: &Arc<dyn std::error::Error + Send + Sync>,
+        ) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+    let (io, peer) = mock();
+    let mut channel = Channel::new(io, numbered());
+    peer.sends("x\n");
+    assert!(poll!(channel.run(&mut GoesOn)).is_pending());
+    peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+    let ended = poll!(channel.run(&mut GoesOn));
+    assert!(matches!(ended, Poll::Ready(Err(Error::Io(_)))), "{ended:?}");
 }
 
 #[test]
@@ -465,6 +570,12 @@ fn a_length_outside_its_head_panics() {
 }
 
 #[test]
+#[should_panic(expected = "more bytes than the head has")]
+fn a_length_that_counts_more_than_its_head_panics() {
+    let _ = Length::u8().counting(2);
+}
+
+#[test]
 #[should_panic(expected = "1 to 8 bytes")]
 fn a_length_of_no_bytes_panics() {
     let _ = Length::little(0);
@@ -508,12 +619,14 @@ fn content_length_reads_one_field_and_nothing_else() {
         ("Content-Length: 5, 5\r\n\r\n", no_digit.clone()),
         ("Content-Length: 5 5\r\n\r\n", no_digit.clone()),
         ("Content-Length: 0x5\r\n\r\n", no_digit.clone()),
-        ("Content-Length: 5\r\r\n\r\n", no_digit.clone()),
+        ("Content-Length: 5\r\r\n\r\n", Err("CR without LF".into())),
         ("Content-Length: 5\0\r\n\r\n", no_digit),
         ("Content-Length:\r\n\r\n", Err("no length".into())),
         ("Content-Length: 5\r\nContent-Length: 5\r\n\r\n", two.clone()),
         ("Content-Length: 5\ncontent-length: 6\r\n\r\n", two),
         ("Content-Length : 5\r\n\r\n", space.clone()),
+        ("Content-Length\x0b: 5\r\n\r\n", space.clone()),
+        ("A: b\rContent-Length: 5\r\n\r\n", Err("CR without LF".into())),
         ("A: b\r\n Content-Length: 5\r\n\r\n", space),
         ("Content-Length: 5\r\n 6\r\n\r\n", Err("Content-Length on two lines".into())),
         ("Content-Length: 5\r\n\t\r\n\r\n", Err("Content-Length on two lines".into())),

@@ -197,7 +197,7 @@ fn push_parts_returns_all_parts_after_the_close() {
         }
         drop(channel);
         let Poll::Ready(Err(PushError(parts))) = pushed.poll() else { panic!("taken") };
-        assert_eq!(parts, ["head", "", "body"]);
+        assert_eq!(parts, ["head", "body"], "but for the empty one");
     }
 }
 
@@ -376,6 +376,26 @@ fn permit_push_parts_queues_them_as_one_and_returns_them() {
     channel.close_when_done();
     let back = permits.next().unwrap().push_parts(["a", "b"]).unwrap_err();
     assert_eq!(back.0, ["a", "b"]);
+}
+
+#[test]
+fn flushes_that_are_given_up_take_one_place() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    peer.blocks_writes();
+    channel.push("x");
+    for _ in 0..3 {
+        assert!(poll!(pusher.flush()).is_pending());
+        assert!(poll!(channel.next()).is_pending());
+        assert_eq!(channel.queued_bytes(), 1 + 64);
+    }
+    let mut flush = spawn(pusher.flush());
+    assert_pending!(flush.poll());
+    assert!(poll!(channel.next()).is_pending());
+    assert_eq!(channel.queued_bytes(), 1 + 64);
+    peer.wake_write();
+    assert!(poll!(channel.next()).is_pending());
+    assert!(matches!(flush.poll(), Poll::Ready(Ok(()))));
 }
 
 #[test]
@@ -1331,7 +1351,10 @@ fn debug_of_pushers_and_refusals_prints_lengths_not_content() {
     let error = pusher.try_push("SECRET").unwrap_err();
     assert_eq!(format!("{error:?}"), "Closed(6 bytes)");
     let closed = anew!(pusher.push("SECRET")).unwrap_err();
-    assert_eq!(format!("{closed:?}: {closed}"), "PushError(..): channel closed for writing");
+    assert_eq!(
+        format!("{closed:?}: {closed}"),
+        "PushError(..): channel closed, or output discarded"
+    );
 }
 
 // From other threads.

@@ -67,7 +67,7 @@ fn errors_tell_what_was_and_never_content() {
             "producer failed",
             ErrorKind::TimedOut,
         ),
-        (Error::Closed, "Closed".into(), "channel closed for writing", ErrorKind::BrokenPipe),
+        (Error::Closed, "Closed".into(), "channel closed", ErrorKind::BrokenPipe),
         (Error::Aborted, "Aborted".into(), "connection aborted", ErrorKind::ConnectionAborted),
         (
             Error::from(Timeout::Idle(second)),

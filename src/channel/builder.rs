@@ -218,7 +218,8 @@ impl Builder {
         self
     }
 
-    /// Sets input that somebody else has read from the transport. Default: none.
+    /// Sets input that somebody else has read from the transport. Default: none. A clone of
+    /// the builder delivers it as well.
     ///
     /// It is delivered first, as if the channel had read it: for hyper's `Upgraded`, which
     /// returns a transport and the bytes that were read past the HTTP head.

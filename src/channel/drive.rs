@@ -56,7 +56,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// `future` is dropped, and the error is returned once:
     ///
     /// - [`Error::Io`] if the connection breaks. After more than one `in_buffer_size` of
-    ///   unread input only a write finds that.
+    ///   unread input, and after a [`Timeout`](crate::Timeout) of the input, only a write
+    ///   finds that.
     /// - [`Error::Timeout`] if output stalls for longer than [`Timeouts::write`].
     /// - [`Error::Producer`] if a producer fails.
     /// - [`Error::Aborted`] if a `Pusher` aborts.
@@ -76,13 +77,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// [`Timeouts::idle`]: crate::Timeouts::idle
     /// [`Timeouts::write`]: crate::Timeouts::write
     pub async fn drive<F: Future>(&mut self, future: F) -> Result<F::Output, Error> {
-        poll_fn(|cx| self.poll_turn(cx)).await?;
+        // First of all, or it would lie in this future twice.
         let mut future = pin!(future);
+        poll_fn(|cx| self.poll_begin(cx)).await?;
         poll_fn(|cx| self.poll_drive(cx, future.as_mut())).await
     }
 
     /// Ready if it is the turn of this task, and the connection has not failed.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self.writer.budget.is_exhausted() || self.reader.budget.is_exhausted() {
             self.reader.budget.restart();
             return self.writer.budget.poll_yield(cx);
@@ -138,6 +140,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         if self.writer.is_broken() {
             return Some(self.writer.take_failure().unwrap_or(Error::Closed));
         }
-        self.reader.take_break().map(Error::Io)
+        let broke = self.reader.take_break().map(Error::Io);
+        broke.or_else(|| self.reader.has_broken().then_some(Error::Closed))
     }
 }

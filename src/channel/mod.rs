@@ -479,8 +479,8 @@ impl<T> Channel<T> {
 
     /// Queues formatted text as raw bytes. Never waits.
     ///
-    /// It is formatted straight into the queue, without a `String`. If a `Display`
-    /// implementation returns an error, the text ends there.
+    /// It is formatted straight into the queue, without a `String`. A `Display`
+    /// implementation must not fail: what it has written before is sent, with a `warn` event.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -564,8 +564,14 @@ impl<T> Channel<T> {
     fn discard_input(&mut self) -> usize {
         let mut guard = InputGuard::new(&mut self.framed);
         let (codec, input, consumed) = guard.input();
-        let input_bytes = codec.cutter.discard(input);
-        *consumed = input_bytes;
+        let position = self.reader.received().wrapping_sub(input.len() as u64);
+        let number = codec.cutter.frame_number();
+        if let Some(deadlines) = &mut self.deadlines {
+            // What is dropped of the current frame has earned its time.
+            deadlines.begin_frame(number, position);
+        }
+        codec.cutter.discard(input, consumed);
+        let input_bytes = *consumed;
         drop(guard);
         // The rest could begin the terminator to skip to. Its block is freed.
         let buffer = self.framed.read_buffer_mut();

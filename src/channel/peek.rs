@@ -49,9 +49,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         if n > limit {
             return Err(Error::FrameTooLong { limit });
         }
-        if !self.shows(n) {
-            poll_fn(|cx| self.poll_side(cx, Side::Input, |it, cx| it.poll_peek(cx, n))).await;
-        }
+        poll_fn(|cx| self.poll_side(cx, Side::Input, |it, cx| it.poll_peek(cx, n))).await;
         Ok(self.shown())
     }
 
@@ -66,16 +64,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 impl<T> Channel<T> {
     /// Returns whether at least `n` bytes can be shown.
     fn shows(&mut self, n: usize) -> bool {
-        if self.codec().is_skipping() {
+        if !self.reader.is_refused() {
             let mut guard = InputGuard::new(&mut self.framed);
             let (codec, input, consumed) = guard.input();
-            *consumed = codec.cutter.skip_rest(input);
+            *consumed = codec.cutter.skip(input);
         }
         self.shown().len() >= n
     }
 
     /// The buffered input, without the rest of a skipped frame.
     fn shown(&self) -> &[u8] {
-        if self.codec().is_skipping() { &[] } else { self.unread() }
+        let is_shown = self.reader.is_refused() || !self.codec().is_skipping();
+        if is_shown { self.unread() } else { &[] }
     }
 }

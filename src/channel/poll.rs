@@ -148,7 +148,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             // The rest of a frame must not become one.
             return Error::Timeout(timeout);
         }
-        if let Reading::Ended(End::Refused { .. }) = self.reader.state() {
+        if self.reader.is_refused() {
             return Error::Closed;
         }
         let rest = self.framed.read_buffer_mut().split().freeze();
@@ -299,7 +299,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             Ok(None) if self.reader.is_open() => None,
             Ok(None) => {
                 let failure = self.reader.finish().map(Error::Io);
-                let has_failed = matches!(self.reader.state(), Reading::Ended(End::Failed));
+                let has_failed = matches!(self.reader.state(), Reading::Ended(End::Failed { .. }));
                 // If the output has failed as well, that came first, and one is enough.
                 let first = has_failed.then(|| self.writer.take_failure()).flatten();
                 first.or(failure).map(Event::Error)
@@ -311,12 +311,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         let mut guard = InputGuard::new(&mut self.framed);
         let (codec, input, consumed) = guard.input();
         let (before, number) = (input.len(), codec.cutter.frame_number());
-        let (skip, span) = codec.cutter.cut(input, mode, at_eof);
-        *consumed = skip;
+        *consumed = codec.cutter.skip(input);
+        let rest = input.get(*consumed..).unwrap_or_default();
+        let (dropped, span) = codec.cutter.cut(rest, mode, at_eof);
+        *consumed += dropped;
         if let Some(deadlines) = self.deadlines.as_mut().filter(|_| codec.cutter.is_mid_frame()) {
             // A part of it is gone when the rest is waited for.
             let current = codec.cutter.frame_number();
-            let from = before - if current == number { 0 } else { skip };
+            let from = before - if current == number { 0 } else { *consumed };
             let position = self.reader.received().wrapping_sub(from as u64);
             deadlines.begin_frame(current, position);
         }
@@ -446,8 +448,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
     /// Reads at most one `in_buffer_size` that nobody waits for: ready if the connection
     /// broke, else pending.
-    pub(super) fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.reader.is_open() {
+    pub(crate) fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.reader.may_read_ahead() {
             let before = self.unread().len();
             let limit = self.reader.max_read_size().saturating_sub(before);
             if limit == 0 {

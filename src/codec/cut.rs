@@ -62,8 +62,6 @@ enum EndedBy {
 
 /// The next step with the undelivered bytes.
 enum Cut {
-    /// Drop this many and look again.
-    Skip(usize),
     /// Drop this many and report `FrameTooLong`.
     TooLong(usize),
     /// Report `InvalidHead`.
@@ -382,8 +380,8 @@ impl Cutter {
         self.is_skipping() || (self.mid_frame && !self.terminator.is_none())
     }
 
-    /// Finds the next frame: how many bytes to skip, and where the frame lies after
-    /// them. With `eof` no input follows `src`.
+    /// Finds the next frame after `skip`: how many bytes to drop, and where the frame lies
+    /// after them. With `eof` no input follows `src`.
     pub(crate) fn cut(
         &mut self,
         src: &[u8],
@@ -391,20 +389,14 @@ impl Cutter {
         eof: bool,
     ) -> (usize, Result<Option<Span>, Error>) {
         let limit = self.limit(mode);
-        let mut skip = 0;
-        loop {
-            let rest = src.get(skip..).unwrap_or_default();
-            match self.cut_once(rest, limit, mode) {
-                Cut::Skip(n) => skip += n,
-                Cut::Invalid(error) => return (skip, Err(invalid_head(error))),
-                Cut::TooLong(n) => return (skip + n, Err(too_long(limit.unwrap_or(usize::MAX)))),
-                Cut::Frame(span) => return (skip, Ok(Some(span))),
-                Cut::Wait if !eof => return (skip, Ok(None)),
-                Cut::Wait => {
-                    let span = self.cut_eof(rest.len(), mode);
-                    let dropped = if span.is_some() { 0 } else { rest.len() };
-                    return (skip + dropped, Ok(span));
-                }
+        match self.cut_once(src, limit, mode) {
+            Cut::Invalid(error) => (0, Err(invalid_head(error))),
+            Cut::TooLong(n) => (n, Err(too_long(limit.unwrap_or(usize::MAX)))),
+            Cut::Frame(span) => (0, Ok(Some(span))),
+            Cut::Wait if !eof => (0, Ok(None)),
+            Cut::Wait => {
+                let span = self.cut_eof(src.len(), mode);
+                (if span.is_some() { 0 } else { src.len() }, Ok(span))
             }
         }
     }
@@ -423,7 +415,7 @@ impl Cutter {
     #[inline(always)]
     fn cut_once(&mut self, src: &[u8], limit: Option<usize>, mode: ReadMode) -> Cut {
         if self.is_skipping() {
-            return self.cut_skip(src);
+            return Cut::Wait;
         }
         match self.terminator.0 {
             Kind::Count(n) => return self.cut_count(src, n, limit),
@@ -504,7 +496,7 @@ impl Cutter {
         }
         self.front = Front::Body { head: 0, rest: rest - src.len() as u64 };
         let part = self.cut_partial(src.len());
-        self.ended_by = EndedBy::Length(head);
+        self.ended_by = EndedBy::Length(head.min(src.len() as u32));
         part
     }
 
@@ -531,10 +523,11 @@ impl Cutter {
         }
     }
 
-    /// The rest of a skipped frame.
-    #[cold]
-    fn cut_skip(&mut self, src: &[u8]) -> Cut {
-        let Front::Skipped(skip) = &mut self.front else { return Cut::Wait };
+    /// Skips what there is of the rest of a skipped frame. Returns how many bytes to drop.
+    ///
+    /// It is called, and they are dropped, before `cut`, which may call a function that panics.
+    pub(crate) fn skip(&mut self, src: &[u8]) -> usize {
+        let Front::Skipped(skip) = &mut self.front else { return 0 };
         let (dropped, has_ended) = match &mut skip.0 {
             Kind::Count(n) if *n <= src.len() as u64 => (*n as usize, true),
             Kind::Count(n) => {
@@ -550,16 +543,7 @@ impl Cutter {
             self.front = Front::Unknown;
             self.end_frame();
         }
-        if has_ended || dropped > 0 { Cut::Skip(dropped) } else { Cut::Wait }
-    }
-
-    /// Skips what there is of the rest of a skipped frame. Returns how many bytes to drop.
-    pub(crate) fn skip_rest(&mut self, src: &[u8]) -> usize {
-        let mut skipped = 0;
-        while let Cut::Skip(n) = self.cut_skip(src.get(skipped..).unwrap_or_default()) {
-            skipped += n;
-        }
-        skipped
+        dropped
     }
 
     /// The next `len` bytes, whose frame goes on.
@@ -590,7 +574,8 @@ impl Cutter {
             self.terminator = Terminator(Kind::Count(n.saturating_sub(left as u64)));
         }
         self.ended_by = match front {
-            Front::Body { head, .. } => EndedBy::Length(head),
+            // The buffer may have been shortened from outside.
+            Front::Body { head, .. } => EndedBy::Length(head.min(left as u32)),
             _ => EndedBy::Nothing,
         };
         Some(Span::partial(left))
@@ -609,12 +594,13 @@ impl Cutter {
         self.mid_frame = false;
     }
 
-    /// Drops the whole frames at the front of `src`, and begins to skip an unfinished
-    /// one. Returns how many bytes to drop.
-    pub(crate) fn discard(&mut self, src: &[u8]) -> usize {
-        if src.is_empty() && !self.mid_frame {
+    /// Drops the whole frames of `src` after the first `consumed` bytes, and begins to skip
+    /// an unfinished one. `consumed` grows with each frame: reading a head may panic.
+    pub(crate) fn discard(&mut self, src: &[u8], consumed: &mut usize) {
+        let rest = |consumed: usize| src.get(consumed..).unwrap_or_default();
+        if rest(*consumed).is_empty() && !self.mid_frame {
             // A count that waits for its first byte is not unfinished.
-            return 0;
+            return;
         }
         if let EndedBy::Current(index) = self.ended_by {
             self.earlier = self.terminator.clone();
@@ -622,16 +608,13 @@ impl Cutter {
         }
         // A frame that is not delivered does not change `ended_by`.
         let ended_by = (self.ended_by, self.earlier.clone());
-        let mut rest = src;
-        while let Some(Cut::Skip(n)) = self.is_skipping().then(|| self.cut_skip(rest)) {
-            rest = rest.get(n..).unwrap_or_default();
-        }
+        *consumed += self.skip(rest(*consumed));
         // A count that waits for its first byte is not spent.
-        while !rest.is_empty() {
-            let (skip, next) = self.cut(rest, ReadMode::AsSet, false);
-            rest = rest.get(skip..).unwrap_or_default();
+        while !rest(*consumed).is_empty() {
+            let (dropped, next) = self.cut(rest(*consumed), ReadMode::AsSet, false);
+            *consumed += dropped;
             match next {
-                Ok(Some(span)) => rest = rest.get(span.consume..).unwrap_or_default(),
+                Ok(Some(span)) => *consumed += span.consume,
                 Ok(None) => break,
                 Err(Error::InvalidHead(error)) => {
                     // It is reported to the caller that reads on.
@@ -639,26 +622,23 @@ impl Cutter {
                     break;
                 }
                 // An over-long frame is dropped like the others.
-                Err(_) => {}
+                Err(_) => *consumed += self.skip(rest(*consumed)),
             }
         }
-        let unfinished = self.mid_frame || !rest.is_empty();
+        let unfinished = self.mid_frame || !rest(*consumed).is_empty();
         let end = self.end_of_frame().filter(|_| unfinished && !self.is_skipping());
         if let Some(terminator) = end {
             if let Kind::Count(_) = self.terminator.0 {
                 self.replace_terminator(Terminator::none());
             }
             self.begin_skip(terminator);
-            while let Cut::Skip(n) = self.cut_skip(rest) {
-                rest = rest.get(n..).unwrap_or_default();
-            }
+            *consumed += self.skip(rest(*consumed));
         }
-        if !self.is_skipping() && rest.is_empty() {
+        if !self.is_skipping() && rest(*consumed).is_empty() {
             self.mid_frame = false;
             self.frames = self.frames.wrapping_add(1);
         }
         (self.ended_by, self.earlier) = ended_by;
-        src.len() - rest.len()
     }
 
     /// The terminator through which the rest of the current frame is skipped. There is none

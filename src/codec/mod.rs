@@ -312,15 +312,17 @@ impl TerminatorCodec {
         src: &mut &'b [u8],
         eof: bool,
     ) -> Result<Option<FrameRef<'b>>, Error> {
-        let (skip, span) = self.cutter.cut(src, ReadMode::AsSet, eof);
-        *src = src.get(skip..).unwrap_or_default();
+        *src = src.get(self.cutter.skip(src)..).unwrap_or_default();
+        let (dropped, span) = self.cutter.cut(src, ReadMode::AsSet, eof);
+        *src = src.get(dropped..).unwrap_or_default();
         Ok(span?.map(|span| span.take_slice(src)))
     }
 
     #[inline(never)]
     fn decode_general(&mut self, src: &mut BytesMut, eof: bool) -> Result<Option<Frame>, Error> {
-        let (skip, span) = self.cutter.cut(src, ReadMode::AsSet, eof);
-        src.advance(skip.min(src.len()));
+        src.advance(self.cutter.skip(src).min(src.len()));
+        let (dropped, span) = self.cutter.cut(src, ReadMode::AsSet, eof);
+        src.advance(dropped.min(src.len()));
         Ok(span?.map(|span| span.take(src)))
     }
 

@@ -184,8 +184,9 @@ impl<'a> Control<'a> {
     /// [`Channel::discard_buffers`](crate::Channel::discard_buffers).
     pub fn discard_buffers(&mut self) -> Discarded {
         self.is_dirty = true;
-        let input_bytes = self.codec.cutter.discard(self.rest());
-        *self.consumed += input_bytes;
+        let before = *self.consumed;
+        self.codec.cutter.discard(self.input, self.consumed);
+        let input_bytes = *self.consumed - before;
         Discarded::new(input_bytes, &mut self.lent)
     }
 

@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// `close_when_done` no further frame is delivered.
 ///
 /// An `Err` from any callback ends `run` with it. The channel stays as it is, and `run`
-/// can be called again (not after [`timed_out`](Self::timed_out)).
+/// can be called again (not after [`timed_out`](Self::timed_out) or [`invalid_head`](Self::invalid_head)).
 ///
 /// Override [`frame`](Self::frame) if frames are whole:
 ///
@@ -147,7 +147,9 @@ pub trait Handler {
     ///
     /// The end of the message is not known, so input is over. The place for a last message:
     /// push it, and `close_when_done`. With `Ok` `run` goes on for the output alone, as
-    /// after [`input_ended`](Self::input_ended), until the channel is closed.
+    /// after [`input_ended`](Self::input_ended), until the channel is closed. After an error
+    /// the answers to earlier messages are still queued:
+    /// [`close`](crate::Channel::close) sends them.
     fn invalid_head(
         &mut self,
         channel: &mut Control<'_>,

@@ -40,8 +40,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// [`Timeout::Idle`].
     ///
     /// A call after any of these, or after another method has reported the failure, returns
-    /// [`Error::Closed`]. Only after the error of a callback other than `timed_out` a call
-    /// goes on after that frame.
+    /// [`Error::Closed`]. Only after the error of a callback other than `timed_out` and
+    /// `invalid_head` a call goes on after that frame.
     ///
     /// # Panics
     ///
@@ -197,6 +197,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         handler: &mut H,
     ) -> Poll<Result<(), H::Error>> {
         let _sent = self.poll_send(cx, None);
+        // After an invalid head more may arrive; a break is noticed.
+        let _broke = self.poll_read_ahead(cx);
         if self.writer.close_requested() {
             return Poll::Ready(Ok(()));
         }

@@ -20,8 +20,9 @@ use tokio::sync::oneshot;
 ///
 /// [`Channel::pusher`](crate::Channel::pusher) creates it, and it is cheap to clone.
 /// Pushed data joins the channel's queue when the channel is next polled, and wakes the
-/// task that polls it. It is raw bytes: no terminator is appended. Pushes are sent in
-/// the order in which they were made, also those that had to wait.
+/// task that polls it. It is raw bytes: no terminator is appended. Pushes that have capacity
+/// at once are sent in the order in which they were made. A push that waits is served in
+/// turn, and takes its place when its task is polled again.
 ///
 /// | method | queues | without capacity |
 /// |---|---|---|
@@ -129,7 +130,7 @@ impl Pusher {
     ///
     /// # Errors
     ///
-    /// [`PushError`], with the chunks, if the channel is closed or gone.
+    /// [`PushError`], with the chunks that are not empty, if the channel is closed or gone.
     ///
     /// # Cancel safety
     ///
@@ -138,8 +139,7 @@ impl Pusher {
         &self,
         parts: impl IntoIterator<Item = impl Into<Bytes>>,
     ) -> Result<(), PushError<Vec<Bytes>>> {
-        let parts: Vec<Bytes> = parts.into_iter().map(Into::into).collect();
-        let cost = parts.iter().map(cost).sum();
+        let (parts, cost) = collect(parts);
         self.put(parts, cost, |parts| Other::Parts(parts).into()).await.map_err(PushError)
     }
 
@@ -344,6 +344,14 @@ impl Drop for ClosedWaiter<'_> {
     }
 }
 
+/// The chunks that are not empty, and their cost.
+fn collect(parts: impl IntoIterator<Item = impl Into<Bytes>>) -> (Vec<Bytes>, u64) {
+    let parts = parts.into_iter().map(Into::into).filter(|part: &Bytes| !part.is_empty());
+    let parts: Vec<Bytes> = parts.collect();
+    let cost = parts.iter().map(cost).sum();
+    (parts, cost)
+}
+
 /// The cost of a chunk. An empty one is not queued.
 fn cost(data: &Bytes) -> u64 {
     if data.is_empty() { 0 } else { chunk_cost(data.len()) }
@@ -400,7 +408,7 @@ impl<T> fmt::Debug for PushError<T> {
 
 impl<T> fmt::Display for PushError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("channel closed for writing")
+        f.write_str("channel closed, or output discarded")
     }
 }
 

@@ -1,13 +1,14 @@
 use super::inbox::{Other, Place, Pushed, Waiter};
-use super::{PushError, cost};
+use super::{PushError, collect, cost};
 use bytes::Bytes;
 use std::fmt;
 
 /// Capacity for one push, returned by [`Pusher::reserve`](crate::Pusher::reserve).
 ///
 /// It counts 64 bytes against the high-water mark until it is used or dropped. Dropping it
-/// lets the next push go that waits. A task that waits for a second permit while it holds
-/// one can deadlock with others that do the same.
+/// lets the next push go that waits. What a permit pushes may exceed the mark: the output of a
+/// channel is bounded by the mark plus what its permits push. A task that waits for a second
+/// permit while it holds one can deadlock with others that do the same.
 #[must_use = "a permit that is not used takes capacity from others"]
 pub struct Permit<'a> {
     waiter: Waiter<'a>,
@@ -36,15 +37,14 @@ impl<'a> Permit<'a> {
     ///
     /// # Errors
     ///
-    /// [`PushError`], with the chunks, if the channel was closed meanwhile or is gone.
+    /// [`PushError`], with the chunks that are not empty, if the channel was closed meanwhile or is gone.
     ///
     /// [`Pusher::push_parts`]: crate::Pusher::push_parts
     pub fn push_parts(
         self,
         parts: impl IntoIterator<Item = impl Into<Bytes>>,
     ) -> Result<(), PushError<Vec<Bytes>>> {
-        let parts: Vec<Bytes> = parts.into_iter().map(Into::into).collect();
-        let cost = parts.iter().map(cost).sum();
+        let (parts, cost) = collect(parts);
         let wrap = |parts| Other::Parts(parts).into();
         self.waiter.put(parts, cost, Place::Last, wrap).map_err(PushError)
     }

@@ -63,8 +63,10 @@ pub(crate) enum End {
     },
     /// Reported. `set_timeouts` resumes the input.
     TimedOut(Late),
-    /// Reported.
-    Failed,
+    /// Reported. The connection may have broken in both directions.
+    Failed {
+        broke: bool,
+    },
     /// A head is invalid. Reported; the buffered input stays unread. More may arrive if the
     /// input was `open`.
     Refused {
@@ -121,7 +123,7 @@ impl Reader {
     pub(crate) fn is_fused(&self) -> bool {
         match self.state {
             Reading::Open | Reading::Draining(_) => false,
-            Reading::Discarding | Reading::Ended(End::Failed | End::Refused { .. }) => true,
+            Reading::Discarding | Reading::Ended(End::Failed { .. } | End::Refused { .. }) => true,
             Reading::Ended(End::Eof { reported } | End::Aborted { reported }) => reported,
             Reading::Ended(End::TimedOut(_)) => false,
         }
@@ -138,7 +140,8 @@ impl Reader {
 
     /// Everything buffered is delivered. Returns the error to report, if there is one.
     pub(crate) fn finish(&mut self) -> Option<io::Error> {
-        let stop = match std::mem::replace(&mut self.state, Reading::Ended(End::Failed)) {
+        let failed = Reading::Ended(End::Failed { broke: false });
+        let stop = match std::mem::replace(&mut self.state, failed) {
             Reading::Draining(stop) => stop,
             other => {
                 self.state = other;
@@ -147,8 +150,11 @@ impl Reader {
         };
         match stop {
             Stop::Eof { .. } => self.state = Reading::Ended(End::Eof { reported: false }),
-            Stop::Failed(error) => return Some(error),
-            Stop::Broken => {}
+            Stop::Failed(error) => {
+                self.state = Reading::Ended(End::Failed { broke: is_break(&error) });
+                return Some(error);
+            }
+            Stop::Broken => self.state = Reading::Ended(End::Failed { broke: true }),
         }
         None
     }
@@ -170,7 +176,7 @@ impl Reader {
 
     /// Input is over because a failure of the output is reported in its place.
     pub(crate) fn fail(&mut self) {
-        self.state = Reading::Ended(End::Failed);
+        self.state = Reading::Ended(End::Failed { broke: true });
     }
 
     /// A head is invalid, which is being reported.
@@ -213,6 +219,24 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// Returns `true` if the connection has broken, which is reported.
+    pub(crate) fn has_broken(&self) -> bool {
+        matches!(
+            self.state,
+            Reading::Draining(Stop::Broken) | Reading::Ended(End::Failed { broke: true })
+        )
+    }
+
+    /// Returns `true` if more may arrive, and be read to notice a break.
+    pub(crate) fn may_read_ahead(&self) -> bool {
+        matches!(self.state, Reading::Open | Reading::Ended(End::Refused { open: true }))
+    }
+
+    /// Returns `true` if a head was invalid. What is buffered stays unread.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self.state, Reading::Ended(End::Refused { .. }))
     }
 
     /// From now on input is read and dropped, not through the codec. Returns whether the
@@ -269,13 +293,15 @@ impl Reader {
     {
         let size = (self.read_size as usize).min(limit);
         let read = ready!(self.poll_fill(cx, framed, size));
-        let is_discarding = self.is_discarding();
+        let (is_discarding, is_refused) = (self.is_discarding(), self.is_refused());
         Poll::Ready(match read {
             Ok(0) => {
                 tracing::debug!(target: "asynchat", "input ended");
                 self.state = Reading::Draining(Stop::Eof { delivered: false });
                 if is_discarding {
                     self.end_discarding();
+                } else if is_refused {
+                    self.refuse();
                 }
                 Read::Done
             }
@@ -289,6 +315,8 @@ impl Reader {
                 let is_broken = is_break(&error);
                 if is_discarding {
                     self.end_discarding();
+                } else if is_refused {
+                    self.state = Reading::Ended(End::Refused { open: false });
                 } else if is_broken {
                     self.state = Reading::Draining(Stop::Broken);
                 } else {

@@ -105,8 +105,13 @@ impl Length {
     }
 
     /// Sets how many bytes of the head the length includes. By default it includes none.
+    ///
+    /// # Panics
+    ///
+    /// If the head is shorter: call [`within`](Self::within) before.
     #[must_use]
     pub const fn counting(self, bytes: u8) -> Self {
+        assert!(bytes <= self.head, "more bytes than the head has");
         Length { counted: bytes, ..self }
     }
 

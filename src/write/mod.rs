@@ -87,8 +87,10 @@ impl Writer {
     /// Queues what is formatted, without a `String` in between.
     pub(crate) fn push_fmt(&mut self, args: fmt::Arguments<'_>) {
         if self.accepts() {
-            // An error is the end of the text; see `Channel::push_fmt`.
-            let _ = fmt::write(&mut Text(&mut self.queue), args);
+            // The queue itself never fails.
+            if fmt::write(&mut Text(&mut self.queue), args).is_err() {
+                tracing::warn!(target: "asynchat", "a `Display` has failed: text cut off");
+            }
         }
     }
 
@@ -147,7 +149,7 @@ impl Writer {
     /// Pauses until everything queued so far is sent, if there is anything.
     pub(crate) fn pause_until_sent(&mut self) {
         // What the transport held before was not queued here.
-        let is_flushed = self.buffer.is_flushed() || self.sent() == 0;
+        let is_flushed = self.buffer.is_flushed() || (self.buffer.len() == 0 && self.sent() == 0);
         if !self.queue.is_empty() || !is_flushed {
             self.push_mark(Mark::Pause);
         }

@@ -44,6 +44,12 @@ pub(crate) enum Mark {
     Pause,
 }
 
+impl Mark {
+    fn is_given_up(&self) -> bool {
+        matches!(self, Mark::Flush(sender) if sender.is_closed())
+    }
+}
+
 /// The item that a queue sends.
 pub(crate) enum Piece {
     /// Bytes that may be shared.
@@ -75,7 +81,8 @@ impl Queue {
         if self.extend_block(&chunk) {
             return;
         }
-        if chunk.len() < LARGE && !self.is_empty() {
+        // After a mark, which a flush may make of each chunk, no block is begun.
+        if chunk.len() < LARGE && !self.is_empty() && !self.ends_in_mark() {
             self.begin_block(&chunk);
         } else {
             self.append(Entry::Chunk(chunk));
@@ -98,9 +105,26 @@ impl Queue {
     }
 
     pub(crate) fn push_mark(&mut self, mark: Mark) {
-        self.marks += 1;
         self.pauses += u32::from(matches!(mark, Mark::Pause));
+        if let Some(given_up) = self.last_given_up() {
+            *given_up = mark;
+            return;
+        }
+        self.marks += 1;
         self.append(Entry::Mark(mark));
+    }
+
+    fn ends_in_mark(&self) -> bool {
+        self.block.is_empty() && matches!(self.entries.back(), Some(Entry::Mark(_)))
+    }
+
+    /// The last entry, if it is a flush that nobody waits for any more. Another flush takes
+    /// its place.
+    fn last_given_up(&mut self) -> Option<&mut Mark> {
+        match self.entries.back_mut() {
+            Some(Entry::Mark(mark)) if self.block.is_empty() && mark.is_given_up() => Some(mark),
+            _ => None,
+        }
     }
 
     /// Appends a small chunk to the block if it fits. An empty one always does.
@@ -122,7 +146,7 @@ impl Queue {
     /// so at most half is empty.
     #[inline(never)]
     fn begin_block(&mut self, mut chunk: &[u8]) {
-        let mut size = BLOCK_MIN;
+        let mut size = if self.ends_in_mark() { 0 } else { BLOCK_MIN };
         if !self.block.is_empty() {
             let capacity = self.block.capacity().max(LARGE) - self.block.len();
             let (fits, rest) = chunk.split_at(capacity.min(chunk.len()));

@@ -957,10 +957,24 @@ fn flushes(report: &mut Report) {
                     assert!(poll_up_to(1, pusher.flush()).is_none());
                     assert!(!polls || poll_up_to(1, channel.next()).is_none());
                 }
-                assert!(pusher.try_push("x").is_err(), "never full");
+                // In the queue one takes the place of another that is given up.
+                assert_eq!(pusher.try_push("x").is_ok(), polls);
                 assert!(poll_up_to(1, channel.next()).is_none());
             });
         }
+        let name = format!("flushes between pushes, {}", config.name);
+        report.attack(&name, config.output(1), config.high_water, |n| {
+            let mut channel = channel(config, &Terminator::lf(), Peer::never_reads(b"", true));
+            let pusher = channel.pusher();
+            for _ in 0..n {
+                if pusher.try_push("x").is_err() {
+                    break;
+                }
+                assert!(poll_up_to(1, pusher.flush()).is_none());
+                assert!(poll_up_to(1, channel.next()).is_none());
+            }
+            assert!(pusher.try_push("x").is_err(), "never full");
+        });
     }
 }
 
