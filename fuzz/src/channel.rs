@@ -709,7 +709,7 @@ impl<'d> Play<'d> {
             self.probes.iter().for_each(|probe| probe.forget());
         }
         let task = &mut self.tasks[wait.task(self.nature)];
-        let mut turns = if self.nature.is_chosen { TURNS } else { 1 };
+        let mut turns = TURNS;
         let polled = loop {
             task.count.take();
             turns -= 1;
