@@ -9,6 +9,24 @@ pub fn report(program: &str, error: &dyn Error) {
     serve::report(format_args!("{program}: {}", with_causes(error)));
 }
 
+/// Returns whether a line begins an HTTP request, or is its `Host` field.
+///
+/// A web page of any origin can make a browser send a request to any port. The body is
+/// the page's own text, and a server of another protocol must not come to it.
+pub fn is_http(line: &[u8]) -> bool {
+    let begins = |word: &[u8], start: &[u8]| {
+        word.get(..start.len()).is_some_and(|word| word.eq_ignore_ascii_case(start))
+    };
+    let words: Vec<&[u8]> = line.trim_ascii().split(|&byte| byte == b' ').collect();
+    match words[..] {
+        [_, target, version] if begins(version, b"HTTP/") => {
+            target.iter().any(|byte| b"/:*".contains(byte))
+        }
+        [first, ..] => begins(first, b"Host:"),
+        [] => false,
+    }
+}
+
 /// Returns the text of an error, and of those that caused it.
 pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();

@@ -1,0 +1,39 @@
+//! Which lines come from a browser.
+
+use example_common::is_http;
+
+#[test]
+fn is_http_finds_request_lines_and_the_host() {
+    for line in [
+        "GET / HTTP/1.1",
+        "POST /a?b=c HTTP/1.1\r",
+        "POST / HTTP/1.0 ",
+        "OPTIONS * HTTP/1.1",
+        "CONNECT a:1 HTTP/1.1",
+        "GET http://a/ HTTP/1.1",
+        "PRI * HTTP/2.0",
+        "M-SEARCH * HTTP/1.1",
+        "get / http/1.1",
+        "Host: a",
+        "host:a:1 b c",
+        "HOST:",
+    ] {
+        assert!(is_http(line.as_bytes()), "{line:?}");
+    }
+    for line in [
+        "",
+        " ",
+        "hello",
+        "I like HTTP/2",
+        "what is GET / HTTP/1.1 about?",
+        "GET /",
+        "the Host: field",
+        "hostile words",
+        "HTTP/1.1 200 OK",
+        "EHLO host",
+        "MAIL FROM:<a@b> SIZE=1",
+        "/nick host",
+    ] {
+        assert!(!is_http(line.as_bytes()), "{line:?}");
+    }
+}
