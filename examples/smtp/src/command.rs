@@ -31,8 +31,8 @@ impl<'l> Command<'l> {
         let line = std::str::from_utf8(line).unwrap_or_default().trim_end();
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         match (verb.to_ascii_uppercase().as_str(), rest) {
-            ("HELO", name) if is_host(name) => Ok(Command::Helo(name)),
-            ("EHLO", name) if is_host(name) => Ok(Command::Ehlo(name)),
+            ("HELO", name) if is_client(name) => Ok(Command::Helo(name)),
+            ("EHLO", name) if is_client(name) => Ok(Command::Ehlo(name)),
             ("HELO" | "EHLO", _) => Err("501 5.5.4 tell me your name, please"),
             ("MAIL", rest) => mail(rest),
             ("RCPT", rest) => rcpt(rest),
@@ -53,6 +53,7 @@ impl<'l> Command<'l> {
 
 fn mail(rest: &str) -> Result<Command<'_>, Reply> {
     let path = after(rest, "FROM:").ok_or("501 5.5.4 MAIL FROM:<address>, please")?;
+    let path = path.trim_start();
     let (sender, parameters) = match path.strip_prefix("<>") {
         Some(parameters) => ("", parameters),
         None => mailbox(path).ok_or(BAD_SENDER)?,
@@ -72,6 +73,7 @@ fn mail(rest: &str) -> Result<Command<'_>, Reply> {
 
 fn rcpt(rest: &str) -> Result<Command<'_>, Reply> {
     let path = after(rest, "TO:").ok_or("501 5.5.4 RCPT TO:<address>, please")?;
+    let path = path.trim_start();
     // The one address that every server has, whatever its domain.
     let (recipient, parameters) = match path.split_once('>') {
         Some((postmaster, rest)) if is_one_of(postmaster, &["<postmaster"]) => ("postmaster", rest),
@@ -119,6 +121,11 @@ fn local_part(text: &str) -> Option<&str> {
         }
     }
     None
+}
+
+/// Whether this can be the name of a client. Some end theirs in a dot, as in DNS.
+fn is_client(name: &str) -> bool {
+    is_host(name.strip_suffix('.').unwrap_or(name))
 }
 
 /// Whether this is a domain or an address in brackets.

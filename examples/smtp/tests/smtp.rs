@@ -519,7 +519,7 @@ fn commands_are_read_to_the_letter() {
         "<<a@b>>",
         "<a@b>x",
         "<a@b>SIZE=1",
-        " <a@b>",
+        "<",
         "< a@b>",
         "<a@b >",
         "<a>",
@@ -588,11 +588,20 @@ fn commands_are_read_to_the_letter() {
         let parsed = Command::parse(line.as_bytes()).map_err(|reply| &reply[..3]);
         assert_eq!(parsed, expected.map(|size| Command::Mail("", size)), "{parameters}");
     }
-    for name in ["a", "a.b", "[127.0.0.1]", "[IPv6:::1]", "a_b-c"] {
+    for (line, parsed) in [
+        ("MAIL FROM: <a@b> SIZE=7", Command::Mail("a@b", 7)),
+        ("MAIL FROM:  <>", Command::Mail("", 0)),
+        ("mail from: <@x:a@b>", Command::Mail("a@b", 0)),
+        ("RCPT TO: <a@b>", Command::Rcpt("a@b")),
+        ("RCPT TO:   <Postmaster>", Command::Rcpt("postmaster")),
+    ] {
+        assert_eq!(Command::parse(line.as_bytes()), Ok(parsed), "{line}");
+    }
+    for name in ["a", "a.b", "[127.0.0.1]", "[IPv6:::1]", "a_b-c", "a.", "a.b."] {
         assert_eq!(Command::parse(format!("EHLO {name}").as_bytes()), Ok(Command::Ehlo(name)));
         assert_eq!(Command::parse(format!("helo {name}").as_bytes()), Ok(Command::Helo(name)));
     }
-    for name in ["", " a", "a b", "[]", "[::1]", "a)", "a\"", "a;", "<a>", "-", "."] {
+    for name in ["", " a", "a b", "[]", "[::1]", "a)", "a\"", "a;", "<a>", "-", ".", "a..", ".a"] {
         let refused = "501 5.5.4 tell me your name, please";
         assert_eq!(Command::parse(format!("EHLO {name}").as_bytes()), Err(refused), "{name}");
     }
