@@ -5,7 +5,7 @@ use crate::command::{Command, Reply};
 use crate::maildir::Maildir;
 use asynchat::{Channel, Error, Terminator};
 use bytes::{Bytes, BytesMut};
-use example_common::serve;
+use example_common::{is_http, serve};
 use futures::SinkExt;
 use std::io;
 use std::net::IpAddr;
@@ -189,6 +189,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 return Err(Break::Bye("421 4.3.2 the server is stopping"));
             }
         };
+        if line.as_deref().is_some_and(is_http) {
+            // A web page has made a browser send it, and what follows is the page's.
+            return Err(Break::Bye("221 2.7.0 this is not HTTP"));
+        }
         if self.channel.ended_by() != b"\r\n" {
             // To others what is behind it may be the same line: it must not run.
             return Err(Break::Bye("500 5.5.2 a line ends in CR LF"));
