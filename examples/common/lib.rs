@@ -3,6 +3,7 @@
 pub mod serve;
 
 use std::error::Error;
+use std::hash::{BuildHasher, RandomState};
 
 /// Writes an error with its causes to stderr, in a line that begins with the program.
 pub fn report(program: &str, error: &dyn Error) {
@@ -25,6 +26,13 @@ pub fn is_http(line: &[u8]) -> bool {
         [first, ..] => begins(first, b"Host:"),
         [] => false,
     }
+}
+
+/// Returns 32 hexadecimal digits that nobody can guess.
+pub fn random() -> String {
+    // Each number is a hash of nothing, with a key of the system's.
+    let number = || RandomState::new().hash_one(());
+    format!("{:016x}{:016x}", number(), number())
 }
 
 /// Returns the text of an error, and of those that caused it.

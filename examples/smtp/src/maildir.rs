@@ -1,7 +1,11 @@
 //! A Maildir: every message is a file of its own, written in `tmp` and moved to
 //! `new` once it is complete and on the disk.
 
+use example_common::random;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io;
+#[cfg(unix)]
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,10 +18,14 @@ pub struct Maildir {
 }
 
 impl Maildir {
-    /// Makes the folders that are not there.
+    /// Makes the folders that are not there. Nobody else may look into them.
     pub fn open(root: PathBuf) -> io::Result<Self> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        builder.mode(0o700);
         for folder in ["tmp", "new", "cur"] {
-            std::fs::create_dir_all(root.join(folder))?;
+            builder.create(root.join(folder))?;
         }
         Ok(Maildir { root })
     }
@@ -29,12 +37,12 @@ impl Maildir {
         // The file comes together with what removes it, so that it goes also if
         // by then nobody waits for it any more.
         let opened = spawn_blocking(move || {
-            let file = std::fs::File::create_new(&tmp)?;
-            io::Result::Ok(Incoming {
-                file: BufWriter::with_capacity(BUFFER, File::from_std(file)),
-                tmp,
-                new,
-            })
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            options.mode(0o600);
+            let file = File::from_std(options.open(&tmp)?);
+            io::Result::Ok(Incoming { file: BufWriter::with_capacity(BUFFER, file), tmp, new })
         });
         let mut incoming: Incoming = opened.await??;
         incoming.write_line(trace.as_bytes()).await?;
@@ -55,14 +63,21 @@ impl Incoming {
         self.file.write_all(b"\n").await
     }
 
-    /// When this is done, a loss of power does not lose the message.
+    /// When this is done, a loss of power does not lose the message. After an error it is
+    /// not there.
     pub async fn deliver(mut self) -> io::Result<()> {
         self.file.flush().await?;
         self.file.get_ref().sync_all().await?;
+        // Opened before the move: what fails after it has to be undone.
+        #[cfg(unix)]
+        let folder = File::open(self.new.with_file_name("")).await?;
         tokio::fs::rename(&self.tmp, &self.new).await?;
         #[cfg(unix)]
-        if let Some(folder) = self.new.parent() {
-            File::open(folder).await?.sync_all().await?;
+        if let Err(error) = folder.sync_all().await {
+            // Unless a reader was faster, and has it.
+            if tokio::fs::remove_file(&self.new).await.is_ok() {
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -75,14 +90,14 @@ impl Drop for Incoming {
     }
 }
 
-/// By the rules of Maildir: the time, what tells apart those of the same
-/// microsecond, and the host. Should it still not be unique, opening fails.
+/// By the rules of Maildir: the time, the process, a number and the host. Servers on
+/// several hosts may share the folder, so that only the random part is unique.
 fn unique_name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (seconds, micros) = (now.as_secs(), now.subsec_micros());
-    format!("{seconds}.M{micros:06}P{}Q{count}.localhost", std::process::id())
+    let (seconds, micros, process) = (now.as_secs(), now.subsec_micros(), std::process::id());
+    format!("{seconds}.M{micros:06}P{process}R{}Q{count}.localhost", random())
 }
 
 /// Bytes of a message that are gathered for one write.

@@ -1,0 +1,143 @@
+//! The program itself: out of descriptors, without stderr, and stopped by a signal.
+#![cfg(unix)]
+
+#[path = "../../../tests/peers/mod.rs"]
+mod peers;
+
+use asynchat::Channel;
+use peers::within;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+/// A server with few descriptors, whose stderr is full.
+struct Program {
+    child: Child,
+    address: String,
+    folder: TempDir,
+}
+
+impl Program {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = Command::new("sh")
+            .args(["-c", "ulimit -n 24; exec \"$@\" 2>/dev/full", "sh"])
+            .args([env!("CARGO_BIN_EXE_example-smtp"), "127.0.0.1:0", "--maildir"])
+            .arg(folder.path().join("Maildir"))
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = within(output.next_line()).await.unwrap().unwrap();
+        let address = line.strip_prefix("listening on ").unwrap().to_owned();
+        Program { child, address, folder }
+    }
+
+    async fn connect(&self) -> Channel<TcpStream> {
+        Channel::new(TcpStream::connect(&self.address).await.unwrap(), "\r\n")
+    }
+
+    /// Somebody who has been greeted.
+    async fn greeted(&self) -> Channel<TcpStream> {
+        let mut peer = self.connect().await;
+        peer.expect("220 ").await;
+        peer
+    }
+
+    /// Connects until nothing more is accepted.
+    async fn fill(&self) -> Vec<Channel<TcpStream>> {
+        let descriptors = format!("/proc/{}/fd", self.child.id().unwrap());
+        let mut peers = vec![];
+        while names(Path::new(&descriptors)).len() < 24 {
+            peers.push(self.greeted().await);
+        }
+        // It tries to accept these, and says that it cannot.
+        for _ in 0..10 {
+            peers.push(self.connect().await);
+        }
+        peers
+    }
+
+    fn mails(&self, folder: &str) -> Vec<PathBuf> {
+        names(&self.folder.path().join("Maildir").join(folder))
+    }
+
+    /// Stops it as an operator would; it must end well.
+    async fn stop(&mut self, signal: &str) {
+        let process = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args([signal, &process]).status().await.unwrap().success());
+        assert_eq!(within(self.child.wait()).await.unwrap().code(), Some(0));
+    }
+}
+
+fn names(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect()
+}
+
+trait Expect {
+    async fn expect(&mut self, answer: &str);
+}
+
+impl Expect for Channel<TcpStream> {
+    /// Reads up to a line that begins so.
+    async fn expect(&mut self, answer: &str) {
+        while !within(self.receive("\r\n")).await.unwrap().starts_with(answer.as_bytes()) {}
+    }
+}
+
+const UP_TO_DATA: &str = "EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n";
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_server_without_descriptors_or_stderr_goes_on() {
+    let mut program = Program::start().await;
+    let mut sender = program.greeted().await;
+    sender.push(UP_TO_DATA);
+    sender.expect("354 ").await;
+    let peers = program.fill().await;
+    // The folder cannot be opened, and so not be synced.
+    sender.push("text\r\n.\r\n");
+    sender.expect("451 4.3.0 ").await;
+    assert_eq!((program.mails("new"), program.mails("tmp")), (vec![], vec![]));
+    drop(peers);
+    drop(program.greeted().await);
+    sender.push(format!("{UP_TO_DATA}text\r\n.\r\nQUIT\r\n"));
+    sender.expect("250 2.0.0 stored").await;
+    sender.expect("221 ").await;
+    assert_eq!(program.mails("new").len(), 1);
+    program.stop("-TERM").await;
+}
+
+#[tokio::test]
+async fn a_mail_is_for_its_owner_and_nothing_stays_after_a_stop() {
+    for signal in ["-INT", "-TERM"] {
+        let mut program = Program::start().await;
+        let mut sender = program.greeted().await;
+        sender.push(format!("{UP_TO_DATA}text\r\n.\r\n"));
+        sender.expect("250 2.0.0 stored").await;
+        let root = program.folder.path().join("Maildir");
+        let folders = names(&root);
+        assert_eq!(folders.len(), 3);
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert!(folders.iter().chain([&root]).all(|folder| mode(folder) == 0o700));
+        assert!(program.mails("new").iter().all(|mail| mode(mail) == 0o600));
+        // This one breaks off while the server waits for the rest.
+        sender.push(format!("{UP_TO_DATA}half\r\n"));
+        sender.expect("354 ").await;
+        assert_eq!(program.mails("tmp").len(), 1);
+        let mut idle = program.greeted().await;
+        let stopping = program.stop(signal);
+        let breaking_off = async {
+            idle.expect("421 ").await;
+            drop(sender);
+            let _ = within(idle.into_parts().io.read_to_end(&mut vec![])).await;
+        };
+        tokio::join!(stopping, breaking_off);
+        assert_eq!((program.mails("new").len(), program.mails("tmp").len()), (1, 0));
+    }
+}
