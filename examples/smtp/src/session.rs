@@ -3,7 +3,7 @@
 
 use crate::command::{Command, Reply};
 use crate::maildir::Maildir;
-use asynchat::{Channel, Error, Terminator};
+use asynchat::{Channel, Error, Terminator, Timeout, Timeouts};
 use bytes::{Bytes, BytesMut};
 use example_common::{is_http, serve};
 use futures::SinkExt;
@@ -79,6 +79,7 @@ where
         // The answers to a group of commands go out together (RFC 2920).
         .corked(true)
         .linger(LINGER)
+        .timeouts(Timeouts::all(PATIENCE))
         .build(io);
     let mut session = Session::new(channel, peer, Arc::clone(&config), stop.clone());
     session.answer("220 localhost ESMTP").await?;
@@ -138,7 +139,12 @@ enum Break {
 
 impl From<Error> for Break {
     fn from(error: Error) -> Self {
-        Break::Lost(error)
+        match error {
+            Error::Timeout(Timeout::Frame(_) | Timeout::Idle(_)) => {
+                Break::Bye("421 4.4.2 I have waited long enough")
+            }
+            error => Break::Lost(error),
+        }
     }
 }
 
@@ -184,7 +190,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         let line = tokio::select! {
             // What has come is answered, and only then is it time to stop.
             biased;
-            line = timeout(PATIENCE, command_line(&mut self.channel)) => line.map_err(|_| WAITED)??,
+            line = command_line(&mut self.channel) => line?,
             () = self.stop.cancelled(), if self.mail.is_none() => {
                 return Err(Break::Bye("421 4.3.2 the server is stopping"));
             }
@@ -334,7 +340,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
     /// Queues a line. It is sent by what is awaited next, if there is room;
     /// if not, the peer has to read first.
     async fn answer(&mut self, line: impl Into<Bytes>) -> Result<(), Error> {
-        timeout(PATIENCE, self.channel.feed(line.into())).await.map_err(io::Error::from)?
+        self.channel.feed(line.into()).await
     }
 }
 
@@ -343,11 +349,10 @@ async fn line<T>(channel: &mut Channel<T>, terminator: Terminator) -> Result<Opt
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    match timeout(PATIENCE, channel.receive(terminator)).await {
-        Ok(Ok(line)) => Ok(Some(line)),
-        Ok(Err(Error::FrameTooLong { .. })) => Ok(None),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(WAITED),
+    match channel.receive(terminator).await {
+        Ok(line) => Ok(Some(line)),
+        Err(Error::FrameTooLong { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -376,7 +381,6 @@ fn not_stored(error: &io::Error) -> Reply {
     "451 4.3.0 cannot store it just now"
 }
 
-const WAITED: Break = Break::Bye("421 4.4.2 I have waited long enough");
 const OK: Reply = "250 2.0.0 OK";
 const LINE_TOO_LONG: Reply = "500 5.5.2 line too long";
 const TOO_LARGE: Reply = "552 5.3.4 message too large";

@@ -5,7 +5,7 @@ mod mailbox;
 #[path = "../../../tests/peers/mod.rs"]
 mod peers;
 
-use asynchat::{Channel, Error, Terminator};
+use asynchat::{Channel, Error, Terminator, Timeout};
 use example_smtp::command::Command;
 use example_smtp::{session, tls};
 use mailbox::{Mail, Mailbox};
@@ -847,7 +847,7 @@ async fn a_peer_that_does_not_read_is_not_read_and_given_up() {
         assert!(taken < 1 << 20, "{taken} bytes were taken and the answers not read");
     }
     let error = timeout(HOUR, peer.served).await.unwrap().unwrap().unwrap_err();
-    assert!(matches!(error, Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut));
+    assert!(matches!(error, Error::Timeout(Timeout::Write(_))));
 }
 
 #[tokio::test(start_paused = true)]
