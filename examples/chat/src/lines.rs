@@ -2,6 +2,7 @@
 
 use crate::room::{Form, Room, Seat};
 use asynchat::{Control, Error, Handler};
+use example_common::is_http;
 use std::sync::Arc;
 
 pub struct Lines {
@@ -26,7 +27,11 @@ impl Handler for Lines {
         Ok(())
     }
 
-    fn frame(&mut self, _: &mut Control<'_>, line: &[u8]) -> Result<(), Error> {
+    fn frame(&mut self, channel: &mut Control<'_>, line: &[u8]) -> Result<(), Error> {
+        if is_http(line) {
+            // A web page has made a browser send it, and what follows is the page's.
+            return self.input_ended(channel);
+        }
         if let Some(seat) = &self.seat {
             seat.hear(line);
         }

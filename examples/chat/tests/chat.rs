@@ -427,6 +427,22 @@ async fn web_requests_are_answered() {
 }
 
 #[tokio::test]
+async fn a_browser_on_the_line_port_is_not_heard() {
+    let chat = Chat::start(None).await;
+    let mut alice = chat.named("alice").await;
+    let long = format!("POST /{} HTTP/1.1\r\nhost: x\r\n", "x".repeat(5000));
+    for request in ["POST / HTTP/1.1\r\n", "\nGET / HTTP/1.0\n", "Host: x\r\n", &long] {
+        let mut browser = chat.person().await;
+        browser.channel.push(format!("{request}Connection: close\r\n\r\n/nick admin\r\nhi\r\n"));
+        let heard = browser.hears_the_end().await;
+        assert!(!heard.iter().any(|line| line.contains(": ")), "{request:.20}: {heard:?}");
+        alice.hears_up_to(" has come").await;
+        let left = alice.hears().await;
+        assert!(left.starts_with("* guest") && left.ends_with(" has left"), "{left}");
+    }
+}
+
+#[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let chat = Chat::start(None).await;
     let (mut events, key) = chat.browser_person("web").await;
