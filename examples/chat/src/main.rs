@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! cargo run --release -p example-chat -- [ADDRESS] [--http ADDRESS] [--redis ADDRESS]
+//!                                        [--host NAME]...
 //! nc 127.0.0.1 7000                 one person
 //! http://127.0.0.1:7080/            another one
 //! ```
@@ -17,6 +18,12 @@
 //! a lost connection is tried again, with growing pauses, and said in the room.
 //! Names are then checked on all servers, but two people who take the same one
 //! at the same moment, or while there is no connection, both get it.
+//!
+//! Browsers may come to the address they are connected to, to `localhost`, and to each
+//! name in `--host`. Under any other name a request is refused, because a page of
+//! somebody else's could have made the browser send it (DNS rebinding). Behind a proxy
+//! that name is the public one. A peer that sends a line of HTTP to the other port is a
+//! browser as well, and the connection ends.
 //!
 //! Ctrl-C or SIGTERM stops it: everybody is told, and the connections are closed.
 //!
@@ -46,6 +53,9 @@ struct Args {
     /// A Redis through which servers share the room
     #[arg(long, value_name = "ADDRESS")]
     redis: Option<String>,
+    /// A name under which browsers come, besides `localhost` and the address; repeatable
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
 }
 
 #[tokio::main]
@@ -67,6 +77,6 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     writeln!(stdout, "listening on {}", lines.local_addr()?)?;
     writeln!(stdout, "and for browsers on http://{}/", web.local_addr()?)?;
     stdout.flush()?;
-    serve_all(lines, web, args.redis, stop).await;
+    serve_all(lines, web, args.redis, args.host, stop).await;
     Ok(())
 }

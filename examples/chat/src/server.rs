@@ -11,7 +11,7 @@ use example_redis::client::Client;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -20,9 +20,10 @@ pub async fn serve_all(
     lines: TcpListener,
     web: TcpListener,
     redis: Option<String>,
+    hosts: Vec<String>,
     stop: CancellationToken,
 ) {
-    let room = Arc::new(Room::default());
+    let (room, hosts) = (Arc::new(Room::default()), Arc::new(hosts));
     let stopping = CancellationToken::new();
     let closing = async {
         stop.cancelled().await;
@@ -44,8 +45,9 @@ pub async fn serve_all(
         let handler = Lines::new(Arc::clone(&room));
         connection(socket, line_settings(), handler, stop)
     };
-    let browse = |socket, stop| {
-        let handler = Web::new(Arc::clone(&room));
+    let browse = |socket: TcpStream, stop| {
+        let here = socket.local_addr().ok().map(|address| address.ip().to_canonical());
+        let handler = Web::new(Arc::clone(&room), Arc::clone(&hosts), here);
         connection(socket, web_settings(), handler, stop)
     };
     tokio::join!(

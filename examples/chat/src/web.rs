@@ -4,11 +4,15 @@
 use crate::http::{self, Body, HEAD_END, Request, Status};
 use crate::room::{Form, Refused, Room, Seat};
 use asynchat::{Control, Error, Handler, Terminator, Timeout, Timeouts};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// One connection of a browser.
 pub struct Web {
     room: Arc<Room>,
+    /// The names under which browsers come, and the address they are connected to.
+    hosts: Arc<Vec<String>>,
+    here: Option<IpAddr>,
     state: State,
     keep_alive: bool,
     /// Whether only the head of the answer is wanted.
@@ -27,12 +31,13 @@ enum State {
 }
 
 impl Web {
-    pub fn new(room: Arc<Room>) -> Self {
-        Web { room, state: State::Head, keep_alive: false, is_head: false }
+    pub fn new(room: Arc<Room>, hosts: Arc<Vec<String>>, here: Option<IpAddr>) -> Self {
+        Web { room, hosts, here, state: State::Head, keep_alive: false, is_head: false }
     }
 
     fn head(&mut self, channel: &mut Control<'_>, head: &[u8]) -> Result<(), Status> {
         let request = Request::parse(head)?;
+        self.check_origin(&String::from_utf8_lossy(head), request.path)?;
         self.keep_alive = request.keep_alive;
         self.is_head = request.method == "HEAD";
         match (request.method, request.path, request.body) {
@@ -53,6 +58,39 @@ impl Web {
             ("GET" | "HEAD", ..) => Err(http::BAD_REQUEST),
             _ => Err(http::METHOD_NOT_ALLOWED),
         }
+    }
+
+    /// Refuses what a page of another origin can make a browser ask.
+    fn check_origin(&self, head: &str, path: &str) -> Result<(), Status> {
+        let target = head.split(' ').nth(1).filter(|target| !target.starts_with('/'));
+        if ![field(head, "Host"), target].into_iter().flatten().all(|host| self.is_ours(host)) {
+            return Err("421 Misdirected Request");
+        }
+        let is_foreign = |site| site != "same-origin" && site != "none";
+        match (field(head, "Origin"), field(head, "Sec-Fetch-Site")) {
+            (Some(origin), _) if !self.is_ours(origin) => Err(FORBIDDEN),
+            // The page itself may be linked to.
+            (_, Some(site)) if is_foreign(site) && path != "/" => Err(FORBIDDEN),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether this is the server: a host, perhaps with a port, or a URL. The port may be
+    /// that of a proxy.
+    fn is_ours(&self, url: &str) -> bool {
+        let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let authority = authority.split(['/', '?']).next().unwrap_or_default();
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            _ => authority,
+        };
+        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let address = address.unwrap_or(host).parse().ok();
+        let name = host.strip_suffix('.').unwrap_or(host);
+        let is_name = |ours: &str| ours.eq_ignore_ascii_case(name);
+        is_name("localhost")
+            || self.hosts.iter().any(|host| is_name(host))
+            || address.is_some() && address == self.here
     }
 
     fn get(&mut self, channel: &mut Control<'_>, request: &Request<'_>) -> Result<(), Status> {
@@ -128,7 +166,7 @@ impl Handler for Web {
             State::Say(key) => {
                 match self.room.hear_by_key(key, data) {
                     Ok(()) => self.answer(channel, http::OK, "text/plain", ""),
-                    Err(_) => self.refuse(channel, "403 Forbidden"),
+                    Err(_) => self.refuse(channel, FORBIDDEN),
                 }
                 self.state = State::Head;
                 channel.set_terminator(HEAD_END.clone());
@@ -152,6 +190,14 @@ impl Handler for Web {
         Ok(())
     }
 }
+
+/// The value of a field, in a head that has been parsed.
+fn field<'h>(head: &'h str, name: &str) -> Option<&'h str> {
+    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+    fields.find(|field| field.0.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+}
+
+const FORBIDDEN: Status = "403 Forbidden";
 
 /// The most bytes of what is said at once.
 pub const MAX_LINE: usize = 1000;

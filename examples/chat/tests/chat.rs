@@ -40,7 +40,8 @@ impl Chat {
         let addresses = (lines.local_addr().unwrap(), web.local_addr().unwrap());
         let stop = CancellationToken::new();
         let redis = redis.map(|address| address.to_string());
-        let task = tokio::spawn(server::serve_all(lines, web, redis, stop.clone()));
+        let hosts = vec!["x".to_owned()];
+        let task = tokio::spawn(server::serve_all(lines, web, redis, hosts, stop.clone()));
         Chat { lines: addresses.0, web: addresses.1, stop, task }
     }
 
@@ -424,6 +425,67 @@ async fn web_requests_are_answered() {
         assert!(line.starts_with(&format!("HTTP/1.1 {status} ")), "{request:.100}: {line}");
         assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{request:.100}");
     }
+}
+
+#[tokio::test]
+async fn requests_that_another_page_could_cause_are_refused() {
+    let chat = Chat::start(None).await;
+    let port = chat.web.port();
+    let (mut web, key) = chat.browser_person("web").await;
+    web.hears_up_to("web has come").await;
+    for (fields, status) in [
+        (format!("Host: 127.0.0.1:{port}"), "200"),
+        ("Host: 127.0.0.1".into(), "200"),
+        ("Host: localhost:8080".into(), "200"),
+        ("host: LOCALHOST.".into(), "200"),
+        ("Host: X:".into(), "200"),
+        ("Host: x\r\nOrigin: http://localhost:8080".into(), "200"),
+        (format!("Host: x\r\nOrigin: http://127.0.0.1:{port}"), "200"),
+        ("Host: x\r\nOrigin: https://x\r\nSec-Fetch-Site: same-origin".into(), "200"),
+        ("Host: x\r\nSec-Fetch-Site: none".into(), "200"),
+        (format!("Host: evil.example:{port}"), "421"),
+        ("Host: ".into(), "421"),
+        ("Host: 127.0.0.2".into(), "421"),
+        ("Host: [::1]".into(), "421"),
+        ("Host: evil.localhost".into(), "421"),
+        ("Host: localhost.evil.example".into(), "421"),
+        ("Host: 127.0.0.1.evil.example".into(), "421"),
+        ("Host: xx".into(), "421"),
+        (format!("Host: evil.example:{port}\r\nOrigin: http://evil.example:{port}"), "421"),
+        ("Host: x\r\nOrigin: http://evil.example".into(), "403"),
+        ("Host: x\r\nOrigin: http://localhost.evil.example".into(), "403"),
+        ("Host: x\r\nOrigin: null".into(), "403"),
+        ("Host: x\r\norigin: http://evil.example/?http://localhost".into(), "403"),
+        ("Host: x\r\nSec-Fetch-Site: cross-site".into(), "403"),
+        ("Host: x\r\nSec-Fetch-Site: same-site".into(), "403"),
+    ] {
+        let say = format!("/say?key={key} HTTP/1.1\r\n{fields}\r\nConnection: close");
+        let said = chat.request(&format!("POST {say}\r\nContent-Length: 2\r\n\r\nhi")).await;
+        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{fields}: {said}");
+        if status == "200" {
+            web.hears_this("event: said\ndata: web: hi").await;
+        } else {
+            let events = format!("GET /events?nick=evil HTTP/1.1\r\n{fields}\r\n\r\n");
+            let events = chat.request(&events).await;
+            assert!(events.starts_with(&format!("HTTP/1.1 {status} ")), "{fields}: {events}");
+        }
+    }
+    for (request, status) in [
+        ("GET http://evil.example/ HTTP/1.1\r\nHost: x\r\n\r\n", "421"),
+        ("GET http://evil.example?//x/ HTTP/1.1\r\nHost: x\r\n\r\n", "421"),
+        ("GET http://x/ HTTP/1.1\r\nHost: evil.example\r\n\r\n", "421"),
+        ("GET http://x/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "200"),
+        // Links to the page itself are welcome.
+        (
+            "GET / HTTP/1.1\r\nHost: x\r\nSec-Fetch-Site: cross-site\r\nConnection: close\r\n\r\n",
+            "200",
+        ),
+    ] {
+        let answer = chat.request(request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+    }
+    chat.say(&key, "last").await;
+    web.hears_this("event: said\ndata: web: last").await;
 }
 
 #[tokio::test]
@@ -857,7 +919,7 @@ async fn what_a_lying_redis_says_is_made_harmless() {
 /// A browser that sends this, and then nothing.
 async fn silent_browser(room: &Arc<Room>, request: &str) -> DuplexStream {
     let (mut io, theirs) = duplex(64 * 1024);
-    let handler = web::Web::new(Arc::clone(room));
+    let handler = web::Web::new(Arc::clone(room), Arc::new(vec!["x".to_owned()]), None);
     let stop = CancellationToken::new();
     tokio::spawn(async move {
         server::connection(theirs, server::web_settings(), handler, stop).await;
@@ -1061,7 +1123,7 @@ async fn people_on_nc_and_in_a_browser_talk_to_each_other() {
     browser.shows("Connection lost").await;
     let again = (TcpListener::bind(lines).await.unwrap(), TcpListener::bind(web).await.unwrap());
     let stop = CancellationToken::new();
-    let server = tokio::spawn(server::serve_all(again.0, again.1, None, stop.clone()));
+    let server = tokio::spawn(server::serve_all(again.0, again.1, None, vec![], stop.clone()));
     browser.shows("trying again.\nwelcome, barbara").await;
     drop(browser);
     stop.cancel();
