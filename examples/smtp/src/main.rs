@@ -33,6 +33,9 @@
 //! it is refused: two servers could see two different messages in it, and that
 //! is how mail is smuggled (CVE-2023-51764 and its family).
 //!
+//! A line of HTTP ends the session: a page of anybody's can make a browser send it, with
+//! a whole dialogue after it.
+//!
 //! Ctrl-C or SIGTERM stops it: no new connections, idle ones are told so, and mail that
 //! has begun is finished, or dropped after ten seconds.
 //!
