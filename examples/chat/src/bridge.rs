@@ -5,6 +5,7 @@
 //! connection is lost, whatever the socket says.
 
 use crate::room::{self, News, Room};
+use example_common::random;
 use example_redis::client::{Client, Error};
 use example_redis::value::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,8 +26,7 @@ pub async fn run<T, Fut>(
     T: AsyncRead + AsyncWrite + Unpin,
     Fut: Future<Output = Result<Client<T>, Error>>,
 {
-    let mut session =
-        Session { room: &room, me: room::random(), heard: BTreeMap::new(), lost: None };
+    let mut session = Session { room: &room, me: random(), heard: BTreeMap::new(), lost: None };
     let mut closed = pin!(closed);
     loop {
         let ended = session.run(&connect).await;

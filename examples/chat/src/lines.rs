@@ -20,7 +20,7 @@ impl Handler for Lines {
     type Error = Error;
 
     fn connected(&mut self, channel: &mut Control<'_>) -> Result<(), Error> {
-        self.seat = self.room.join(channel.pusher(), Form::Line, None).ok();
+        self.seat = self.room.join(channel.pusher(), Form::Line, None, None).ok();
         if self.seat.is_none() {
             channel.close_when_done();
         }

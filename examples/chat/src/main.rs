@@ -25,6 +25,9 @@
 //! that name is the public one. A peer that sends a line of HTTP to the other port is a
 //! browser as well, and the connection ends.
 //!
+//! A page hears from the server every 20 seconds. One that has lost its connection
+//! connects again, and takes its seat over.
+//!
 //! Ctrl-C or SIGTERM stops it: everybody is told, and the connections are closed.
 //!
 //! `room.rs` is the room, `lines.rs` and `web.rs` are the people, `bridge.rs` is

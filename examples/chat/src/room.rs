@@ -5,9 +5,9 @@
 
 use asynchat::{Pusher, TryPushError};
 use bytes::Bytes;
+use example_common::random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
@@ -30,7 +30,8 @@ struct Person {
     nick: String,
     pusher: Pusher,
     form: Form,
-    /// What a request that speaks for this person must show.
+    /// What a request that speaks for this person must show; with it, a page that has
+    /// lost its connection takes the seat over.
     key: Option<String>,
 }
 
@@ -59,9 +60,13 @@ enum Message<'m> {
         who: &'m str,
         text: &'m str,
     },
-    Notice(&'m str),
-    /// The last one: a page must not come back by itself.
-    Bye(&'m str),
+    /// A sentence, of this kind: `notice`; `joined`, `left` or `renamed`, which begins with
+    /// the name; or `bye`, the last one, after which a page must not come back by itself.
+    Notice(&'static str, &'m str),
+    /// Everybody who is here, for a page.
+    Here(&'m str),
+    /// Nothing: what a proxy, a page and the kernel can tell a lost connection by.
+    Ping,
 }
 
 /// A place in the room, given up when this is dropped.
@@ -80,39 +85,51 @@ pub enum Refused {
 }
 
 impl Room {
-    /// Sits somebody down, under a name of their own or as a guest.
+    /// Sits somebody down: where the one with this key sat, or else under a name of their
+    /// own or as a guest.
     pub fn join(
         self: &Arc<Self>,
         pusher: Pusher,
         form: Form,
         nick: Option<&str>,
+        key: Option<&str>,
     ) -> Result<Seat, Refused> {
         let mut state = self.lock();
         if state.is_closed {
             return Err(Refused::Closed);
         }
-        let nick = match nick {
-            Some(nick) => state.check(nick)?,
-            None => state.guest(),
+        let before = key.and_then(|key| state.number(key));
+        let before = before.and_then(|number| state.people.remove(&number));
+        let is_back = before.is_some();
+        let (nick, key) = match (before, nick) {
+            (Some(person), _) => {
+                person.pusher.abort();
+                (person.nick, person.key)
+            }
+            (None, Some(nick)) => (state.check(nick)?, (form == Form::Event).then(random)),
+            (None, None) => (state.guest(), None),
         };
         let number = state.next;
         state.next += 1;
-        let key = (form == Form::Event).then(random);
         if let Some(key) = &key {
-            // Only a page needs to be told; it comes before anything else.
-            let _ = pusher.try_push(format!("retry: 1000\nevent: key\ndata: {key}\n\n"));
+            // Only a page needs to be told; it comes before anything else. A browser that
+            // connects again by itself repeats the `id`.
+            let _ = pusher.try_push(format!("retry: 1000\nevent: key\nid: {key}\ndata: {key}\n\n"));
         }
         state.people.insert(number, Person { nick: nick.clone(), pusher, form, key });
-        state.tell(number, &format!("welcome, {nick}; /help tells what you can do"));
-        state.publish(News::Joined(nick));
+        state.tell(number, &Message::Here(&state.here()));
+        if !is_back {
+            let welcome = format!("welcome, {nick}; /help tells what you can do");
+            state.tell(number, &Message::Notice("notice", &welcome));
+            state.publish(News::Joined(nick));
+        }
         Ok(Seat { room: Arc::clone(self), number })
     }
 
     /// A line from whoever has been given this key.
     pub fn hear_by_key(&self, key: &str, line: &[u8]) -> Result<(), Refused> {
         let mut state = self.lock();
-        let has_key = |(_, person): &(&u64, &Person)| person.key.as_deref() == Some(key);
-        let (&number, _) = state.people.iter().find(has_key).ok_or(Refused::Closed)?;
+        let number = state.number(key).ok_or(Refused::Closed)?;
         state.hear(number, line);
         Ok(())
     }
@@ -137,11 +154,17 @@ impl Room {
         let mut state = self.lock();
         state.link = None;
         state.elsewhere.clear();
+        state.tell_who_is_here();
     }
 
     /// Tells everybody on this server.
     pub fn notice(&self, text: &str) {
-        self.lock().tell_all(&Message::Notice(&plain(text)));
+        self.lock().tell_all(&Message::Notice("notice", &plain(text)));
+    }
+
+    /// Sends something to every page.
+    pub fn ping(&self) {
+        self.lock().tell_all(&Message::Ping);
     }
 
     /// What somebody on another server did.
@@ -162,7 +185,11 @@ impl Room {
 
     /// Everybody on another server.
     pub fn set_nicks_of(&self, server: &str, nicks: BTreeSet<String>) {
-        self.lock().elsewhere.insert(server.to_owned(), nicks);
+        let mut state = self.lock();
+        if state.elsewhere.get(server) != Some(&nicks) {
+            state.elsewhere.insert(server.to_owned(), nicks);
+            state.tell_who_is_here();
+        }
     }
 
     /// Another server has gone, and everybody on it with it.
@@ -176,7 +203,7 @@ impl Room {
     /// Sends everybody home.
     pub fn close(&self) {
         let mut state = self.lock();
-        state.tell_all(&Message::Notice("the server stops"));
+        state.tell_all(&Message::Notice("notice", "the server stops"));
         state.is_closed = true;
         state.link = None;
         state.people.values().for_each(|person| person.pusher.close_when_done());
@@ -195,7 +222,7 @@ impl Seat {
 
     /// Something for this person alone.
     pub fn tell(&self, text: &str) {
-        self.room.lock().tell(self.number, text);
+        self.room.lock().tell(self.number, &Message::Notice("notice", text));
     }
 }
 
@@ -211,24 +238,21 @@ impl State {
         let who = person.nick.clone();
         let text = plain(&String::from_utf8_lossy(line));
         let (command, argument) = text.split_once(' ').unwrap_or((&text, ""));
+        let notice =
+            |state: &Self, text: &str| state.tell(number, &Message::Notice("notice", text));
         match command {
             "" => {}
-            "/help" => self.tell(number, HELP),
-            "/who" => {
-                let who = self.everybody().collect::<Vec<_>>().join(", ");
-                self.tell(number, &format!("here: {who}"));
-            }
+            "/help" => notice(self, HELP),
+            "/who" => notice(self, &format!("here: {}", self.here().replace(' ', ", "))),
             "/nick" => match self.check(argument) {
                 Ok(to) => self.rename(number, to),
-                Err(refused) => self.tell(number, &refused.to_string()),
+                Err(refused) => notice(self, &refused.to_string()),
             },
             "/quit" => {
-                if let Some(person) = self.people.get(&number) {
-                    person.tell(Message::Bye("good-bye").encode(person.form));
-                }
+                self.tell(number, &Message::Notice("bye", "good-bye"));
                 self.leave(number);
             }
-            _ if command.starts_with('/') => self.tell(number, "no such command; try /help"),
+            _ if command.starts_with('/') => notice(self, "no such command; try /help"),
             _ => self.publish(News::Said { who, text }),
         }
     }
@@ -251,7 +275,7 @@ impl State {
     fn publish(&mut self, news: News) {
         self.announce(&news);
         if !self.forward(news) {
-            self.tell_all(&Message::Notice("the other servers did not get this"));
+            self.tell_all(&Message::Notice("notice", "the other servers did not get this"));
         }
     }
 
@@ -262,13 +286,18 @@ impl State {
 
     /// Tells everybody on this server.
     fn announce(&mut self, news: &News) {
-        let notice = match news {
+        let (kind, text) = match news {
             News::Said { who, text } => return self.tell_all(&Message::Said { who, text }),
-            News::Joined(who) => format!("{who} has come"),
-            News::Left(who) => format!("{who} has left"),
-            News::Renamed { from, to } => format!("{from} is now {to}"),
+            News::Joined(who) => ("joined", format!("{who} has come")),
+            News::Left(who) => ("left", format!("{who} has left")),
+            News::Renamed { from, to } => ("renamed", format!("{from} is now {to}")),
         };
-        self.tell_all(&Message::Notice(&notice));
+        self.tell_all(&Message::Notice(kind, &text));
+    }
+
+    fn tell_who_is_here(&mut self) {
+        let here = self.here();
+        self.tell_all(&Message::Here(&here));
     }
 
     fn tell_all(&mut self, message: &Message<'_>) {
@@ -276,7 +305,7 @@ impl State {
         // To hear of it may be too much for the next one.
         while let Some(who) = cut_off.pop() {
             let text = format!("{who} did not read, and was cut off");
-            cut_off.extend(self.tell_who_has_room(&Message::Notice(&text)));
+            cut_off.extend(self.tell_who_has_room(&Message::Notice("left", &text)));
             self.forward(News::Left(who));
         }
     }
@@ -297,11 +326,22 @@ impl State {
         cut_off
     }
 
-    fn tell(&mut self, number: u64, text: &str) {
+    fn tell(&self, number: u64, message: &Message<'_>) {
         if let Some(person) = self.people.get(&number) {
             // Who has no room leaves with the connection.
-            person.tell(Message::Notice(text).encode(person.form));
+            person.tell(message.encode(person.form));
         }
+    }
+
+    /// The person with this key.
+    fn number(&self, key: &str) -> Option<u64> {
+        let mut people = self.people.iter();
+        people.find(|(_, person)| person.key.as_deref() == Some(key)).map(|(&number, _)| number)
+    }
+
+    /// The names of everybody, with a space between them.
+    fn here(&self) -> String {
+        self.everybody().collect::<Vec<_>>().join(" ")
     }
 
     fn everybody(&self) -> impl Iterator<Item = &str> {
@@ -329,6 +369,10 @@ impl Person {
     /// Whether there was room; if not, the person is cut off. One who is about
     /// to go needs not be told.
     fn tell(&self, message: Bytes) -> bool {
+        // Not everything is for everybody.
+        if message.is_empty() {
+            return true;
+        }
         let full = matches!(self.pusher.try_push(message), Err(TryPushError::Full(_)));
         if full {
             self.pusher.abort();
@@ -341,12 +385,16 @@ impl Message<'_> {
     fn encode(&self, form: Form) -> Bytes {
         match (form, self) {
             (Form::Line, Message::Said { who, text }) => format!("{who}: {text}\r\n"),
-            (Form::Line, Message::Notice(text) | Message::Bye(text)) => format!("* {text}\r\n"),
+            (Form::Line, Message::Notice(_, text)) => format!("* {text}\r\n"),
+            (Form::Line, Message::Here(_) | Message::Ping) => return Bytes::new(),
             (Form::Event, Message::Said { who, text }) => {
                 format!("event: said\ndata: {who}: {text}\n\n")
             }
-            (Form::Event, Message::Notice(text)) => format!("event: notice\ndata: {text}\n\n"),
-            (Form::Event, Message::Bye(text)) => format!("event: bye\ndata: {text}\n\n"),
+            (Form::Event, Message::Notice(kind, text)) => {
+                format!("event: {kind}\ndata: {text}\n\n")
+            }
+            (Form::Event, Message::Here(names)) => format!("event: here\ndata: {names}\n\n"),
+            (Form::Event, Message::Ping) => ": ping\n\n".into(),
         }
         .into()
     }
@@ -370,12 +418,6 @@ pub fn plain(text: &str) -> String {
 pub fn is_nick(nick: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     (1..=20).contains(&nick.len()) && nick.chars().all(is_allowed)
-}
-
-/// Nobody can guess it: two numbers, each under a key of the system's.
-pub fn random() -> String {
-    let number = || std::hash::RandomState::new().hash_one(0);
-    format!("{:016x}{:016x}", number(), number())
 }
 
 const HELP: &str = "/who, /nick NAME, /quit; everything else is said to everybody";

@@ -8,11 +8,12 @@ use crate::web::{MAX_LINE, Web};
 use asynchat::{Builder, Channel, Error, Handler, Terminator, Timeouts};
 use example_common::serve::serve;
 use example_redis::client::Client;
+use socket2::{SockRef, TcpKeepalive};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Serves until `stop`, and sends everybody home.
@@ -37,25 +38,44 @@ pub async fn serve_all(
             let connect = || Client::connect(address.as_str());
             tokio::select! {
                 () = bridge::run(Arc::clone(&room), connect, stopping.cancelled()) => {}
-                () = async { stopping.cancelled().await; tokio::time::sleep(GRACE).await } => {}
+                () = async { stopping.cancelled().await; sleep(GRACE).await } => {}
             }
         }
     };
+    let pinging = stopping.run_until_cancelled(async {
+        loop {
+            sleep(PING).await;
+            room.ping();
+        }
+    });
     let talk = |socket, stop| {
+        notice_lost_peers(&socket);
         let handler = Lines::new(Arc::clone(&room));
         connection(socket, line_settings(), handler, stop)
     };
     let browse = |socket: TcpStream, stop| {
+        notice_lost_peers(&socket);
         let here = socket.local_addr().ok().map(|address| address.ip().to_canonical());
         let handler = Web::new(Arc::clone(&room), Arc::clone(&hosts), here);
         connection(socket, web_settings(), handler, stop)
     };
     tokio::join!(
         closing,
+        pinging,
         serve(lines, stopping.clone(), talk),
         serve(web, stopping.clone(), browse),
         bridge,
     );
+}
+
+/// Lets the kernel find out in time that a network has gone away without a word.
+fn notice_lost_peers(socket: &TcpStream) {
+    let socket = SockRef::from(socket);
+    let keepalive = TcpKeepalive::new().with_time(PING).with_interval(PING);
+    // Without it, a name is kept for longer.
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(Some(LOST));
 }
 
 /// One connection, to its end; but not long after the server is to stop.
@@ -96,6 +116,13 @@ const REQUEST_TIME: Duration = Duration::from_secs(10);
 
 /// How long its connection may be idle, or take nothing of what is sent to it.
 pub const IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// How often a page hears from the server. Proxies give up after a minute of silence.
+pub const PING: Duration = Duration::from_secs(20);
+
+/// After how long a peer is lost that does not confirm what was sent to it.
+#[cfg(target_os = "linux")]
+const LOST: Duration = Duration::from_secs(30);
 
 /// How long a connection may take to end once the server is to stop.
 const GRACE: Duration = Duration::from_secs(5);

@@ -37,7 +37,8 @@ impl Web {
 
     fn head(&mut self, channel: &mut Control<'_>, head: &[u8]) -> Result<(), Status> {
         let request = Request::parse(head)?;
-        self.check_origin(&String::from_utf8_lossy(head), request.path)?;
+        let text = String::from_utf8_lossy(head);
+        self.check_origin(&text, request.path)?;
         self.keep_alive = request.keep_alive;
         self.is_head = request.method == "HEAD";
         match (request.method, request.path, request.body) {
@@ -54,7 +55,7 @@ impl Web {
                 Ok(())
             }
             (_, "/say", _) => Err(http::METHOD_NOT_ALLOWED),
-            ("GET" | "HEAD", _, Body::Length(0)) => self.get(channel, &request),
+            ("GET" | "HEAD", _, Body::Length(0)) => self.get(channel, &request, &text),
             ("GET" | "HEAD", ..) => Err(http::BAD_REQUEST),
             _ => Err(http::METHOD_NOT_ALLOWED),
         }
@@ -93,23 +94,29 @@ impl Web {
             || address.is_some() && address == self.here
     }
 
-    fn get(&mut self, channel: &mut Control<'_>, request: &Request<'_>) -> Result<(), Status> {
+    fn get(
+        &mut self,
+        channel: &mut Control<'_>,
+        request: &Request<'_>,
+        head: &str,
+    ) -> Result<(), Status> {
         let (kind, file) = match request.path {
             "/" => ("text/html", include_str!("page.html")),
             "/page.js" => ("text/javascript", include_str!("page.js")),
             "/page.css" => ("text/css", include_str!("page.css")),
-            "/events" if !self.is_head => return self.listen(channel, request.query),
+            "/events" if !self.is_head => return self.listen(channel, request.query, head),
             _ => return Err(http::NOT_FOUND),
         };
         self.answer(channel, http::OK, kind, file);
         Ok(())
     }
 
-    fn listen(&mut self, channel: &mut Control<'_>, query: &str) -> Result<(), Status> {
+    fn listen(&mut self, channel: &mut Control<'_>, query: &str, head: &str) -> Result<(), Status> {
         let nick = query.strip_prefix("nick=").ok_or(http::BAD_REQUEST)?;
         // The head goes first: what the room has to say comes through a pusher,
         // and joins the queue when this callback is over.
-        let seat = self.room.join(channel.pusher(), Form::Event, Some(nick));
+        let key = field(head, "Last-Event-ID");
+        let seat = self.room.join(channel.pusher(), Form::Event, Some(nick), key);
         let seat = seat.map_err(|refused| match refused {
             Refused::Taken => "409 Conflict",
             Refused::NotAName => http::BAD_REQUEST,
@@ -117,7 +124,7 @@ impl Web {
         })?;
         channel.push(
             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
-             Cache-Control: no-store\r\nConnection: close\r\n\r\n",
+             Cache-Control: no-store\r\nX-Accel-Buffering: no\r\nConnection: close\r\n\r\n",
         );
         self.state = State::Listening { _seat: seat };
         channel.set_terminator(Terminator::none());

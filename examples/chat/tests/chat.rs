@@ -70,16 +70,31 @@ impl Chat {
     }
 
     async fn browser_person(&self, nick: &str) -> (Person<TcpStream>, String) {
-        let mut events = Channel::new(TcpStream::connect(self.web).await.unwrap(), "\n");
-        events.push(format!("GET /events?nick={nick} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        self.browser_person_with(self.web, nick, "").await
+    }
+
+    /// One who comes through a proxy, perhaps, and with these fields.
+    async fn browser_person_with(
+        &self,
+        web: SocketAddr,
+        nick: &str,
+        fields: &str,
+    ) -> (Person<TcpStream>, String) {
+        let mut events = Channel::new(TcpStream::connect(web).await.unwrap(), "\n");
+        // To 1.1, a proxy would speak in chunks.
+        let version = if web == self.web { "1.1" } else { "1.0" };
+        events.push(format!("GET /events?nick={nick} HTTP/{version}\r\nHost: x\r\n{fields}\r\n"));
         let head = text(&within(events.receive(Terminator::blank_line())).await.unwrap());
-        assert!(head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream"), "{head}");
-        let key = text(&within(events.receive("\n\n")).await.unwrap());
-        let key = key
-            .strip_prefix("retry: 1000\nevent: key\ndata: ")
-            .expect("the key comes first")
-            .to_owned();
-        (Person { channel: events, ends: "\n\n" }, key)
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        assert!(head.contains("\r\nContent-Type: text/event-stream\r\n"), "{head}");
+        let mut person = Person { channel: events, ends: "\n\n" };
+        let key = person.hears().await;
+        let key = key.strip_prefix("retry: 1000\nevent: key\nid: ").expect("the key comes first");
+        let (id, key) = key.split_once("\ndata: ").unwrap();
+        assert_eq!(id, key);
+        let here = person.hears().await;
+        assert!(here.starts_with("event: here\ndata: "), "{here}");
+        (person, key.to_owned())
     }
 
     async fn say(&self, key: &str, words: &str) -> String {
@@ -489,6 +504,74 @@ async fn requests_that_another_page_could_cause_are_refused() {
 }
 
 #[tokio::test]
+async fn a_page_with_the_key_takes_its_seat_over() {
+    let chat = Chat::start(None).await;
+    let mut alice = chat.named("alice").await;
+    let (mut lost, key) = chat.browser_person("web").await;
+    lost.hears_up_to("web has come").await;
+    chat.say(&key, "/nick spider").await;
+    lost.hears_up_to("web is now spider").await;
+    let refused = "GET /events?nick=spider HTTP/1.1\r\nHost: x\r\nLast-Event-ID: 1\r\n\r\n";
+    assert!(chat.request(refused).await.starts_with("HTTP/1.1 409 "));
+    // The name it asks for does not matter.
+    let with_key = format!("Last-Event-ID: {key}\r\n");
+    let (mut web, same_key) = chat.browser_person_with(chat.web, "web", &with_key).await;
+    assert_eq!(key, same_key);
+    let end = within(lost.channel.receive("\n\n")).await;
+    assert!(matches!(end, Err(Error::UnexpectedEof { .. } | Error::Io(_))), "{end:?}");
+    // Nobody else has noticed, and the seat is not lost with the old connection.
+    drop(lost);
+    chat.say(&key, "here I am").await;
+    alice.hears_up_to("* web is now spider").await;
+    alice.hears_this("spider: here I am").await;
+    web.hears_this("event: said\ndata: spider: here I am").await;
+    alice.says("/who").await;
+    alice.hears_this("* here: alice, spider").await;
+    // What is left of a seat that is given up is the name.
+    drop(web);
+    alice.hears_this("* spider has left").await;
+    let (mut web, other_key) = chat.browser_person_with(chat.web, "spider", &with_key).await;
+    assert_ne!(key, other_key);
+    web.hears_up_to("spider has come").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_hears_from_the_server_every_20_seconds() {
+    let chat = Chat::start(None).await;
+    let (mut web, _) = chat.browser_person("web").await;
+    web.hears_up_to("web has come").await;
+    for _ in 0..3 {
+        let start = Instant::now();
+        web.hears_this(": ping").await;
+        assert!(start.elapsed() <= server::PING + Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
+async fn a_page_knows_who_is_here() {
+    let room = Arc::new(Room::default());
+    let page = silent_browser(&room, "GET /events?nick=web HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut web = Person { channel: Channel::new(page, "\n\n"), ends: "\n\n" };
+    web.hears_up_to("event: here\ndata: web").await;
+    web.hears_up_to("event: joined\ndata: web has come").await;
+    let alice = in_room(&room).await;
+    web.hears_this("event: joined\ndata: guest2 has come").await;
+    let there = || ["x", "y"].map(str::to_owned).into();
+    room.set_nicks_of("there", there());
+    web.hears_this("event: here\ndata: web guest2 x y").await;
+    room.set_nicks_of("there", there());
+    room.forget("there");
+    web.hears_this("event: left\ndata: x has left").await;
+    web.hears_this("event: left\ndata: y has left").await;
+    room.set_nicks_of("there", there());
+    web.hears_up_to("web guest2 x y").await;
+    room.unlink();
+    web.hears_this("event: here\ndata: web guest2").await;
+    drop(alice);
+    web.hears_this("event: left\ndata: guest2 has left").await;
+}
+
+#[tokio::test]
 async fn a_browser_on_the_line_port_is_not_heard() {
     let chat = Chat::start(None).await;
     let mut alice = chat.named("alice").await;
@@ -502,6 +585,46 @@ async fn a_browser_on_the_line_port_is_not_heard() {
         let left = alice.hears().await;
         assert!(left.starts_with("* guest") && left.ends_with(" has left"), "{left}");
     }
+}
+
+/// Defaults are: no header of ours passed on, HTTP/1.0, all answers buffered.
+#[tokio::test]
+async fn nginx_with_its_defaults_passes_everything_on() {
+    if !peers::is_installed("nginx") {
+        return;
+    }
+    let chat = Chat::start(None).await;
+    let files = tempfile::tempdir().unwrap();
+    let (here, config) = (files.path().display(), files.path().join("nginx.conf"));
+    let nginx = Server::start("start worker process ", |port| {
+        let text = format!(
+            "daemon off; pid {here}/pid; error_log stderr notice; events {{}}
+             http {{
+               access_log off; client_body_temp_path {here}/body; proxy_temp_path {here}/proxy;
+               fastcgi_temp_path {here}/f; uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;
+               server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://{}; }} }}
+             }}",
+            chat.web
+        );
+        std::fs::write(&config, text).unwrap();
+        let prefix = files.path().to_str().unwrap();
+        ["nginx", "-p", prefix, "-c", config.to_str().unwrap()].map(str::to_owned).to_vec()
+    });
+    let mut alice = chat.named("alice").await;
+    let (mut web, key) = chat.browser_person_with(nginx.address, "web", "").await;
+    alice.hears_this("* web has come").await;
+    web.hears_up_to("web has come").await;
+    let mut say = Channel::new(TcpStream::connect(nginx.address).await.unwrap(), "\n");
+    say.push(format!(
+        "POST /say?key={key} HTTP/1.1\r\nHost: {0}\r\nOrigin: http://{0}\r\n\
+         Content-Length: 2\r\n\r\nhi",
+        nginx.address
+    ));
+    within(say.flush()).await.unwrap();
+    alice.hears_this("web: hi").await;
+    web.hears_this("event: said\ndata: web: hi").await;
+    drop(web);
+    alice.hears_this("* web has left").await;
 }
 
 #[tokio::test]
@@ -537,7 +660,7 @@ async fn browsers_and_lines_are_in_one_room() {
     let mut alice = chat.named("alice").await;
     let (mut web, key) = chat.browser_person("web").await;
     web.hears_this("event: notice\ndata: welcome, web; /help tells what you can do").await;
-    web.hears_this("event: notice\ndata: web has come").await;
+    web.hears_this("event: joined\ndata: web has come").await;
     alice.hears_this("* web has come").await;
     assert!(chat.say(&key, "hi\r\n\r\nevent: key\r\ndata: x").await.starts_with("HTTP/1.1 200"));
     let harmless = "web: hievent: keydata: x";
@@ -548,7 +671,7 @@ async fn browsers_and_lines_are_in_one_room() {
     web.hears_this("event: said\ndata: alice: hello web").await;
     chat.say(&key, "/nick spider").await;
     alice.hears_this("* web is now spider").await;
-    web.hears_this("event: notice\ndata: web is now spider").await;
+    web.hears_this("event: renamed\ndata: web is now spider").await;
     chat.say(&key, "/who").await;
     web.hears_this("event: notice\ndata: here: alice, spider").await;
     chat.say(&key, "/quit").await;
@@ -1043,6 +1166,16 @@ impl Browser {
         assert_eq!(shown["result"]["value"], true, "{shown}");
     }
 
+    /// Saves a picture of the page where this variable says, if it is set.
+    async fn is_photographed(&mut self, variable: &str) {
+        let picture = self.call("Page.captureScreenshot", json!({ "format": "png" })).await;
+        let picture = picture["data"].as_str().unwrap();
+        assert!(picture.starts_with("iVBORw0KGgo"), "a PNG");
+        if let Some(path) = std::env::var_os(variable) {
+            save_base64(picture, path);
+        }
+    }
+
     /// Types into a field of the page, and the enter key.
     async fn types(&mut self, field: &str, text: &str) {
         let focus = json!({ "expression": format!("document.getElementById({field:?}).focus()") });
@@ -1105,12 +1238,26 @@ async fn people_on_nc_and_in_a_browser_talk_to_each_other() {
     browser.types("text", "/who").await;
     browser.shows("here: nick, barbara").await;
 
-    let picture = browser.call("Page.captureScreenshot", json!({ "format": "png" })).await;
-    let picture = picture["data"].as_str().unwrap();
-    assert!(picture.starts_with("iVBORw0KGgo"), "a PNG");
-    if let Some(path) = std::env::var_os("ASYNCHAT_SCREENSHOT") {
-        save_base64(picture, path);
+    assert_eq!(
+        browser.evaluate("document.getElementById('here').innerText").await,
+        "barbara\nnick"
+    );
+    assert_eq!(browser.evaluate("document.querySelectorAll('#messages time').length").await, 6);
+    let colours = "[...document.querySelectorAll('#messages .said b')]
+                   .map((name) => getComputedStyle(name).color)";
+    let colours = browser.evaluate(&format!("new Set({colours}).size")).await;
+    assert_eq!(colours, 2, "a colour for each name");
+    browser.is_photographed("ASYNCHAT_SCREENSHOT").await;
+    for width in [320, 390] {
+        let phone =
+            json!({ "width": width, "height": 600, "deviceScaleFactor": 2, "mobile": true });
+        browser.call("Emulation.setDeviceMetricsOverride", phone).await;
+        let fits = "document.documentElement.scrollWidth <= innerWidth &&
+                    document.querySelector('#speak button').getBoundingClientRect().bottom <= innerHeight";
+        assert_eq!(browser.evaluate(fits).await, true, "{width}");
     }
+    browser.is_photographed("ASYNCHAT_SCREENSHOT_PHONE").await;
+    browser.call("Emulation.clearDeviceMetricsOverride", json!({})).await;
     nick.channel.push("/quit\n");
     nick.hears_up_to("good-bye").await;
     browser.shows("nick has left").await;
@@ -1124,10 +1271,40 @@ async fn people_on_nc_and_in_a_browser_talk_to_each_other() {
     let again = (TcpListener::bind(lines).await.unwrap(), TcpListener::bind(web).await.unwrap());
     let stop = CancellationToken::new();
     let server = tokio::spawn(server::serve_all(again.0, again.1, None, vec![], stop.clone()));
-    browser.shows("trying again.\nwelcome, barbara").await;
+    browser.shows("Connected again.").await;
+    browser.shows("welcome, barbara").await;
     drop(browser);
     stop.cancel();
     within(server).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_page_that_loses_its_network_says_so_and_comes_back() {
+    if !peers::is_installed("chromium") {
+        return;
+    }
+    let chat = Chat::start(None).await;
+    let mut alice = chat.named("alice").await;
+    let mut browser = Browser::start(&format!("http://{}/", chat.web)).await;
+    browser.types("nick", "barbara").await;
+    alice.hears_this("* barbara has come").await;
+    browser.shows("welcome, barbara").await;
+    let network = |is_gone: bool| {
+        json!({
+            "offline": is_gone, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1,
+        })
+    };
+    browser.call("Network.enable", json!({})).await;
+    browser.call("Network.emulateNetworkConditions", network(true)).await;
+    browser.shows("Connection lost; trying again.").await;
+    browser.types("text", "still here").await;
+    browser.shows("Not said: no connection.").await;
+    let kept = browser.evaluate("document.getElementById('text').value").await;
+    assert_eq!(kept, "still here");
+    browser.call("Network.emulateNetworkConditions", network(false)).await;
+    browser.shows("Connected again.").await;
+    browser.types("text", "!").await;
+    alice.hears_up_to("barbara: still here!").await;
 }
 
 fn save_base64(data: &str, path: std::ffi::OsString) {
@@ -1151,24 +1328,21 @@ async fn who_quits_in_a_browser_does_not_come_back() {
     let chat = Chat::start(None).await;
     let mut alice = chat.named("alice").await;
     let mut browser = Browser::start(&format!("http://{}/", chat.web)).await;
-    // The page keeps its source of events to itself.
     browser
         .evaluate(
-            "const Source = EventSource;
-             EventSource = function (url) { return window.source = new Source(url) };
-             EventSource.CLOSED = Source.CLOSED",
+            "const real = fetch;
+             window.asked = 0;
+             fetch = (url, ...more) => (asked += url.startsWith('events'), real(url, ...more))",
         )
         .await;
     browser.types("nick", "barbara").await;
     alice.hears_this("* barbara has come").await;
     browser.shows("welcome, barbara").await;
-    assert_eq!(browser.evaluate("window.source.readyState").await, 1, "open");
     browser.types("text", "/quit").await;
     alice.hears_this("* barbara has left").await;
     browser.shows("good-bye").await;
     browser.shows("Your name").await;
-    // One that is closed never connects again.
-    assert_eq!(browser.evaluate("window.source.readyState").await, 2, "closed");
+    assert_eq!(browser.evaluate("asked").await, 1);
     alice.says("/who").await;
     alice.hears_this("* here: alice").await;
 }
