@@ -116,14 +116,22 @@ def no_descriptor_and_no_stderr():
     few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))
     reader, writer = os.pipe()
     os.close(reader)
-    for program in ["echo", "http_server"]:
-        with example(program, "127.0.0.1:0", stderr=writer, preexec_fn=few) as address:
-            host, port = address.split(":")
-            peers = [socket.create_connection((host, int(port))) for _ in range(40)]
-            time.sleep(0.5)
-            for peer in peers:
-                peer.close()
-            assert nc(address, b"GET /\n") != b"", program
+    with folder() as here, open("/dev/full", "w") as full:
+        for program, *more in [
+            ["echo"],
+            ["http_server"],
+            ["example-smtp", "--maildir", str(here / "Maildir")],
+            ["example-chat", "--http", "127.0.0.1:0"],
+        ]:
+            for stderr in [writer, full]:
+                command = [program, "127.0.0.1:0", *more]
+                with example(*command, stderr=stderr, preexec_fn=few) as address:
+                    host, port = address.split(":")
+                    peers = [socket.create_connection((host, int(port))) for _ in range(40)]
+                    time.sleep(0.5)
+                    for peer in peers:
+                        peer.close()
+                    assert nc(address, b"GET /\n") != b"", program
     os.close(writer)
 
 
@@ -163,9 +171,10 @@ def memcached():
 
 
 def chat():
-    with example("example-chat", "127.0.0.1:0", "--http", "127.0.0.1:0") as address:
-        heard = nc(address, b"/nick nick\nhello\n")
-        assert b"nick: hello\r\n" in heard, heard
+    for stop in [signal.SIGINT, signal.SIGTERM]:
+        with example("example-chat", "127.0.0.1:0", "--http", "127.0.0.1:0", stop=stop) as address:
+            heard = nc(address, b"/nick nick\nhello\n")
+            assert b"nick: hello\r\n" in heard, heard
     assert "Usage" in run("example-chat", "--what", status=2)
 
 
