@@ -1,8 +1,10 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-let me, key, wait, unread = 0, isLost = false;
-let here = new Set();
+// What a page that is loaded again goes on with.
+let { me, key } = history.state ?? {};
+let here = new Set(), isLost = false, unread = 0, wait = 1000;
+$("nick").value = me ?? "";
 
 // Text only: nothing that is said becomes part of the page.
 function element(kind, text) {
@@ -44,6 +46,10 @@ function showWhoIsHere() {
   $("count").textContent = here.size;
 }
 
+function remember() {
+  history.replaceState({ me, key }, "");
+}
+
 function setState(isPresent, text) {
   $("enter").hidden = isPresent;
   $("speak").hidden = !isPresent;
@@ -56,6 +62,7 @@ const received = {
   key(data) {
     key = data;
     wait = 1000;
+    remember();
     if (isLost) show("notice", "Connected again. What was said meanwhile is not shown.");
     isLost = false;
     if ($("speak").hidden) setTimeout(() => $("text").focus());
@@ -73,6 +80,7 @@ const received = {
   },
   bye(data) {
     me = key = null;
+    remember();
     show("notice", data);
   },
   joined(data) {
@@ -89,7 +97,11 @@ const received = {
     const [from, ...what] = data.split(" ");
     here.delete(from);
     here.add(what[2]);
-    if (from === me) setState(true, "as " + (me = what[2]));
+    if (from === me) {
+      me = what[2];
+      remember();
+      setState(true, "as " + me);
+    }
     show("notice", what.join(" "), from);
   },
 };
@@ -136,8 +148,8 @@ $("enter").addEventListener("submit", async (event) => {
   event.preventDefault();
   const button = event.submitter ?? $("enter").lastElementChild;
   button.disabled = true;
+  if (me !== $("nick").value) key = null;
   me = $("nick").value;
-  key = null;
   let reason;
   while (!(reason = await listen()) && key) {
     if (!isLost) show("notice", "Connection lost; trying again.");

@@ -103,7 +103,9 @@ impl Room {
         let is_back = before.is_some();
         let (nick, key) = match (before, nick) {
             (Some(person), _) => {
-                person.pusher.abort();
+                // Should it still be read, two pages must not take turns.
+                person.tell(Message::Notice("bye", "you are here on another page").encode(form));
+                person.pusher.close_when_done();
                 (person.nick, person.key)
             }
             (None, Some(nick)) => (state.check(nick)?, (form == Form::Event).then(random)),

@@ -517,8 +517,8 @@ async fn a_page_with_the_key_takes_its_seat_over() {
     let with_key = format!("Last-Event-ID: {key}\r\n");
     let (mut web, same_key) = chat.browser_person_with(chat.web, "web", &with_key).await;
     assert_eq!(key, same_key);
-    let end = within(lost.channel.receive("\n\n")).await;
-    assert!(matches!(end, Err(Error::UnexpectedEof { .. } | Error::Io(_))), "{end:?}");
+    let end = lost.hears_the_end().await;
+    assert_eq!(end, ["event: bye\ndata: you are here on another page"]);
     // Nobody else has noticed, and the seat is not lost with the old connection.
     drop(lost);
     chat.say(&key, "here I am").await;
@@ -1120,8 +1120,7 @@ impl Browser {
         // Before, the form is not yet the script's.
         let loaded = "new Promise((done) => document.readyState === 'complete' ? done() : \
                       addEventListener('load', () => done()))";
-        let loaded = json!({ "expression": loaded, "awaitPromise": true });
-        browser.call("Runtime.evaluate", loaded).await;
+        browser.evaluate(loaded).await;
         browser
     }
 
@@ -1139,6 +1138,19 @@ impl Browser {
             if answer["id"] == self.id {
                 assert_eq!(answer["error"], Value::Null, "{method}");
                 return answer["result"].take();
+            }
+        }
+    }
+
+    /// Loads the page again, and waits until it is complete.
+    async fn reload(&mut self) {
+        self.call("Page.enable", json!({})).await;
+        self.call("Page.reload", json!({})).await;
+        loop {
+            let frame = within(self.channel.receive("\0")).await.unwrap();
+            let event: Value = serde_json::from_slice(&frame).unwrap();
+            if event["method"] == "Page.loadEventFired" {
+                break;
             }
         }
     }
@@ -1276,6 +1288,37 @@ async fn people_on_nc_and_in_a_browser_talk_to_each_other() {
     drop(browser);
     stop.cancel();
     within(server).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_page_that_is_loaded_again_has_its_name_and_its_seat() {
+    if !peers::is_installed("chromium") {
+        return;
+    }
+    let chat = Chat::start(None).await;
+    let mut alice = chat.named("alice").await;
+    let mut browser = Browser::start(&format!("http://{}/", chat.web)).await;
+    browser.types("nick", "barbara").await;
+    browser.shows("welcome, barbara").await;
+    browser.types("text", "/nick babs").await;
+    alice.hears_up_to("barbara is now babs").await;
+    browser.shows("as babs").await;
+    // A proxy may keep the connection for a while: here it is another page.
+    let key = browser.evaluate("key").await.as_str().unwrap().to_owned();
+    let state = browser.evaluate("history.state.key + history.state.me").await;
+    assert_eq!(state, format!("{key}babs"));
+    let with_key = format!("Last-Event-ID: {key}\r\n");
+    let (mut other, _) = chat.browser_person_with(chat.web, "babs", &with_key).await;
+    browser.shows("you are here on another page").await;
+    browser.shows("Your name").await;
+    let state = format!("history.replaceState({{ me: 'babs', key: '{key}' }}, '')");
+    browser.evaluate(&state).await;
+    browser.reload().await;
+    browser.types("nick", "").await;
+    browser.shows("as babs").await;
+    assert_eq!(other.hears_the_end().await.len(), 1);
+    browser.types("text", "back again").await;
+    alice.hears_this("babs: back again").await;
 }
 
 #[tokio::test]
