@@ -4,10 +4,16 @@ pub mod serve;
 
 use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
+use tokio::net::TcpListener;
 
 /// Writes an error with its causes to stderr, in a line that begins with the program.
 pub fn report(program: &str, error: &dyn Error) {
     serve::report(format_args!("{program}: {}", with_causes(error)));
+}
+
+/// Binds a listener. The error names the address.
+pub async fn listen(address: &str) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| format!("{address}: {error}"))
 }
 
 /// Returns whether a line begins an HTTP request, or is its `Host` field.

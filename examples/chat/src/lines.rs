@@ -29,7 +29,7 @@ impl Handler for Lines {
 
     fn frame(&mut self, channel: &mut Control<'_>, line: &[u8]) -> Result<(), Error> {
         if is_http(line) {
-            // A web page has made a browser send it, and what follows is the page's.
+            // A web page has made a browser send this line. Its own text follows.
             return self.input_ended(channel);
         }
         if let Some(seat) = &self.seat {

@@ -38,11 +38,11 @@
 
 use clap::Parser;
 use example_chat::server::serve_all;
+use example_common::listen;
 use example_common::serve::stop_signal;
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
-use tokio::net::TcpListener;
 
 /// Serves a chat room.
 #[derive(Parser)]
@@ -74,8 +74,7 @@ async fn main() -> ExitCode {
 
 async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let stop = stop_signal()?;
-    let lines = TcpListener::bind(args.address).await?;
-    let web = TcpListener::bind(args.http).await?;
+    let (lines, web) = (listen(&args.address).await?, listen(&args.http).await?);
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on {}", lines.local_addr()?)?;
     writeln!(stdout, "and for browsers on http://{}/", web.local_addr()?)?;

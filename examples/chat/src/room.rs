@@ -30,8 +30,8 @@ struct Person {
     nick: String,
     pusher: Pusher,
     form: Form,
-    /// What a request that speaks for this person must show; with it, a page that has
-    /// lost its connection takes the seat over.
+    /// The proof that a request speaks for this person. With it, a page that has lost its
+    /// connection takes the seat over.
     key: Option<String>,
 }
 
@@ -65,7 +65,8 @@ enum Message<'m> {
     Notice(&'static str, &'m str),
     /// Everybody who is here, for a page.
     Here(&'m str),
-    /// Nothing: what a proxy, a page and the kernel can tell a lost connection by.
+    /// Nothing. Without it for some time, a proxy, a page or the kernel takes the
+    /// connection for lost.
     Ping,
 }
 
@@ -85,8 +86,8 @@ pub enum Refused {
 }
 
 impl Room {
-    /// Sits somebody down: where the one with this key sat, or else under a name of their
-    /// own or as a guest.
+    /// Seats somebody in the place of the person with this key, or else under this name, or
+    /// as a guest.
     pub fn join(
         self: &Arc<Self>,
         pusher: Pusher,
@@ -103,7 +104,7 @@ impl Room {
         let is_back = before.is_some();
         let (nick, key) = match (before, nick) {
             (Some(person), _) => {
-                // Should it still be read, two pages must not take turns.
+                // If the other page is still there, the two must not take turns.
                 person.tell(Message::Notice("bye", "you are here on another page").encode(form));
                 person.pusher.close_when_done();
                 (person.nick, person.key)

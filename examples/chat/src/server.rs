@@ -68,11 +68,11 @@ pub async fn serve_all(
     );
 }
 
-/// Lets the kernel find out in time that a network has gone away without a word.
+/// Makes the kernel notice within a minute that the network of a peer is gone.
 fn notice_lost_peers(socket: &TcpStream) {
     let socket = SockRef::from(socket);
     let keepalive = TcpKeepalive::new().with_time(PING).with_interval(PING);
-    // Without it, a name is kept for longer.
+    // If this fails, the name stays taken for longer.
     let _ = socket.set_tcp_keepalive(&keepalive);
     #[cfg(target_os = "linux")]
     let _ = socket.set_tcp_user_timeout(Some(LOST));

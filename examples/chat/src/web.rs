@@ -61,7 +61,7 @@ impl Web {
         }
     }
 
-    /// Refuses what a page of another origin can make a browser ask.
+    /// Refuses a request that a page of another origin can make a browser send.
     fn check_origin(&self, head: &str, path: &str) -> Result<(), Status> {
         let target = head.split(' ').nth(1).filter(|target| !target.starts_with('/'));
         if ![field(head, "Host"), target].into_iter().flatten().all(|host| self.is_ours(host)) {
@@ -76,8 +76,8 @@ impl Web {
         }
     }
 
-    /// Whether this is the server: a host, perhaps with a port, or a URL. The port may be
-    /// that of a proxy.
+    /// Returns whether this is the server: a host, perhaps with a port, or a URL. The port
+    /// may be that of a proxy.
     fn is_ours(&self, url: &str) -> bool {
         let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
         let authority = authority.split(['/', '?']).next().unwrap_or_default();
@@ -198,7 +198,7 @@ impl Handler for Web {
     }
 }
 
-/// The value of a field, in a head that has been parsed.
+/// Returns the value of a field, in a head that has been parsed.
 fn field<'h>(head: &'h str, name: &str) -> Option<&'h str> {
     let mut fields = head.lines().filter_map(|line| line.split_once(':'));
     fields.find(|field| field.0.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())

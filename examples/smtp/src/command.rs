@@ -123,7 +123,7 @@ fn local_part(text: &str) -> Option<&str> {
     None
 }
 
-/// Whether this can be the name of a client. Some end theirs in a dot, as in DNS.
+/// Returns whether this can be the name of a client. Some end theirs in a dot, as in DNS.
 fn is_client(name: &str) -> bool {
     is_host(name.strip_suffix('.').unwrap_or(name))
 }

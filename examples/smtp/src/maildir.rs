@@ -6,7 +6,7 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 #[cfg(unix)]
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::fs::File;
@@ -19,7 +19,7 @@ pub struct Maildir {
 
 impl Maildir {
     /// Makes the folders that are not there. Nobody else may look into them.
-    pub fn open(root: PathBuf) -> io::Result<Self> {
+    pub fn open(root: &Path) -> io::Result<Self> {
         let mut builder = DirBuilder::new();
         builder.recursive(true);
         #[cfg(unix)]
@@ -27,7 +27,7 @@ impl Maildir {
         for folder in ["tmp", "new", "cur"] {
             builder.create(root.join(folder))?;
         }
-        Ok(Maildir { root })
+        Ok(Maildir { root: root.to_owned() })
     }
 
     /// Begins a message, with these lines in front of it.
@@ -68,7 +68,7 @@ impl Incoming {
     pub async fn deliver(mut self) -> io::Result<()> {
         self.file.flush().await?;
         self.file.get_ref().sync_all().await?;
-        // Opened before the move: what fails after it has to be undone.
+        // Opened before the move, because an error after it has to undo the move.
         #[cfg(unix)]
         let folder = File::open(self.new.with_file_name("")).await?;
         tokio::fs::rename(&self.tmp, &self.new).await?;

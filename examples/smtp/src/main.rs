@@ -43,6 +43,7 @@
 //! configuration, `session.rs` is the server.
 
 use clap::Parser;
+use example_common::listen;
 use example_common::serve::stop_signal;
 use example_smtp::maildir::Maildir;
 use example_smtp::session::{self, Config};
@@ -51,7 +52,6 @@ use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokio::net::TcpListener;
 
 /// Receives mail into one Maildir.
 #[derive(Parser)]
@@ -86,12 +86,15 @@ async fn main() -> ExitCode {
 
 async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let tls = match (args.cert, args.key) {
-        (Some(cert), Some(key)) => tls::from_files(&cert, &key)?,
+        (Some(cert), Some(key)) => tls::from_files(&cert, &key)
+            .map_err(|error| format!("{} and {}: {error}", cert.display(), key.display()))?,
         _ => tls::self_signed()?,
     };
     let stop = stop_signal()?;
-    let config = Config { maildir: Maildir::open(args.maildir)?, max_size: args.max_size, tls };
-    let listener = TcpListener::bind(args.address).await?;
+    let maildir = Maildir::open(&args.maildir);
+    let maildir = maildir.map_err(|error| format!("{}: {error}", args.maildir.display()))?;
+    let config = Config { maildir, max_size: args.max_size, tls };
+    let listener = listen(&args.address).await?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on {}", listener.local_addr()?)?;
     stdout.flush()?;

@@ -196,7 +196,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             }
         };
         if line.as_deref().is_some_and(is_http) {
-            // A web page has made a browser send it, and what follows is the page's.
+            // A web page has made a browser send this line. Its own text follows.
             return Err(Break::Bye("221 2.7.0 this is not HTTP"));
         }
         if self.channel.ended_by() != b"\r\n" {

@@ -31,7 +31,7 @@ impl Mailbox {
     }
 
     pub(crate) fn config(&self, tls: TlsAcceptor, max_size: u64) -> Config {
-        let maildir = Maildir::open(self.folder.path().to_owned()).unwrap();
+        let maildir = Maildir::open(self.folder.path()).unwrap();
         Config { maildir, max_size, tls }
     }
 
