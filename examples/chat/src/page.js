@@ -36,6 +36,13 @@ function show(kind, text, who) {
   if (document.hidden && kind === "said") document.title = `(${++unread}) Chat`;
 }
 
+// A sentence that begins with a name. Returns its first and its last word.
+function showNews(sentence) {
+  const [who, ...what] = sentence.split(" ");
+  show("notice", what.join(" "), who);
+  return [who, what.at(-1)];
+}
+
 function showWhoIsHere() {
   const items = [...here].sort((a, b) => a.localeCompare(b)).map((nick) => {
     const item = element("li", "");
@@ -46,11 +53,8 @@ function showWhoIsHere() {
   $("count").textContent = here.size;
 }
 
-function remember() {
-  history.replaceState({ me, key }, "");
-}
-
 function setState(isPresent, text) {
+  history.replaceState({ me, key }, "");
   $("enter").hidden = isPresent;
   $("speak").hidden = !isPresent;
   document.querySelector("aside").hidden = !isPresent;
@@ -62,7 +66,6 @@ const received = {
   key(data) {
     key = data;
     wait = 1000;
-    remember();
     if (isLost) show("notice", "Connected again. What was said meanwhile is not shown.");
     isLost = false;
     if ($("speak").hidden) setTimeout(() => $("text").focus());
@@ -80,29 +83,19 @@ const received = {
   },
   bye(data) {
     me = key = null;
-    remember();
     show("notice", data);
   },
   joined(data) {
-    const [who, ...what] = data.split(" ");
-    here.add(who);
-    show("notice", what.join(" "), who);
+    here.add(showNews(data)[0]);
   },
   left(data) {
-    const [who, ...what] = data.split(" ");
-    here.delete(who);
-    show("notice", what.join(" "), who);
+    here.delete(showNews(data)[0]);
   },
   renamed(data) {
-    const [from, ...what] = data.split(" ");
+    const [from, to] = showNews(data);
     here.delete(from);
-    here.add(what[2]);
-    if (from === me) {
-      me = what[2];
-      remember();
-      setState(true, "as " + me);
-    }
-    show("notice", what.join(" "), from);
+    here.add(to);
+    if (from === me) setState(true, "as " + (me = to));
   },
 };
 
@@ -173,7 +166,11 @@ $("speak").addEventListener("submit", async (event) => {
   $("text").value = "";
   let problem = "no connection";
   try {
-    const answer = await fetch("say?key=" + key, { method: "POST", body: text });
+    const answer = await fetch("say?key=" + key, {
+      method: "POST",
+      body: text,
+      signal: AbortSignal.timeout(10000),
+    });
     if (answer.ok) return;
     problem = await answer.text();
   } catch {
