@@ -65,11 +65,13 @@ impl Web {
     fn check_origin(&self, head: &str, path: &str) -> Result<(), Status> {
         let target = head.split(' ').nth(1).filter(|target| !target.starts_with('/'));
         if ![field(head, "Host"), target].into_iter().flatten().all(|host| self.is_ours(host)) {
-            return Err("421 Misdirected Request");
+            return Err("421 Not a name of this server (see --host)");
         }
         let is_foreign = |site| site != "same-origin" && site != "none";
         match (field(head, "Origin"), field(head, "Sec-Fetch-Site")) {
-            (Some(origin), _) if !self.is_ours(origin) => Err(FORBIDDEN),
+            (Some(origin), _) if !self.is_ours(origin) => {
+                Err("403 Not an origin of this server (see --host)")
+            }
             // The page itself may be linked to.
             (_, Some(site)) if is_foreign(site) && path != "/" => Err(FORBIDDEN),
             _ => Ok(()),
