@@ -104,7 +104,7 @@ impl Session<'_> {
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
-        let Value::Push(parts) = value else { return };
+        let Value::Push(parts) = &value else { return };
         let [Value::Bulk(kind), _, Value::Bulk(message)] = parts.as_slice() else { return };
         let message = String::from_utf8_lossy(message);
         let Some((server, message)) = message.split_once(' ').filter(|_| kind == "message") else {

@@ -5,6 +5,7 @@ use asynchat::{Channel, Terminator};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fmt;
+use std::mem::take;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, ToSocketAddrs};
 
@@ -135,8 +136,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         self.send(command);
         loop {
             match self.receive_next().await? {
-                Value::Error(text) if self.unanswered() == 0 => {
-                    return Err(Error::Server(String::from_utf8_lossy(&text).into()));
+                Value::Error(ref text) if self.unanswered() == 0 => {
+                    return Err(Error::Server(String::from_utf8_lossy(text).into()));
                 }
                 reply if self.unanswered() == 0 => return Ok(reply),
                 message @ Value::Push(_) if self.messages.len() < MAX_MESSAGES => {
@@ -181,14 +182,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     }
 
     async fn receive_line(&mut self) -> Result<Bytes, asynchat::Error> {
-        self.channel.receive_within(MAX_LINE, Terminator::crlf()).await
+        self.channel.receive_within(MAX_REPLY as usize, Terminator::crlf()).await
     }
 
     /// Counts a reply, and tells a message from one.
-    fn note(&mut self, value: Value) -> Value {
+    fn note(&mut self, mut value: Value) -> Value {
         let awaited = self.subscribing.front_mut().filter(|(number, _)| *number == self.answered);
-        let message = match value {
-            Value::Push(message) => message,
+        let message = match &mut value {
+            Value::Push(message) => take(message),
             // In RESP2 they are arrays, and a subscriber gets no other ones,
             // but for what answers PING.
             Value::Array(values)
@@ -196,15 +197,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
                     && (self.is_subscribed || awaited.is_some())
                     && values.first() != Some(&Value::Bulk(Bytes::from_static(b"pong"))) =>
             {
-                values
+                take(values)
             }
-            reply => {
+            _ => {
                 if awaited.is_some() {
                     // Refused.
                     self.subscribing.pop_front();
                 }
                 self.answered = self.sent.min(self.answered + 1);
-                return reply;
+                return value;
             }
         };
         // Only a confirmation ends in a number: of the subscriptions there are.
@@ -347,7 +348,6 @@ const CRLF: u64 = 2;
 
 /// The most bytes of a line, and of a whole reply that is not streamed: what
 /// a server's `proto-max-bulk-len` is unless it was changed.
-const MAX_LINE: usize = 64 * 1024;
 const MAX_REPLY: u64 = 512 << 20;
 
 const MAX_MESSAGES: usize = 10_000;

@@ -7,7 +7,7 @@ use clap::Parser;
 use client::{Bulk, Client, Streamed};
 use indicatif::ProgressFinish::AndClear;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::PathBuf;
 use tokio::fs::File;
@@ -18,6 +18,9 @@ use value::Value;
 /// Runs one command on a Redis server. A password is taken from REDISCLI_AUTH.
 #[derive(Parser)]
 pub struct Args {
+    /// The user that the password belongs to
+    #[arg(long, value_name = "NAME")]
+    user: Option<OsString>,
     /// Speak RESP3
     #[arg(long)]
     resp3: bool,
@@ -37,12 +40,17 @@ pub struct Args {
 /// Whether the last reply was no error.
 pub async fn run(
     args: Args,
-    password: Option<String>,
+    password: Option<OsString>,
     out: &mut impl Write,
 ) -> Result<bool, Box<dyn std::error::Error>> {
     let mut client = Client::connect(&args.address).await?;
-    if let Some(password) = password {
-        client.call(&["AUTH", &password]).await?;
+    match (&args.user, &password) {
+        (None, None) => {}
+        (Some(_), None) => return Err("--user needs a password in REDISCLI_AUTH".into()),
+        (user, Some(password)) => {
+            let words = ["AUTH".as_ref()].into_iter().chain(user.as_deref()).chain([&**password]);
+            client.call(&words.map(OsStr::as_encoded_bytes).collect::<Vec<_>>()).await?;
+        }
     }
     if args.resp3 {
         client.call(&["HELLO", "3"]).await?;
@@ -59,13 +67,21 @@ pub async fn run(
     let is_endless = endless.iter().any(|endless| name == **endless);
     loop {
         let reply = client.receive().await?;
-        writeln!(out, "{reply}")?;
-        out.flush()?;
-        let is_error = matches!(reply, Value::Error(_));
+        let is_error = print(&reply, out)?;
         if is_error && is_endless || !is_endless && client.unanswered() == 0 {
             return Ok(!is_error);
         }
     }
+}
+
+/// Prints a reply, and returns whether it is an error.
+fn print(reply: &Value, out: &mut impl Write) -> std::io::Result<bool> {
+    writeln!(out, "{reply}")?;
+    let Value::Error(error) = reply else { return out.flush().map(|()| false) };
+    if let Some(address) = value::redirection(error) {
+        writeln!(out, "(another server of the cluster has the key: {address})")?;
+    }
+    out.flush().map(|()| true)
 }
 
 /// Writes a reply to a file if it is a string; otherwise it is printed.
@@ -76,10 +92,7 @@ async fn save(
 ) -> Result<bool, Box<dyn std::error::Error>> {
     let mut bulk = match client.receive_streamed().await? {
         Streamed::Bulk(bulk) => bulk,
-        Streamed::Value(value) => {
-            writeln!(out, "{value}")?;
-            return Ok(!matches!(value, Value::Error(_)));
-        }
+        Streamed::Value(value) => return Ok(!print(&value, out)?),
     };
     // What is there stays as it is.
     let file = File::create_new(&path).await?;

@@ -17,7 +17,7 @@
 //!
 //! You will see replies much as `redis-cli` writes them; the exit status is 1 if the
 //! last was an error, and 2 if something went wrong. A password is taken from
-//! `REDISCLI_AUTH`.
+//! `REDISCLI_AUTH`; `--user` names the user of an access control list.
 //!
 //! `value.rs` is the protocol, `client.rs` the client, `lib.rs` the command line. There
 //! is no TLS, no cluster, and no reconnecting.
@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let password = std::env::var("REDISCLI_AUTH").ok();
+    let password = std::env::var_os("REDISCLI_AUTH");
     match run(Args::parse(), password, &mut std::io::stdout()).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),

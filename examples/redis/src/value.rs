@@ -2,9 +2,12 @@
 //! arrived and says what to read next. It does no I/O.
 
 use bytes::Bytes;
-use std::fmt;
+use std::fmt::{self, Write};
+use std::iter;
+use std::mem::take;
 
-/// What a server can say, in RESP2 or RESP3.
+/// What a server can say, in RESP2 or RESP3. Writing and dropping it take no stack for
+/// the depth of it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     Null,
@@ -205,15 +208,75 @@ fn parse<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Much as `redis-cli` writes it.
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write(f, 0)
+/// Returns the server that has the key, if an error is the redirection of a cluster:
+/// `MOVED 3999 10.0.0.1:6379`.
+pub fn redirection(error: &[u8]) -> Option<String> {
+    let mut words = error.split(|&byte| byte == b' ');
+    let (b"MOVED" | b"ASK") = words.next()? else { return None };
+    let address = Text(words.nth(1)?).to_string();
+    match address.strip_prefix(':') {
+        // A server need not know the name by which it is reached.
+        Some(port) if !port.contains(':') => Some(format!("this host, port {port}")),
+        _ => Some(address).filter(|address| !address.is_empty()),
     }
 }
 
+/// Much as `redis-cli` writes it.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut open: Vec<Pieces<'_>> = vec![Box::new(iter::once(Piece::Value(0, self)))];
+        while let Some(pieces) = open.last_mut() {
+            match pieces.next() {
+                None => drop(open.pop()),
+                // The first one stands where the writer is, the others below it.
+                Some(Piece::Mark(_, 0, mark)) => write!(f, "1{mark} ")?,
+                Some(Piece::Mark(indent, i, mark)) => {
+                    write!(f, "\n{:indent$}{}{mark} ", "", i + 1)?;
+                }
+                Some(Piece::Arrow) => f.write_str(" => ")?,
+                Some(Piece::Value(indent, value)) => match value.pieces(indent) {
+                    Some(pieces) => open.push(pieces),
+                    None => value.write_scalar(f)?,
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An aggregate as it is written.
+type Pieces<'v> = Box<dyn Iterator<Item = Piece<'v>> + 'v>;
+
+enum Piece<'v> {
+    /// The beginning of an element: indentation, index, and what follows the number.
+    Mark(usize, usize, &'static str),
+    /// Between a key and its value.
+    Arrow,
+    Value(usize, &'v Value),
+}
+
 impl Value {
-    fn write(&self, f: &mut fmt::Formatter<'_>, indent: usize) -> fmt::Result {
+    /// Returns the pieces of an aggregate that is not empty.
+    fn pieces(&self, indent: usize) -> Option<Pieces<'_>> {
+        let part = move |value| Piece::Value(indent + 3, value);
+        let (values, mark) = match self {
+            Value::Array(values) if !values.is_empty() => (values, ")"),
+            Value::Set(values) if !values.is_empty() => (values, "~"),
+            Value::Push(values) if !values.is_empty() => (values, ">"),
+            Value::Map(pairs) if !pairs.is_empty() => {
+                return Some(Box::new(pairs.iter().enumerate().flat_map(
+                    move |(i, (key, value))| {
+                        [Piece::Mark(indent, i, "#"), part(key), Piece::Arrow, part(value)]
+                    },
+                )));
+            }
+            _ => return None,
+        };
+        let element = move |(i, value)| [Piece::Mark(indent, i, mark), part(value)];
+        Some(Box::new(values.iter().enumerate().flat_map(element)))
+    }
+
+    fn write_scalar(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Value::Null => f.write_str("(nil)"),
             Value::Boolean(value) => write!(f, "({value})"),
@@ -222,65 +285,58 @@ impl Value {
             Value::BigNumber(digits) => write!(f, "(big number) {}", Text(digits)),
             Value::Simple(text) => write!(f, "{}", Text(text)),
             Value::Bulk(data) => write!(f, "\"{}\"", data.escape_ascii()),
-            Value::Verbatim(_, text) => {
-                let mut lines = text.split(|&byte| byte == b'\n').enumerate();
-                lines.try_for_each(|(i, line)| {
-                    let end = if i > 0 { "\n" } else { "" };
-                    write!(f, "{end}{}", Text(line))
-                })
-            }
+            Value::Verbatim(_, text) => write_lines(f, text),
             Value::Error(text) => write!(f, "(error) {}", Text(text)),
-            Value::Array(values) => write_all(f, indent, ")", values.iter()),
-            Value::Set(values) => write_all(f, indent, "~", values.iter()),
-            Value::Push(values) => write_all(f, indent, ">", values.iter()),
-            Value::Map(pairs) if pairs.is_empty() => f.write_str("(empty)"),
-            Value::Map(pairs) => {
-                for (i, (key, value)) in pairs.iter().enumerate() {
-                    begin_line(f, indent, i, "#")?;
-                    key.write(f, indent + 3)?;
-                    f.write_str(" => ")?;
-                    value.write(f, indent + 3)?;
-                }
-                Ok(())
+            Value::Array(_) | Value::Set(_) | Value::Push(_) | Value::Map(_) => {
+                f.write_str("(empty)")
+            }
+        }
+    }
+
+    /// Takes the values in an aggregate.
+    fn take_values(&mut self) -> Vec<Value> {
+        match self {
+            Value::Array(values) | Value::Set(values) | Value::Push(values) => take(values),
+            Value::Map(pairs) => take(pairs).into_iter().flat_map(<[Value; 2]>::from).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        let mut open = Vec::from_iter(Some(self.take_values()).filter(|values| !values.is_empty()));
+        while let Some(values) = open.last_mut() {
+            match values.pop() {
+                None => drop(open.pop()),
+                Some(mut value) => open.push(value.take_values()),
             }
         }
     }
 }
 
-/// Text for a terminal: what could move its cursor is escaped.
-pub struct Text<'t>(pub &'t [u8]);
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        String::from_utf8_lossy(self.0).chars().try_for_each(|c| match c {
-            _ if c.is_control() => write!(f, "{}", c.escape_default()),
-            _ => write!(f, "{c}"),
-        })
-    }
-}
-
-fn write_all<'v>(
-    f: &mut fmt::Formatter<'_>,
-    indent: usize,
-    mark: &str,
-    values: impl ExactSizeIterator<Item = &'v Value>,
-) -> fmt::Result {
-    if values.len() == 0 {
-        return f.write_str("(empty)");
-    }
-    for (i, value) in values.enumerate() {
-        begin_line(f, indent, i, mark)?;
-        value.write(f, indent + 3)?;
+/// Writes text of several lines, which may end with CR LF.
+fn write_lines(f: &mut fmt::Formatter<'_>, text: &[u8]) -> fmt::Result {
+    for (i, line) in text.split(|&byte| byte == b'\n').enumerate() {
+        let end = if i > 0 { "\n" } else { "" };
+        write!(f, "{end}{}", Text(line.strip_suffix(b"\r").unwrap_or(line)))?;
     }
     Ok(())
 }
 
-/// The first one stands where the writer is, the others below it.
-fn begin_line(f: &mut fmt::Formatter<'_>, indent: usize, i: usize, mark: &str) -> fmt::Result {
-    if i > 0 {
-        write!(f, "\n{:indent$}", "")?;
+/// Text for a terminal: what could move its cursor is escaped, and bytes that are no text.
+pub struct Text<'t>(pub &'t [u8]);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) }?;
+            }
+            write!(f, "{}", chunk.invalid().escape_ascii())?;
+        }
+        Ok(())
     }
-    write!(f, "{}{mark} ", i + 1)
 }
 
 impl fmt::Display for Invalid {
@@ -289,5 +345,6 @@ impl fmt::Display for Invalid {
     }
 }
 
-/// Deeper than any reply of a server, and no danger to the stack.
-const MAX_DEPTH: usize = 32;
+/// The depth to which values are nested. A script of a server ends where Lua does, at 8,000
+/// values on its stack.
+pub const MAX_DEPTH: usize = 8_000;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use clap::Parser as _;
 use example_redis::Args;
 use example_redis::client::{Client, Error, Streamed};
-use example_redis::value::{Invalid, Parsed, Parser, Value};
+use example_redis::value::{Invalid, MAX_DEPTH, Parsed, Parser, Value};
 use futures::poll;
 use peers::{Server, within};
 use std::io::Write;
@@ -128,11 +128,11 @@ fn values() -> Vec<(&'static str, String, Value)> {
         ),
     ];
     let mut rows: Vec<_> = rows.map(|(name, said, value)| (name, said.to_owned(), value)).into();
-    let deep = (0..32).fold(Integer(1), |value, _| array([value]));
-    rows.push(("32 arrays in each other", "*1\r\n".repeat(32) + ":1\r\n", deep));
-    let long = "x".repeat(64 * 1024 - 1);
+    let deep = (0..41).fold(Integer(1), |value, _| array([value]));
+    rows.push(("41 arrays in each other", "*1\r\n".repeat(41) + ":1\r\n", deep));
+    let long = "x".repeat(100_000);
     let value = Value::Simple(Bytes::from(long.clone()));
-    rows.push(("the longest line", format!("+{long}\r\n"), value));
+    rows.push(("a line of more than 64 KiB", format!("+{long}\r\n"), value));
     rows
 }
 
@@ -180,8 +180,7 @@ fn lies() -> Vec<(&'static str, String, &'static str)> {
         ("garbage behind an attribute", "|1\r\n+a\r\n+b\r\nx\r\n", "unknown type"),
     ];
     let mut rows: Vec<_> = rows.map(|(name, said, why)| (name, said.to_owned(), why)).into();
-    rows.push(("33 arrays in each other", "*1\r\n".repeat(33), "nested too deeply"));
-    rows.push(("a line too long", "+".repeat(64 * 1024 + 2), "frame longer than 65536 bytes"));
+    rows.push(("arrays in each other", "*1\r\n".repeat(MAX_DEPTH + 1), "nested too deeply"));
     rows
 }
 
@@ -333,6 +332,46 @@ async fn every_value_is_understood_however_it_is_cut() {
 async fn not_a_number_is_a_double() {
     let mut client = client_of(",nan\r\n", 100, false);
     assert!(matches!(within(client.receive()).await, Ok(Double(double)) if double.is_nan()));
+}
+
+/// Each in an aggregate of its own, on the stack of a test.
+#[test]
+fn the_deepest_value_is_written_and_dropped_without_the_stack() {
+    for (mark, before, written) in [
+        ("*1", None, "1) "),
+        ("~1", None, "1~ "),
+        (">1", None, "1> "),
+        ("%1", Some("+k"), "1# k => "),
+    ] {
+        let mut parser = Parser::new(1 << 24);
+        let line = |parser: &mut Parser, line: &'static str| {
+            parser.line(&Bytes::from_static(line.as_bytes())).map_err(|Invalid(why)| why)
+        };
+        for _ in 0..MAX_DEPTH {
+            for line_of in [mark].into_iter().chain(before) {
+                assert!(matches!(line(&mut parser, line_of), Ok(Parsed::Incomplete(_))));
+            }
+        }
+        let Ok(Parsed::Value(value)) = line(&mut parser, "+v") else { panic!("{mark}") };
+        assert_eq!(value.to_string(), written.repeat(MAX_DEPTH) + "v");
+    }
+}
+
+#[test]
+fn text_of_a_server_moves_no_cursor() {
+    for (said, written) in [
+        (&b"a\x1b[1m\x07\x7f\r\n"[..], r"a\u{1b}[1m\u{7}\u{7f}\r\n"),
+        ("h\u{e9}\u{9b}31m".as_bytes(), "h\u{e9}\\u{9b}31m"),
+        (b"\xff\xfe caf\xe9", r"\xff\xfe caf\xe9"),
+    ] {
+        let said = Bytes::from_static(said);
+        assert_eq!(Value::Simple(said.clone()).to_string(), written);
+        assert_eq!(Value::Error(said.clone()).to_string(), format!("(error) {written}"));
+        assert_eq!(Value::BigNumber(said).to_string(), format!("(big number) {written}"));
+    }
+    for (said, written) in [("a\r\nb\nc\r\n", "a\nb\nc\n"), ("\r\r\n\rb\r", "\\r\n\\rb")] {
+        assert_eq!(verbatim(said).to_string(), written);
+    }
 }
 
 #[tokio::test]
@@ -663,7 +702,9 @@ async fn connect(server: &Server, resp3: bool) -> Client<TcpStream> {
     let mut client = within(Client::connect(server.address)).await.unwrap();
     if resp3 {
         let reply = within(client.call(&["HELLO", "3"])).await.unwrap();
-        assert!(matches!(reply, Value::Map(pairs) if pairs.contains(&(bulk("proto"), Integer(3)))));
+        assert!(
+            matches!(&reply, Value::Map(pairs) if pairs.contains(&(bulk("proto"), Integer(3))))
+        );
     }
     client
 }
@@ -924,7 +965,7 @@ async fn a_connection_that_is_cut_is_told_once() {
     assert!(poll!(pin!(client.receive())).is_pending());
     loop {
         let list = within(operator.call(&["CLIENT", "LIST"])).await.unwrap();
-        if matches!(list, Value::Bulk(text) if String::from_utf8_lossy(&text).contains("cmd=blpop"))
+        if matches!(&list, Value::Bulk(text) if String::from_utf8_lossy(text).contains("cmd=blpop"))
         {
             break;
         }
@@ -995,7 +1036,7 @@ async fn run(
 
 async fn run_words(password: Option<&str>, words: Vec<String>) -> (Result<bool, String>, String) {
     let mut out = Vec::new();
-    let password = password.map(str::to_owned);
+    let password = password.map(Into::into);
     let args = match Args::try_parse_from([vec!["example-redis".to_owned()], words].concat()) {
         Ok(args) => args,
         Err(error) => return (Err(error.to_string()), String::new()),
@@ -1094,6 +1135,124 @@ async fn a_wrong_command_line_is_told_how_it_goes() {
     let (ran, printed) = run(&server, None, &closed).await;
     assert!(ran.is_err_and(|e| e.contains("refused")) && printed.is_empty());
     assert!(run(&server, None, "nowhere PING").await.0.is_err());
+}
+
+#[tokio::test]
+async fn monitor_prints_lines_of_any_length() {
+    let Some(server) = redis(&[]) else { return };
+    let (sender, mut printed) = mpsc::unbounded_channel();
+    let mut out = Printed(sender);
+    let args = Args::parse_from(["example-redis", &server.address.to_string(), "MONITOR"]);
+    let mut running = pin!(example_redis::run(args, None, &mut out));
+    let mut monitored = async |end: &str| {
+        let mut text = Vec::new();
+        while !text.ends_with(end.as_bytes()) {
+            tokio::select! {
+                ran = &mut running => panic!("{ran:?}"),
+                more = printed.recv() => text.extend(more.unwrap()),
+            }
+        }
+    };
+    within(monitored("OK\n")).await;
+    let mut speaker = connect(&server, false).await;
+    within(speaker.call(&[&b"SET"[..], b"k", &[0xFF; 30_000]])).await.unwrap();
+    within(monitored(&format!(" \"k\" \"{}\"\n", r"\xff".repeat(30_000)))).await;
+}
+
+#[tokio::test]
+async fn a_script_may_answer_anything() {
+    let Some(server) = redis(&[]) else { return };
+    let address = server.address.to_string();
+    for (script, printed) in [
+        ("return {ok=string.rep('x',70000)}", "x".repeat(70_000)),
+        ("return {err=string.rep('x',70000)}", format!("(error) {}", "x".repeat(70_000))),
+        ("local t=7 for i=1,41 do t={t} end return t", "1) ".repeat(41) + "(integer) 7"),
+        ("local t=7 for i=1,7900 do t={t} end return t", "1) ".repeat(7900) + "(integer) 7"),
+    ] {
+        let words = [&address, "EVAL", script, "0"].map(str::to_owned);
+        let (ran, said) = run_words(None, words.into()).await;
+        assert_eq!(ran, Ok(!script.contains("err")), "{script}");
+        assert!(said == printed + "\n", "{script}");
+    }
+    let (ran, said) = run(&server, None, "--resp3 ADDRESS INFO").await;
+    assert!(ran == Ok(true) && said.contains("\nredis_mode:standalone\n"), "{said}");
+    assert!(!said.contains("\\r") && !said.contains('\r'), "{said}");
+}
+
+#[tokio::test]
+async fn a_redirection_is_reported_with_its_address() {
+    for (error, address) in [
+        ("MOVED 3999 127.0.0.1:6381", Some("127.0.0.1:6381")),
+        ("MOVED 3999 ::1:6381", Some("::1:6381")),
+        ("ASK 16383 h\x1b:1", Some("h\\u{1b}:1")),
+        ("MOVED 3999 :6381", Some("ADDRESS, port 6381")),
+        ("MOVED 3999 ", None),
+        ("MOVED 3999", None),
+        ("MOVEDX 1 2", None),
+        ("ERR MOVED 3999 127.0.0.1:6381", None),
+    ] {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address_of_server = server.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            loop {
+                let (mut socket, _) = server.accept().await.unwrap();
+                socket.write_all(format!("-{error}\r\n").as_bytes()).await.unwrap();
+                let _ = socket.read_to_end(&mut vec![]).await;
+            }
+        });
+        let mut printed = format!("(error) {}\n", error.escape_debug());
+        if let Some(address) = address {
+            let address = address.replace("ADDRESS", "this host");
+            printed += &format!("(another server of the cluster has the key: {address})\n");
+        }
+        for options in ["", "--output /nowhere/file "] {
+            let line = format!("{options}{address_of_server} GET k");
+            let words = line.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(run_words(None, words).await, (Ok(false), printed.clone()), "{error}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn arguments_and_password_need_not_be_utf8() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let Some(server) = redis(&[]) else { return };
+    let (odd, mut client) = (OsStr::from_bytes(b"\xff\xfe"), connect(&server, false).await);
+    let user = [b"ACL", &b"SETUSER"[..], b"\xff\xfe", b"on", b">\xff\xfe", b"~*", b"+@all"];
+    within(client.call(&user)).await.unwrap();
+    let address = server.address.to_string();
+    for (words, printed) in [
+        (["SET".as_ref(), odd, odd], "OK\n"),
+        (["MGET".as_ref(), odd, odd], "1) \"\\xff\\xfe\"\n2) \"\\xff\\xfe\"\n"),
+    ] {
+        let program = ["example-redis".as_ref(), "--user".as_ref(), odd, address.as_ref()];
+        let args = Args::parse_from(program.iter().chain(&words));
+        let mut out = Vec::new();
+        within(example_redis::run(args, Some(odd.to_owned()), &mut out)).await.unwrap();
+        let said = String::from_utf8(out).unwrap();
+        assert_eq!(said, printed);
+    }
+}
+
+#[tokio::test]
+async fn a_user_is_named_with_the_password() {
+    let Some(server) = redis(&[]) else { return };
+    let ann = ["ACL", "SETUSER", "ann", "on", ">secret", "+@all"];
+    within(connect(&server, false).await.call(&ann)).await.unwrap();
+    for options in ["--user ann", "--resp3 --user ann"] {
+        let line = format!("{options} ADDRESS ACL WHOAMI");
+        let (ran, printed) = run(&server, Some("secret"), &line).await;
+        assert_eq!((ran, &printed[..]), (Ok(true), "\"ann\"\n"));
+    }
+    for (password, user, why) in [
+        (Some("wrong"), "ann", "WRONGPASS "),
+        (Some("secret"), "bob", "WRONGPASS "),
+        (None, "ann", "--user needs a password in REDISCLI_AUTH"),
+    ] {
+        let (ran, printed) = run(&server, password, &format!("--user {user} ADDRESS PING")).await;
+        assert!(ran.as_ref().is_err_and(|e| e.starts_with(why)) && printed.is_empty(), "{ran:?}");
+    }
 }
 
 #[tokio::test]
