@@ -210,8 +210,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         let line = self.receive(Terminator::crlf(), MAX_LINE).await?;
         let line = std::str::from_utf8(&line).map_err(|_| unexpected("not text"))?;
         let error = match line.split_once(' ').unwrap_or((line, "")) {
-            ("ERROR", _) => Error::Command,
-            ("CLIENT_ERROR", why) => Error::Client(why.to_owned()),
+            ("ERROR", "") => Error::Command,
+            // `ERROR Too many open connections` comes unasked, and is the last.
+            ("ERROR" | "CLIENT_ERROR", why) => Error::Client(why.to_owned()),
             ("SERVER_ERROR", why) => Error::Server(why.to_owned()),
             _ => return Ok(line.to_owned()),
         };
@@ -276,7 +277,7 @@ pub enum Error {
     },
     /// `ERROR`: the server does not know the command.
     Command,
-    /// `CLIENT_ERROR`: the server says it is our fault.
+    /// `CLIENT_ERROR`, or `ERROR` with a reason: the server refuses.
     Client(String),
     /// `SERVER_ERROR`: the server says it is its own.
     Server(String),

@@ -114,6 +114,12 @@ const DIALOGUES: &[(&str, &[Call])] = &[
         &[
             ("get a", "get a\r\n", "ERROR\r\n", "error: the server does not know this command"),
             (
+                "get a",
+                "get a\r\n",
+                "ERROR Too many open connections\r\n",
+                "error: the server refuses: \"Too many open connections\"",
+            ),
+            (
                 "delete a",
                 "delete a\r\n",
                 "CLIENT_ERROR no\r\n",
@@ -305,6 +311,12 @@ async fn answers_that_are_none_break_the_connection() {
             "the server refuses: \"bad command line format\"",
         ),
         (
+            "no connection, and no word of the data",
+            "set a x",
+            "ERROR Too many open connections\r\n".into(),
+            "the server refuses: \"Too many open connections\"",
+        ),
+        (
             "a command unknown, perhaps without the data",
             "add a x",
             "ERROR\r\n".into(),
@@ -406,10 +418,10 @@ async fn a_large_value_is_skipped_as_it_comes() {
     server.await.unwrap();
 }
 
-fn memcached() -> Option<Server> {
+fn memcached(more: &str) -> Option<Server> {
     peers::is_installed("memcached").then(|| {
         Server::start("server listening", |port| {
-            let arguments = format!("memcached -u root -l 127.0.0.1 -p {port} -U 0 -vv");
+            let arguments = format!("memcached -u root -l 127.0.0.1 -p {port} -U 0 -vv{more}");
             arguments.split(' ').map(str::to_owned).collect()
         })
     })
@@ -421,7 +433,7 @@ async fn connect(server: &Server, max_value: usize) -> Client<TcpStream> {
 
 #[tokio::test]
 async fn a_real_server_keeps_what_it_is_given() {
-    let Some(server) = memcached() else { return };
+    let Some(server) = memcached("") else { return };
     within(async {
         let mut client = connect(&server, 1 << 20).await;
         let all: Vec<u8> = (0..=255).cycle().take(300_000).collect();
@@ -468,7 +480,7 @@ async fn a_real_server_keeps_what_it_is_given() {
 
 #[tokio::test]
 async fn a_real_server_notices_who_was_faster() {
-    let Some(server) = memcached() else { return };
+    let Some(server) = memcached("") else { return };
     within(async {
         let (mut one, mut other) = (connect(&server, 100).await, connect(&server, 100).await);
         one.store("set", "a", 0, 0, "1").await.unwrap();
@@ -483,7 +495,7 @@ async fn a_real_server_notices_who_was_faster() {
 
 #[tokio::test]
 async fn after_a_value_too_long_for_one_side_the_connection_is_good() {
-    let Some(server) = memcached() else { return };
+    let Some(server) = memcached("") else { return };
     within(async {
         let mut client = connect(&server, 8 << 20).await;
         let large = vec![b'\n'; 2 << 20];
@@ -512,7 +524,7 @@ async fn command(words: &[&str], out: &mut Vec<u8>) -> Result<bool, String> {
 
 #[tokio::test]
 async fn the_command_line_works() {
-    let Some(server) = memcached() else { return };
+    let Some(server) = memcached("") else { return };
     let address = server.address.to_string();
     for (words, success, printed) in [
         (&["set", "a", "-1"][..], true, "stored\n"),
@@ -555,5 +567,38 @@ async fn the_command_line_works() {
         let e = command(words, &mut out).await.unwrap_err();
         assert!(e.contains(error), "{words:?}: {e}");
         assert!(out.is_empty(), "{words:?}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn arguments_that_are_not_utf8_are_stored_or_refused() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let Some(server) = memcached("") else { return };
+    let address = server.address.to_string();
+    let odd = OsStr::from_bytes(b"\xff\xfe");
+    let args = |words: [&OsStr; 3]| {
+        Args::try_parse_from(["example-memcached".as_ref(), address.as_ref()].iter().chain(&words))
+    };
+    let (verb, key) = ("set".as_ref(), "a".as_ref());
+    let set = args([verb, key, odd]).unwrap();
+    assert!(within(run(set, &mut Vec::new())).await.unwrap());
+    let mut client = connect(&server, MAX_VALUE).await;
+    assert_eq!(within(client.get(&["a"])).await.unwrap()[0].data, odd.as_bytes());
+    assert!(args([verb, odd, key]).err().unwrap().to_string().contains("invalid UTF-8"));
+}
+
+#[tokio::test]
+async fn too_many_connections_are_no_unknown_command() {
+    let Some(server) = memcached(" -c 60") else { return };
+    let address = server.address.to_string();
+    let mut held = Vec::new();
+    for _ in 0..80 {
+        held.push(TcpStream::connect(&address).await.unwrap());
+    }
+    for words in [&["get", "a"][..], &["set", "a", "x"], &["version"]] {
+        let words: Vec<&str> = [&address[..]].iter().chain(words).copied().collect();
+        let e = command(&words, &mut Vec::new()).await.unwrap_err();
+        assert_eq!(e, "the server refuses: \"Too many open connections\"", "{words:?}");
     }
 }
