@@ -1,11 +1,14 @@
 //! A client of IMAP4rev1: commands that can have literals in them, and answers
 //! that can have them too.
 
-use super::parse::{Kind, Malformed, Parser, Response, Status, TOO_MUCH, Value};
-use asynchat::{BoxProducer, Channel, Terminator, producer};
+use super::parse::{Kind, Malformed, Parser, Response, Status, TOO_MUCH, Value, message};
+use asynchat::{BoxProducer, Channel, Terminator, Timeout, Timeouts, producer};
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::time::Duration;
 use std::{fmt, io};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
 
 /// A connection to an IMAP server.
 ///
@@ -15,8 +18,9 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 pub struct Client<T> {
     channel: Channel<T>,
     parser: Parser,
-    /// What the answer to one command may take, in bytes of memory.
-    max_answer: usize,
+    settings: Settings,
+    /// Since when an answer is awaited, and how many bytes there had been until then.
+    awaited: Option<(Instant, u64)>,
     /// Of the last command.
     tag: u32,
     /// Whether the last command is not answered to its end.
@@ -29,6 +33,18 @@ pub struct Client<T> {
     pub unasked: VecDeque<Vec<Value>>,
     /// Notices that came with the last answer.
     pub notices: Vec<Status>,
+}
+
+/// What a client grants its server.
+#[derive(Clone, Copy)]
+pub struct Settings {
+    /// The bytes of memory that the answer to one command may take.
+    pub max_answer: usize,
+    /// The time that the server may be silent. An answer may take ten times as long, and
+    /// longer if there is much to send or to receive.
+    pub timeout: Duration,
+    /// Called with each alert, which the user has to see (RFC 3501, section 7.1).
+    pub alert: fn(&str),
 }
 
 #[derive(Debug, PartialEq)]
@@ -78,14 +94,13 @@ enum Reply {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
-    /// Awaits the greeting. An answer that takes more than `max_answer` bytes of
-    /// memory is an error.
-    pub async fn connect(io: T, max_answer: usize) -> Result<Self, Error> {
+    /// Awaits the greeting.
+    pub async fn connect(io: T, settings: Settings) -> Result<Self, Error> {
         let channel = Channel::builder()
             // No line of a command has a line end in it: `push_frame` sees to that.
             .encode_terminator(Terminator::line())
             .build(io);
-        let mut client = Client::new(channel, max_answer);
+        let mut client = Client::new(channel, settings);
         match client.response().await? {
             Response::Status(Status { kind: Kind::Ok, .. }) => {}
             Response::Status(Status { kind: Kind::PreAuth, .. }) => client.is_authenticated = true,
@@ -95,18 +110,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         Ok(client)
     }
 
-    fn new(channel: Channel<T>, max_answer: usize) -> Self {
-        Client {
+    fn new(channel: Channel<T>, settings: Settings) -> Self {
+        let mut client = Client {
             channel,
-            parser: Parser::new(max_answer),
-            max_answer,
+            parser: Parser::new(settings.max_answer),
+            settings,
+            awaited: None,
             tag: 0,
             is_busy: false,
             is_authenticated: false,
             capabilities: Vec::new(),
             unasked: VecDeque::new(),
             notices: Vec::new(),
-        }
+        };
+        client.await_answer(true);
+        client
     }
 
     /// Goes on over TLS, which `handshake` makes.
@@ -127,11 +145,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         }
         self.command(vec![Words("STARTTLS")]).await?;
         let channel = self.channel.upgrade(handshake).await.map_err(asynchat::Error::from)?;
-        Ok(Client::new(channel, self.max_answer))
+        Ok(Client::new(channel, self.settings))
     }
 
+    /// Logs in, unless the server knows the user already (`PREAUTH`).
     pub async fn login(&mut self, user: &str, password: &str) -> Result<(), Error> {
         self.ask_capabilities().await?;
+        if self.is_authenticated {
+            return Ok(());
+        }
         if self.is_capable_of("LOGINDISABLED") {
             return Err(Error::Argument("no login on this connection, try TLS"));
         }
@@ -143,13 +165,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     /// The mailboxes whose names match: `*` is anything, `%` stops at a level.
     pub async fn list(&mut self, pattern: &str) -> Result<Vec<Mailbox>, Error> {
         self.command(vec![Words("LIST \"\" "), Text(pattern)]).await?;
-        Ok(self.take(|data| match data {
-            [word, Value::List(flags), _, name, ..] if word.is("LIST") => {
+        self.take("LIST", |data| match data {
+            [_, Value::List(flags), _, name, ..] => {
                 let flags = flags.iter().filter_map(Value::text).collect();
                 Some(Mailbox { name: name.text()?, flags })
             }
             _ => None,
-        }))
+        })
     }
 
     pub async fn select(&mut self, mailbox: &str) -> Result<Selected, Error> {
@@ -162,15 +184,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     }
 
     /// The numbers of the messages that fit, in IMAP's words: `UNSEEN`,
-    /// `FROM "ann" SINCE 1-Feb-2024`.
+    /// `FROM "ann" SINCE 1-Feb-2024`, `RETURN (ALL) UNSEEN`.
     pub async fn search(&mut self, criteria: &str) -> Result<Vec<u32>, Error> {
         self.command(vec![Words(&format!("SEARCH {criteria}"))]).await?;
-        let found = self.take(|data| match data {
-            [word, numbers @ ..] if word.is("SEARCH") => {
-                numbers.iter().map(Value::number).collect::<Option<Vec<u32>>>()
-            }
-            _ => None,
-        });
+        let (tag, room) = (format!("A{}", self.tag), self.parser.room());
+        let mut found = self.take("SEARCH", searched)?;
+        found.extend(self.take("ESEARCH", |data| extended_search(data, &tag, room))?);
         Ok(found.concat())
     }
 
@@ -178,7 +197,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     /// about others too. What is asked for stays in memory.
     pub async fn fetch(&mut self, set: &str, items: &str) -> Result<Vec<Fetched>, Error> {
         self.command(vec![Words(&format!("FETCH {set} {items}"))]).await?;
-        Ok(self.take(fetched))
+        self.take("FETCH", fetched)
     }
 
     /// Writes a message to `to` as it comes, however long it is, and gives its
@@ -207,7 +226,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
                 }
             }
         }
-        let fetched = self.take(fetched).into_iter().filter(|fetched| fetched.number == number);
+        let fetched =
+            self.take("FETCH", fetched)?.into_iter().filter(|fetched| fetched.number == number);
         let length = match (streamed, fetched.filter_map(|f| f.get("BODY[]").cloned()).next()) {
             (Some(length), _) => length,
             // A short one need not be a literal.
@@ -230,7 +250,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     ) -> Result<Vec<Fetched>, Error> {
         let words = format!("STORE {set} {change} ({})", flags.join(" "));
         self.command(vec![Words(&words)]).await?;
-        Ok(self.take(fetched))
+        self.take("FETCH", fetched)
     }
 
     /// Puts a message of `length` bytes into a mailbox, as it is read. One that
@@ -254,19 +274,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     pub async fn idle(&mut self) -> Result<Idle<'_, T>, Error> {
         self.send(vec![Words("IDLE")]).await?;
         self.go_ahead().await?;
-        Ok(Idle { client: self })
+        let mut idle = Idle { client: self, phase: Phase::Beginning };
+        idle.begun();
+        Ok(idle)
     }
 
+    /// Takes leave. The work is done: how the connection ends does not matter.
     pub async fn logout(mut self) -> Result<(), Error> {
         self.send(vec![Words("LOGOUT")]).await?;
         loop {
-            match self.response().await? {
-                Response::Status(Status { kind: Kind::Bye, .. }) => {}
-                response => {
-                    if let Some(reply) = self.keep(response)? {
-                        self.end(reply)?;
-                        return Ok(self.channel.shutdown().await?);
-                    }
+            match self.reply().await {
+                Err(Error::Bye(_)) => {}
+                Err(Error::Channel(_)) => return Ok(()),
+                reply => {
+                    self.end(reply?)?;
+                    let _ = self.channel.shutdown().await;
+                    return Ok(());
                 }
             }
         }
@@ -299,7 +322,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         }
         self.unasked.clear();
         self.notices.clear();
-        self.parser.set_room(self.max_answer);
+        self.parser.set_room(self.settings.max_answer);
+        self.await_answer(true);
         self.tag = self.tag.wrapping_add(1);
         let mut line = format!("A{} ", self.tag);
         for part in parts {
@@ -378,12 +402,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
 
     async fn ask_capabilities(&mut self) -> Result<(), Error> {
         self.command(vec![Words("CAPABILITY")]).await?;
-        let told = self.take(|data| match data {
-            [word, names @ ..] if word.is("CAPABILITY") => {
-                Some(names.iter().filter_map(Value::text).collect::<Vec<_>>())
-            }
-            _ => None,
-        });
+        let names = |data: &[Value]| data.iter().skip(1).map(Value::text).collect::<Option<_>>();
+        let told: Vec<Vec<_>> = self.take("CAPABILITY", names)?;
         self.capabilities = told.concat();
         Ok(())
     }
@@ -394,25 +414,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
 
     async fn open(&mut self, verb: &str, mailbox: &str) -> Result<Selected, Error> {
         let ended = self.command(vec![Words(verb), Text(mailbox)]).await?;
-        let exists = self.take(|data| match data {
-            [number, word] if word.is("EXISTS") => number.number(),
-            _ => None,
-        });
-        let is_read_only = ended.code.eq_ignore_ascii_case("READ-ONLY");
-        Ok(Selected { exists: exists.last().copied().unwrap_or_default(), is_read_only })
+        let exists = self.take("EXISTS", |data| data[0].number()?.try_into().ok())?;
+        let exists = *exists.last().ok_or("a mailbox without its size")?;
+        Ok(Selected { exists, is_read_only: ended.code.eq_ignore_ascii_case("READ-ONLY") })
     }
 
-    /// Takes from the data of the last command what it asked for.
-    fn take<R>(&mut self, read: impl Fn(&[Value]) -> Option<R>) -> Vec<R> {
-        let mut taken = Vec::new();
-        self.unasked.retain(|data| match read(data) {
-            Some(read) => {
-                taken.push(read);
-                false
-            }
-            None => true,
-        });
-        taken
+    /// Takes from the data of the last command the answers that it asked for. All of them
+    /// have to be understood: what is left out would look like nothing.
+    fn take<R>(
+        &mut self,
+        word: &str,
+        read: impl Fn(&[Value]) -> Option<R>,
+    ) -> Result<Vec<R>, Error> {
+        let is_asked = |data: &Vec<Value>| keyword(data).is_some_and(|name| name.is(word));
+        let (asked, rest): (Vec<_>, Vec<_>) = self.unasked.drain(..).partition(is_asked);
+        self.unasked = rest.into();
+        let unread = Error::Malformed("an answer that cannot be read");
+        asked.iter().map(|data| read(data)).collect::<Option<_>>().ok_or(unread)
     }
 }
 
@@ -432,17 +450,49 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     /// Cancel safe: `receive` is, and what it has given goes to the parser
     /// before anything else is awaited.
     async fn step(&mut self) -> Result<Option<Response>, Error> {
+        if self.is_late() {
+            return Err(asynchat::Error::from(Timeout::Frame(LONG * self.settings.timeout)).into());
+        }
         let literal = self.parser.literal();
         let next = literal.map_or(Terminator::crlf(), Terminator::from);
         let data = match self.channel.receive_within(self.parser.room(), next).await {
             Err(asynchat::Error::FrameTooLong { .. }) => return Err(Error::Malformed(TOO_MUCH)),
             data => data?,
         };
-        if literal.is_none() {
-            return Ok(self.parser.line(&data)?);
+        if literal.is_some() {
+            self.parser.took_literal(Value::String(data))?;
+            return Ok(None);
         }
-        self.parser.took_literal(Value::String(data))?;
-        Ok(None)
+        let response = self.parser.line(&data)?;
+        match &response {
+            Some(Response::Status(status) | Response::Tagged(_, status))
+                if status.code.eq_ignore_ascii_case("ALERT") =>
+            {
+                (self.settings.alert)(&status.text);
+            }
+            _ => {}
+        }
+        Ok(response)
+    }
+
+    /// Sets how long the server may be silent: not for ever, if it owes an answer.
+    fn await_answer(&mut self, is_owed: bool) {
+        let timeout = self.settings.timeout;
+        let idle = is_owed.then_some(timeout);
+        let timeouts = Timeouts { idle, min_rate: Some(MIN_RATE), ..Timeouts::all(timeout) };
+        self.channel.set_timeouts(timeouts);
+        self.awaited = is_owed.then(|| (Instant::now(), self.transferred()));
+    }
+
+    /// Returns whether an answer takes too long, however busy the server looks.
+    fn is_late(&self) -> bool {
+        let Some((since, transferred)) = self.awaited else { return false };
+        let earned = (self.transferred() - transferred) / u64::from(MIN_RATE.get());
+        since.elapsed() > LONG * self.settings.timeout + Duration::from_secs(earned)
+    }
+
+    fn transferred(&self) -> u64 {
+        self.channel.received_bytes() + self.channel.sent_bytes()
     }
 
     async fn stream<W: AsyncWrite + Unpin>(
@@ -469,6 +519,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
 /// this instead breaks the connection.
 pub struct Idle<'c, T> {
     client: &'c mut Client<T>,
+    phase: Phase,
+}
+
+/// How far idling is. A server may close a connection that does nothing else for 30
+/// minutes, so idling ends before and begins again (RFC 2177).
+enum Phase {
+    Beginning,
+    Idling { until: Instant },
+    Ending,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Idle<'_, T> {
@@ -480,22 +539,115 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Idle<'_, T> {
             if let Some(data) = self.client.unasked.pop_front() {
                 return Ok(data);
             }
-            let response = self.client.response().await?;
+            self.step().await?;
             // This can go on for ever: the limit is for one response.
-            self.client.parser.set_room(self.client.max_answer);
+            self.client.parser.set_room(self.client.settings.max_answer);
             self.client.notices.clear();
-            if self.client.keep(response)?.is_some() {
-                return Err(Error::Malformed("the end of idling"));
-            }
         }
     }
 
-    pub async fn done(self) -> Result<(), Error> {
-        self.client.channel.push_frame("DONE")?;
+    pub async fn done(mut self) -> Result<(), Error> {
+        while let Phase::Beginning = self.phase {
+            self.step().await?;
+        }
+        if let Phase::Idling { .. } = self.phase {
+            self.ask_for_end()?;
+        }
         let reply = self.client.reply().await?;
         self.client.end(reply)?;
         Ok(())
     }
+
+    /// Awaits a response, or the time to begin again.
+    ///
+    /// Cancel safe, as `response` is.
+    async fn step(&mut self) -> Result<(), Error> {
+        let response = self.client.response();
+        let response = match self.phase {
+            Phase::Idling { until } => match timeout_at(until, response).await {
+                Ok(response) => response?,
+                Err(_) => return self.ask_for_end(),
+            },
+            _ => response.await?,
+        };
+        match (self.client.keep(response)?, &self.phase) {
+            (None, _) => {}
+            (Some(Reply::Continue), Phase::Beginning) => self.begun(),
+            (Some(reply @ Reply::Ended(_)), Phase::Ending) => {
+                self.client.end(reply)?;
+                self.phase = Phase::Beginning;
+                // It waits only for literals, and there is none.
+                self.client.send(vec![Words("IDLE")]).await?;
+            }
+            _ => return Err(Error::Malformed("the end of idling")),
+        }
+        Ok(())
+    }
+
+    fn begun(&mut self) {
+        self.client.await_answer(false);
+        self.phase = Phase::Idling { until: Instant::now() + RENEWAL };
+    }
+
+    fn ask_for_end(&mut self) -> Result<(), Error> {
+        self.client.await_answer(true);
+        self.phase = Phase::Ending;
+        Ok(self.client.channel.push_frame("DONE")?)
+    }
+}
+
+/// The word that says what the data are: the first one, or the one behind a number.
+fn keyword(data: &[Value]) -> Option<&Value> {
+    data.get(usize::from(data.first()?.number().is_some()))
+}
+
+/// `SEARCH 1 2 3 (MODSEQ 12)`: the list is of RFC 7162.
+fn searched(data: &[Value]) -> Option<Vec<u32>> {
+    let mut numbers = data.get(1..)?;
+    if let [before @ .., Value::List(list)] = numbers {
+        let [word, number] = &list[..] else { return None };
+        numbers = number.number().filter(|_| word.is("MODSEQ")).map(|_| before)?;
+    }
+    numbers.iter().map(Value::message).collect()
+}
+
+/// `ESEARCH (TAG "A5") UID ALL 1:3,5 COUNT 4` (RFC 4731), if what it says is the numbers
+/// of all that is found, and they fit into `room`.
+fn extended_search(data: &[Value], tag: &str, room: usize) -> Option<Vec<u32>> {
+    let mut data = data.get(1..)?;
+    if let [Value::List(command), rest @ ..] = data {
+        let [word, of] = &command[..] else { return None };
+        data = of.text().filter(|of| word.is("TAG") && of == tag).map(|_| rest)?;
+    }
+    if data.first().is_some_and(|word| word.is("UID")) {
+        data = &data[1..];
+    }
+    let (mut found, mut count) = (Vec::new(), None);
+    for pair in data.chunks(2) {
+        match pair {
+            [name, Value::Atom(set)] if name.is("ALL") => found = numbers(set, room)?,
+            [name, number] if name.is("COUNT") => count = Some(number.number()?),
+            [name, number] if name.is("MODSEQ") => drop(number.number()?),
+            _ => return None,
+        }
+    }
+    count.is_none_or(|count| count == found.len() as u64).then_some(found)
+}
+
+/// `1:3,5`
+fn numbers(set: &[u8], room: usize) -> Option<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for range in set.split(|byte| *byte == b',') {
+        let colon = range.iter().position(|byte| *byte == b':').unwrap_or(range.len());
+        let first = message(&range[..colon])?;
+        let last = range.get(colon + 1..).map_or(Some(first), message)?;
+        let range = first.min(last)..=first.max(last);
+        if range.size_hint().0 > (room / size_of::<u32>()).saturating_sub(numbers.len()) {
+            return None;
+        }
+        numbers.extend(range);
+    }
+    Some(numbers)
 }
 
 /// `1 FETCH (FLAGS (\Seen) RFC822.SIZE 5)`
@@ -506,7 +658,7 @@ fn fetched(data: &[Value]) -> Option<Fetched> {
         _ => None,
     });
     let items = pairs.collect::<Option<_>>()?;
-    word.is("FETCH").then_some(Fetched { number: number.number()?, items })
+    word.is("FETCH").then_some(Fetched { number: number.message()?, items })
 }
 
 /// Whether it can stand in a line: ASCII without control characters.
@@ -541,6 +693,7 @@ impl fmt::Display for Error {
             Error::Malformed(what) => write!(f, "the server makes no sense: {what}"),
             Error::Broken => f.write_str("the connection is broken by an earlier command"),
             Error::Output(_) => f.write_str("cannot write the message"),
+            Error::Channel(asynchat::Error::Timeout(_)) => f.write_str("the server takes too long"),
             Error::Channel(e) => e.fmt(f),
         }
     }
@@ -567,3 +720,12 @@ impl From<asynchat::Error> for Error {
         Error::Channel(e)
     }
 }
+
+/// Bytes per second that give an answer all the time that it takes.
+const MIN_RATE: NonZeroU32 = NonZeroU32::new(1024).unwrap();
+
+/// The time of an answer, in times that the server may be silent.
+const LONG: u32 = 10;
+
+/// Less than the 30 minutes of RFC 3501, section 5.4.
+const RENEWAL: Duration = Duration::from_secs(28 * 60);

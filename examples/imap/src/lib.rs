@@ -3,25 +3,35 @@
 pub mod client;
 pub mod parse;
 
+use bytes::Bytes;
 use clap::{Parser, Subcommand};
-use client::{Client, Fetched, Selected};
+use client::{Client, Fetched, Selected, Settings};
+use example_common::serve::report;
+use futures::{Stream, TryStreamExt};
 use indicatif::ProgressBar;
 use parse::Value;
 use std::error::Error;
-use std::io::Write;
+use std::ffi::OsStr;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::fs::{self, File};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncSeekExt, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_util::io::{ReaderStream, StreamReader};
 
 /// Runs one command on an IMAP server. The password is taken from IMAP_PASSWORD.
 #[derive(Parser)]
 pub struct Args {
+    /// Give up a server that is silent for so long
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: u64,
     /// Turn to TLS, and trust the certificates in this file
     #[arg(long, value_name = "CA.pem")]
     starttls: Option<PathBuf>,
@@ -68,16 +78,25 @@ enum Command {
 }
 
 /// Logs in, runs the command and logs out.
-pub async fn run(args: Args, password: &str, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
-    let io = TcpStream::connect(&args.address).await?;
-    let mut client = Client::connect(io, MAX_ANSWER).await?;
+pub async fn run(args: Args, password: &OsStr, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    let password = password.to_str().ok_or("IMAP_PASSWORD is not UTF-8")?;
+    let limit = Duration::from_secs(args.timeout);
+    let settings = Settings { max_answer: MAX_ANSWER, timeout: limit, alert };
+    let io = timeout(limit, TcpStream::connect(&args.address)).await??;
+    let mut client = Client::connect(io, settings).await?;
     if let Some(ca) = args.starttls {
-        let mut client = start_tls(client, &ca, &args.address).await?;
+        let handshake = start_tls(client, &ca, &args.address);
+        let mut client = timeout(limit, handshake).await??;
         client.login(&args.user, password).await?;
         return perform(client, args.command, out).await;
     }
     client.login(&args.user, password).await?;
     perform(client, args.command, out).await
+}
+
+/// Shows the user an alert of the server.
+fn alert(text: &str) {
+    report(format_args!("{}: the server warns: {text:?}", env!("CARGO_PKG_NAME")));
 }
 
 async fn start_tls(
@@ -129,10 +148,12 @@ where
         }
         Command::Fetch { mailbox, number, output: None } => {
             client.examine(&mailbox).await?;
-            for message in client.fetch(&number, "BODY.PEEK[]").await? {
-                if let Some(Value::String(text)) = message.get("BODY[]") {
-                    out.write_all(text)?;
-                }
+            let messages = client.fetch(&number, "BODY.PEEK[]").await?;
+            let mut texts = messages.iter().filter_map(|message| message.get("BODY[]")).peekable();
+            texts.peek().ok_or("no message")?;
+            for text in texts {
+                let Value::String(text) = text else { return Err("no message".into()) };
+                out.write_all(text)?;
             }
         }
         Command::Fetch { mailbox, number, output: Some(file) } => {
@@ -141,9 +162,13 @@ where
             writeln!(out, "{length} bytes")?;
         }
         Command::Append { mailbox, file } => {
-            let file = File::open(file).await?;
-            let length = file.metadata().await?.len();
-            client.append(&mailbox, length, file).await?;
+            let mut file = File::open(file).await?;
+            // How long it is has to be said first.
+            let length =
+                with_crlf(&mut file).try_fold(0, async |n, lines| Ok(n + lines.len() as u64));
+            let length = length.await?;
+            file.rewind().await?;
+            client.append(&mailbox, length, StreamReader::new(with_crlf(file))).await?;
             writeln!(out, "{length} bytes")?;
         }
         Command::Create { mailbox } => client.create(&mailbox).await?,
@@ -164,6 +189,22 @@ where
         }
     }
     Ok(client.logout().await?)
+}
+
+/// Reads a message whose lines may end with LF as it is sent.
+fn with_crlf(file: impl AsyncRead) -> impl Stream<Item = io::Result<Bytes>> {
+    let mut last = 0;
+    ReaderStream::with_capacity(file, 64 * 1024).map_ok(move |text| {
+        let mut sent = Vec::with_capacity(text.len());
+        for byte in text {
+            if byte == b'\n' && last != b'\r' {
+                sent.push(b'\r');
+            }
+            sent.push(byte);
+            last = byte;
+        }
+        sent.into()
+    })
 }
 
 /// A message in one line: number, size, flags and subject.

@@ -3,7 +3,9 @@
 //!
 //! ```text
 //! export IMAP_PASSWORD=...
-//! cargo run --release -p example-imap -- [--starttls CA.pem] ADDRESS USER COMMAND
+//! cargo run --release -p example-imap -- [OPTIONS] ADDRESS USER COMMAND
+//!
+//! --starttls CA.pem                        --timeout SECONDS
 //!
 //! list                   create MAILBOX    search MAILBOX WHAT...
 //! select MAILBOX         idle MAILBOX      flag MAILBOX NUMBER FLAG...
@@ -12,7 +14,8 @@
 //!
 //! You will see the mailboxes; the last messages of one; the numbers of those that fit
 //! (`search INBOX UNSEEN`); a message as it is, or on its way to a file that may be
-//! larger than memory. `idle` waits for something to happen.
+//! larger than memory. `idle` waits for something to happen. Alerts of the server go to
+//! stderr. An answer that cannot be read is an error.
 //!
 //! Without `--starttls` all of it goes over the wire as it is, the password too. Names
 //! of mailboxes are taken and shown as the server writes them, with modified UTF-7 for
@@ -28,7 +31,7 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let password = std::env::var("IMAP_PASSWORD").unwrap_or_default();
+    let password = std::env::var_os("IMAP_PASSWORD").unwrap_or_default();
     match run(Args::parse(), &password, &mut std::io::stdout()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -23,9 +23,15 @@ impl Value {
         matches!(self, Value::Atom(atom) if atom.eq_ignore_ascii_case(word.as_bytes()))
     }
 
-    pub fn number(&self) -> Option<u32> {
+    pub fn number(&self) -> Option<u64> {
         let Value::Atom(atom) = self else { return None };
         number(atom)
+    }
+
+    /// The number of a message.
+    pub fn message(&self) -> Option<u32> {
+        let Value::Atom(atom) = self else { return None };
+        message(atom)
     }
 
     /// A word or a string, as text.
@@ -102,7 +108,7 @@ impl Parser {
     pub fn is_at_message(&self, number: u32) -> bool {
         match self.open.as_slice() {
             [response, items] => {
-                matches!(&response[..], [n, word] if n.number() == Some(number) && word.is("FETCH"))
+                matches!(&response[..], [n, word] if n.message() == Some(number) && word.is("FETCH"))
                     && items.last().is_some_and(|item| item.is("BODY[]"))
             }
             _ => false,
@@ -247,13 +253,18 @@ fn status_line(line: &Bytes) -> Option<Response> {
 /// `{5}` at the end of a line; in front of binary data it is `~{5}`.
 fn literal(rest: &[u8]) -> Option<u64> {
     let rest = rest.strip_prefix(b"~").unwrap_or(rest);
-    number(rest.strip_prefix(b"{")?.strip_suffix(b"}")?).map(u64::from)
+    number(rest.strip_prefix(b"{")?.strip_suffix(b"}")?)
 }
 
-/// What every number of RFC 3501 is: at most 32 bits.
-fn number(digits: &[u8]) -> Option<u32> {
+/// Digits and nothing else. Sizes have 63 bits (RFC 9051), all else has 32.
+fn number(digits: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(digits).ok()?;
     text.parse().ok().filter(|_| !text.starts_with('+'))
+}
+
+/// The number of a message: not 0, and of 32 bits.
+pub fn message(digits: &[u8]) -> Option<u32> {
+    number(digits)?.try_into().ok().filter(|number| *number > 0)
 }
 
 /// Whether brackets behind this are part of the name.

@@ -12,19 +12,24 @@ use example_common::with_causes;
 use example_imap::client::{Client, Error};
 use example_imap::parse::Value;
 use example_imap::{Args, run};
-use futures::FutureExt;
+use futures::{FutureExt, poll};
 use peers::{Server, within};
-use perform::perform;
+use perform::{perform, settings};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use std::ffi::OsStr;
 use std::io::Cursor;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, timeout};
 
 /// A call: the command; what is sent for it and answered, in turn; and what
 /// comes of it.
@@ -182,6 +187,53 @@ const DIALOGUES: &[(&str, &[Call])] = &[
         ],
     ),
     (
+        "what is found, in the forms of later standards",
+        &[
+            (
+                "search|MODSEQ 1",
+                &[(
+                    "A1 SEARCH MODSEQ 1\r\n",
+                    "* SEARCH 1 2 3 (MODSEQ 9223372036854775807)\r\n* search (modseq 4294967296)\r\nA1 OK\r\n",
+                )],
+                "[1, 2, 3]",
+            ),
+            (
+                "search|RETURN (ALL) X",
+                &[(
+                    "A2 SEARCH RETURN (ALL) X\r\n",
+                    "* ESEARCH (TAG \"A2\") ALL 1:3,5,9:8\r\n* 9 EXISTS\r\nA2 OK\r\n",
+                )],
+                "[1, 2, 3, 5, 8, 9]",
+            ),
+            (
+                "search|RETURN (ALL COUNT) X",
+                &[(
+                    "A3 SEARCH RETURN (ALL COUNT) X\r\n",
+                    "* esearch (tag {2}\r\nA3) uid count 2 modseq 99999999999 all 4294967294:4294967295\r\nA3 OK\r\n",
+                )],
+                "[4294967294, 4294967295]",
+            ),
+            (
+                "search|RETURN (ALL COUNT) X",
+                &[(
+                    "A4 SEARCH RETURN (ALL COUNT) X\r\n",
+                    "* ESEARCH (TAG \"A4\") COUNT 0\r\nA4 OK\r\n",
+                )],
+                "[]",
+            ),
+            (
+                "search|RETURN () X",
+                &[("A5 SEARCH RETURN () X\r\n", "* ESEARCH ALL 7\r\nA5 OK\r\n")],
+                "[7]",
+            ),
+            (
+                "search|RETURN () X",
+                &[("A6 SEARCH RETURN () X\r\n", "* ESEARCH (TAG \"A6\") UID\r\nA6 OK\r\n")],
+                "[]",
+            ),
+        ],
+    ),
+    (
         "messages, with literals in the middle of everything",
         &[(
             "fetch|1:2|ALL",
@@ -237,7 +289,7 @@ const DIALOGUES: &[(&str, &[Call])] = &[
             "store|1|\\Seen",
             &[(
                 "A1 STORE 1 +FLAGS (\\Seen)\r\n",
-                "* 1 FETCH (FLAGS (\\Seen $x))\r\n* 1 FETCH (ODD)\r\nA1 OK\r\n",
+                "* 1 FETCH (FLAGS (\\Seen $x))\r\n* 2 EXPUNGE\r\nA1 OK\r\n",
             )],
             r#"[Fetched { number: 1, items: [("FLAGS", List([Atom(b"\\Seen"), Atom(b"$x")]))] }]"#,
         )],
@@ -295,7 +347,7 @@ const DIALOGUES: &[(&str, &[Call])] = &[
 async fn play(name: &str, calls: &'static [Call], cut: usize) {
     let turns = calls.iter().flat_map(|(_, turns, _)| *turns).copied();
     let (io, server) = peers::scripted(cut, HELLO, turns);
-    let mut client = within(Client::connect(io, MAX_ANSWER)).await.unwrap();
+    let mut client = within(Client::connect(io, settings(MAX_ANSWER))).await.unwrap();
     for (command, _, result) in calls {
         let came_of_it = within(perform(&mut client, command)).await;
         assert_eq!(came_of_it, *result, "{name}: {command:?}, cut at {cut}");
@@ -320,7 +372,7 @@ async fn with_answer(answer: impl AsRef<[u8]>) -> (Client<DuplexStream>, DuplexS
     let (io, mut server) = duplex(1 << 20);
     server.write_all(HELLO.as_bytes()).await.unwrap();
     server.write_all(answer.as_ref()).await.unwrap();
-    (within(Client::connect(io, MAX_ANSWER)).await.unwrap(), server)
+    (within(Client::connect(io, settings(MAX_ANSWER))).await.unwrap(), server)
 }
 
 /// Everything the server says in a dialogue.
@@ -351,7 +403,7 @@ async fn a_server_that_hangs_up_halfway_is_an_error() {
         let (io, mut server) = duplex(64);
         server.write_all(&HELLO.as_bytes()[..at]).await.unwrap();
         drop(server);
-        let greeted = within(Client::connect(io, MAX_ANSWER)).await;
+        let greeted = within(Client::connect(io, settings(MAX_ANSWER))).await;
         assert!(matches!(greeted, Err(Error::Channel(asynchat::Error::UnexpectedEof { .. }))));
     }
     for (name, calls) in DIALOGUES {
@@ -478,8 +530,8 @@ async fn answers_that_make_no_sense_break_the_connection() {
         ("a literal that does not wait", "search|X", bad("* X {1+}"), word),
         ("a literal without an end", "search|X", bad("* X {1"), word),
         ("a literal in another base", "search|X", bad("* X {0x1}"), word),
-        ("a literal of 99999999999", "search|X", "* X {99999999999}\r\n".into(), word),
-        ("a literal of 2^63", "search|X", "* X {9223372036854775808}\r\n".into(), word),
+        ("a literal of 99999999999", "search|X", "* X {99999999999}\r\n".into(), too_much),
+        ("a literal of 2^63", "search|X", "* X {9223372036854775808}\r\n".into(), too_much),
         ("a literal of 2^64 + 1", "search|X", "* X {18446744073709551617}\r\n".into(), word),
         ("a literal of 4 GiB - 1", "search|X", "* X {4294967295}\r\n".into(), too_much),
         ("binary, 4 GiB - 1", "search|X", "* X ~{4294967295}\r\n".into(), too_much),
@@ -540,6 +592,189 @@ async fn answers_that_make_no_sense_break_the_connection() {
     }
 }
 
+/// It would come out as nothing found, nothing there.
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_an_error() {
+    for (command, data) in [
+        ("search|X", "SEARCH 4294967296"),
+        ("search|X", "SEARCH 1 0"),
+        ("search|X", "SEARCH 1 +2"),
+        ("search|X", "SEARCH 1 x"),
+        ("search|X", "SEARCH 1 \"2\""),
+        ("search|X", "SEARCH 1 NIL"),
+        ("search|X", "SEARCH 1:3"),
+        ("search|X", "SEARCH 1 (MODSEQ)"),
+        ("search|X", "SEARCH 1 (MODSEQ x)"),
+        ("search|X", "SEARCH 1 (OTHER 5)"),
+        ("search|X", "SEARCH (MODSEQ 5) 1"),
+        ("search|X", "ESEARCH (TAG \"A2\") ALL 1"),
+        ("search|X", "ESEARCH (TAG) ALL 1"),
+        ("search|X", "ESEARCH (TAG \"A1\") ALL"),
+        ("search|X", "ESEARCH (TAG \"A1\") ALL \"1\""),
+        ("search|X", "ESEARCH (TAG \"A1\") ALL 1:"),
+        ("search|X", "ESEARCH (TAG \"A1\") ALL 1:2:3"),
+        ("search|X", "ESEARCH (TAG \"A1\") ALL 1,"),
+        ("search|X", "ESEARCH (TAG \"A1\") ALL 1:*"),
+        ("search|X", "ESEARCH (TAG \"A1\") ALL 0:1"),
+        ("search|X", "ESEARCH (TAG \"A1\") ALL 4294967296"),
+        ("search|X", "ESEARCH (TAG \"A1\") COUNT 2"),
+        ("search|X", "ESEARCH (TAG \"A1\") ALL 1 COUNT 2"),
+        ("search|X", "ESEARCH (TAG \"A1\") MIN 1 MAX 3"),
+        // More than can be held.
+        ("search|X", "ESEARCH (TAG \"A1\") ALL 1:4294967295"),
+        ("search|X", "ESEARCH (TAG \"A1\") ALL 1:2000,1:2000,1:2000"),
+        ("list|*", "LIST () \"/\""),
+        ("list|*", "LIST NIL \"/\" a"),
+        ("list|*", "LIST () \"/\" (a)"),
+        ("fetch|1|FLAGS", "1 FETCH (FLAGS)"),
+        ("fetch|1|FLAGS", "1 FETCH FLAGS"),
+        ("fetch|1|FLAGS", "4294967296 FETCH (FLAGS ())"),
+        ("store|1|\\Seen", "1 FETCH (ODD)"),
+        ("select|x", "4294967296 EXISTS"),
+        ("login|a|b", "CAPABILITY IMAP4rev1 (X)"),
+    ] {
+        let (mut client, _server) = with_answer(format!("* {data}\r\nA1 OK\r\n")).await;
+        let came_of_it = within(perform(&mut client, command)).await;
+        let error = "error: the server makes no sense: an answer that cannot be read";
+        assert_eq!(came_of_it, error, "{command}: {data}");
+    }
+    let (mut client, _server) = with_answer("* FLAGS ()\r\nA1 OK\r\n").await;
+    let came_of_it = within(perform(&mut client, "select|x")).await;
+    assert_eq!(came_of_it, "error: the server makes no sense: a mailbox without its size");
+}
+
+#[tokio::test]
+async fn sizes_may_have_more_than_32_bits() {
+    let (mut client, _server) = with_answer(
+        "* 1 FETCH (RFC822.SIZE 1099511627776 MODSEQ (9223372036854775807))\r\nA1 OK\r\n\
+         * 1 FETCH (BODY[] {1099511627776}\r\nabc",
+    )
+    .await;
+    let fetched = within(client.fetch("1", "RFC822.SIZE")).await.unwrap();
+    assert_eq!(fetched[0].get("RFC822.SIZE").and_then(Value::number), Some(1 << 40));
+    let (mut text, mut progress) = (Vec::new(), (0, 0));
+    let mut fetching = Box::pin(client.fetch_to(1, &mut text, |done, all| progress = (done, all)));
+    assert!(poll!(&mut fetching).is_pending());
+    drop(fetching);
+    assert_eq!((text, progress), (b"abc".to_vec(), (3, 1 << 40)));
+}
+
+/// The clock of these tests goes on when everybody waits.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_takes_too_long_is_given_up() {
+    for (name, command, said, then, every, seconds) in [
+        ("nothing", "search|X", "", "", 1, 60),
+        ("half a line", "search|X", "* SEARCH 1", "", 1, 60),
+        ("no consent", "append|x|a", "", "", 1, 60),
+        ("half a literal", "fetch|1|X", "* 1 FETCH (X {5}\r\na", "", 1, 60),
+        ("half a message", "fetch_to|1", "* 1 FETCH (BODY[] {5000}\r\na", "", 1, 60),
+        ("a line, byte by byte", "search|X", "* SEARCH", "1", 55, 60),
+        ("a message, byte by byte", "fetch_to|1", "* 1 FETCH (BODY[] {5000}\r\n", "a", 55, 60),
+        ("notices without end", "search|X", "", "* OK patience\r\n", 55, 600),
+        ("literals without end", "fetch|1|X", "* 1 FETCH (X", " {1}\r\na", 55, 600),
+    ] {
+        let (mut client, mut server) = with_answer(said).await;
+        let begun = Instant::now();
+        let saying = async {
+            loop {
+                sleep(Duration::from_secs(every)).await;
+                server.write_all(then.as_bytes()).await.unwrap();
+            }
+        };
+        let came_of_it = tokio::select! {
+            came_of_it = perform(&mut client, command) => came_of_it,
+            () = saying => unreachable!(),
+        };
+        assert_eq!(came_of_it, "error: the server takes too long", "{name}");
+        let took = begun.elapsed().as_secs();
+        assert!((seconds..=2 * seconds).contains(&took), "{name}: {took} s");
+        assert_eq!(perform(&mut client, "search|X").await, BROKEN, "{name}");
+    }
+    let (io, _server) = duplex(64);
+    let e = Client::connect(io, settings(MAX_ANSWER)).await.err().unwrap();
+    assert_eq!(e.to_string(), "the server takes too long");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_message_may_take_its_time() {
+    const SIZE: usize = 10 << 20;
+    let (mut client, mut server) = with_answer("").await;
+    let sending = async {
+        server.write_all(format!("* 1 FETCH (BODY[] {{{SIZE}}}\r\n").as_bytes()).await.unwrap();
+        // 2 KiB a second, for more than an hour.
+        for _ in 0..SIZE / 20_480 {
+            sleep(Duration::from_secs(10)).await;
+            server.write_all(&[b'x'; 20_480]).await.unwrap();
+        }
+        server.write_all(b")\r\nA1 OK\r\n").await.unwrap();
+    };
+    let (mut text, begun) = (Vec::new(), Instant::now());
+    let (fetched, ()) = tokio::join!(client.fetch_to(1, &mut text, |_, _| {}), sending);
+    assert_eq!((fetched.unwrap(), text.len()), (SIZE as u64, SIZE));
+    assert!(begun.elapsed() > Duration::from_secs(3600));
+}
+
+#[tokio::test(start_paused = true)]
+async fn idling_begins_again_before_half_an_hour() {
+    let (io, mut server) = duplex(1024);
+    server.write_all(b"* OK hello\r\n").await.unwrap();
+    let mut client = Client::connect(io, settings(MAX_ANSWER)).await.unwrap();
+    let begun = Instant::now();
+    let serving = async {
+        let mut commands = asynchat::Channel::new(server, "\r\n");
+        for round in 1..=4 {
+            assert_eq!(commands.receive("\r\n").await.unwrap(), format!("A{round} IDLE"));
+            commands.push_frame("+ idling\r\n").unwrap();
+            let at = Instant::now();
+            assert_eq!(commands.receive("\r\n").await.unwrap(), "DONE");
+            let minutes = at.elapsed().as_secs() / 60;
+            assert!((20..30).contains(&minutes), "{minutes}");
+            // What happens in between is not lost.
+            commands.push(format!("* {round} EXISTS\r\nA{round} OK\r\n"));
+        }
+        commands.flush().await.unwrap();
+    };
+    let idling = async {
+        let mut idle = client.idle().await.unwrap();
+        for round in 1..5 {
+            // It is given up again and again.
+            let data = loop {
+                if let Ok(data) = timeout(Duration::from_secs(7), idle.next()).await {
+                    break data.unwrap();
+                }
+            };
+            assert_eq!(data[0].number(), Some(round));
+        }
+        idle.done().await.unwrap();
+    };
+    tokio::join!(serving, idling);
+    assert!(begun.elapsed() >= Duration::from_secs(4 * 20 * 60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn idling_ends_in_the_middle_of_beginning_again() {
+    for (said, more) in [("", "* 1 RECENT\r\nA1 OK\r\n"), ("A1 OK\r\n", "+ idling\r\nA2 OK\r\n")] {
+        let (mut client, mut server) = with_answer("+ idling\r\n").await;
+        let mut idle = client.idle().await.unwrap();
+        let second = Duration::from_secs(1);
+        assert!(timeout(28 * 60 * second + second, idle.next()).await.is_err());
+        server.write_all(said.as_bytes()).await.unwrap();
+        assert!(timeout(second, idle.next()).await.is_err());
+        server.write_all(more.as_bytes()).await.unwrap();
+        idle.done().await.unwrap();
+        drop(client);
+        let mut sent = String::new();
+        server.read_to_string(&mut sent).await.unwrap();
+        let again = if said.is_empty() { "" } else { "A2 IDLE\r\nDONE\r\n" };
+        assert_eq!(sent, "A1 IDLE\r\nDONE\r\n".to_owned() + again);
+    }
+    // And a server that does not answer any more is noticed.
+    let (mut client, _server) = with_answer("+ idling\r\n").await;
+    let mut idle = client.idle().await.unwrap();
+    let e = timeout(Duration::from_secs(1800), idle.next()).await.unwrap().unwrap_err();
+    assert_eq!(e.to_string(), "the server takes too long");
+}
+
 const TOKENS: &[&str] = &[
     "* ",
     "A1 OK",
@@ -587,7 +822,7 @@ proptest! {
                     let _ = ours.write_all(said.as_bytes()).await;
                     let _ = ours.shutdown().await;
                 });
-                let mut client = within(Client::connect(io, MAX_ANSWER)).await.unwrap();
+                let mut client = within(Client::connect(io, settings(MAX_ANSWER))).await.unwrap();
                 let result = within(perform(&mut client, command)).await;
                 result + &within(perform(&mut client, "besides")).await
             })
@@ -610,7 +845,7 @@ async fn greetings_that_are_none_are_refused() {
     ] {
         let (io, mut server) = duplex(64);
         server.write_all(greeting.as_bytes()).await.unwrap();
-        let e = within(Client::connect(io, MAX_ANSWER)).await.err().unwrap();
+        let e = within(Client::connect(io, settings(MAX_ANSWER))).await.err().unwrap();
         assert_eq!(e.to_string(), error, "{name}");
     }
 }
@@ -641,7 +876,7 @@ async fn nothing_goes_over_to_tls() {
     ] {
         let (io, mut server) = duplex(1024);
         server.write_all(script.as_bytes()).await.unwrap();
-        let mut client = within(Client::connect(io, MAX_ANSWER)).await.unwrap();
+        let mut client = within(Client::connect(io, settings(MAX_ANSWER))).await.unwrap();
         client.capabilities = vec!["LITERAL+".into()];
         if name == "the end of input" {
             server.shutdown().await.unwrap();
@@ -682,13 +917,111 @@ async fn logout_waits_for_the_farewell() {
     for (name, answer, error) in [
         ("as it should be", "* 1 EXISTS\r\n* BYE bye\r\nA1 OK\r\n", ""),
         ("without a farewell", "A1 OK\r\n", ""),
-        ("cut off", "* BYE bye\r\n", "input ended"),
+        ("cut off after the farewell", "* BYE bye\r\n", ""),
+        ("cut off in the farewell", "* BYE b", ""),
+        ("cut off before the farewell", "* 1 EXISTS\r\n", ""),
+        ("makes no sense", "!\r\n", "the server makes no sense: no response"),
         ("refused", "A1 BAD no\r\n", "the server refuses: \"no\""),
     ] {
         let (client, mut server) = with_answer(answer).await;
         server.shutdown().await.unwrap();
         let came_of_it = within(client.logout()).await.map_err(|e| e.to_string());
         assert_eq!(came_of_it.err().unwrap_or_default(), error, "{name}");
+    }
+}
+
+/// Runs the program with a server that says `answers`, one for each line that it hears,
+/// and then closes. Returns what was heard, and how the program ended.
+async fn run_program(answers: &[&str], words: &[&str], password: &[u8]) -> (String, Output) {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap().to_string();
+    let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_example-imap"));
+    program.args(["--timeout", "5", &address, "ann"]).args(words).kill_on_drop(true);
+    program.env("IMAP_PASSWORD", OsStr::from_bytes(password));
+    let serving = async {
+        let (socket, _) = server.accept().await.unwrap();
+        let mut channel = asynchat::Channel::new(socket, "\r\n");
+        let mut heard = String::new();
+        for (i, answer) in answers.iter().enumerate() {
+            if i > 0 {
+                let Ok(line) = channel.receive("\r\n").await else { break };
+                heard += &format!("{}\n", String::from_utf8_lossy(&line));
+            }
+            channel.push_slice(answer.as_bytes());
+        }
+        let _ = channel.flush().await;
+        heard
+    };
+    let (heard, output) = within(async { tokio::join!(serving, program.output()) }).await;
+    (heard, output.unwrap())
+}
+
+#[tokio::test]
+async fn work_that_is_done_is_success_however_the_server_leaves() {
+    let hello = ["* OK hi\r\n", "* CAPABILITY IMAP4rev1\r\nA1 OK\r\n", "A2 OK\r\n"];
+    let rest = ["A3 OK\r\n", "A4 OK\r\n"];
+    for leave in ["* BYE bye\r\nA5 OK\r\n", "* BYE bye\r\n", "* BYE b", ""] {
+        let answers = [&hello[..], &rest, &[leave]].concat();
+        let (heard, output) = run_program(&answers, &["create", "x"], b"secret").await;
+        assert!(heard.ends_with("A4 CREATE \"x\"\nA5 LOGOUT\n"), "{heard}");
+        assert!(output.status.success() && output.stderr.is_empty(), "{leave}: {output:?}");
+    }
+    // The same words before the work is done.
+    let answers = [&hello[..], &rest[..1], &["* BYE bye\r\n"]].concat();
+    let (_, output) = run_program(&answers, &["create", "x"], b"secret").await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said, "example-imap: the server says goodbye: \"bye\"\n");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn alerts_are_shown_wherever_they_come() {
+    let (capability, bye) =
+        ("* CAPABILITY X\r\nA1 OK\r\n", "* BYE [ALERT] e\r\nA5 OK [alert] f\r\n");
+    let login = "* NO [ALERT] b\x1b[1m\r\n* OK [UNSEEN 1] quiet\r\nA2 OK [ALERT] c\r\n";
+    for (answers, shown, success) in [
+        (
+            &["* OK [ALERT] a\r\n", capability, login, "A3 OK\r\n", "A4 OK [ALERT] d\r\n", bye][..],
+            &["a", "b\\u{1b}[1m", "c", "d", "e", "f"][..],
+            true,
+        ),
+        (&["* OK hi\r\n", capability, "A2 NO [ALERT] no more\r\n"], &["no more"], false),
+        (&["* BYE [ALERT] down for an hour\r\n"], &["down for an hour"], false),
+    ] {
+        let (_, output) = run_program(answers, &["create", "x"], b"secret").await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let alert = |text: &&str| format!("example-imap: the server warns: \"{text}\"\n");
+        let shown = shown.iter().map(alert).collect::<String>();
+        assert!(said.starts_with(&shown) && !said.contains("quiet"), "{said}");
+        assert_eq!((output.status.success(), said == shown), (success, success), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_logs_in_who_is_known_already() {
+    let capability = |tag| format!("* CAPABILITY X\r\nA{tag} OK\r\n");
+    let answers = ["* PREAUTH hi\r\n", &capability(1), "A2 OK\r\n", "A3 OK\r\n"];
+    let (heard, output) = run_program(&answers, &["create", "x"], b"secret").await;
+    assert_eq!(heard, "A1 CAPABILITY\nA2 CREATE \"x\"\nA3 LOGOUT\n");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[tokio::test]
+async fn nothing_fetched_and_nothing_found_are_told_apart() {
+    let hello = ["* PREAUTH hi\r\n", "A1 OK\r\n", "* 3 EXISTS\r\nA2 OK\r\n"];
+    for (words, answer, printed) in [
+        (["fetch", "x", "1"], "A3 OK\r\n", None),
+        (["fetch", "x", "1"], "* 1 FETCH (FLAGS ())\r\nA3 OK\r\n", None),
+        (["fetch", "x", "1"], "* 1 FETCH (BODY[] NIL)\r\nA3 OK\r\n", None),
+        (["fetch", "x", "1"], "* 1 FETCH (BODY[] \"\")\r\nA3 OK\r\n", Some("")),
+        (["search", "x", "ALL"], "* SEARCH 4294967296\r\nA3 OK\r\n", None),
+        (["search", "x", "ALL"], "* SEARCH\r\nA3 OK\r\n", Some("")),
+        (["search", "x", "ALL"], "* SEARCH 1 2 (MODSEQ 5)\r\nA3 OK\r\n", Some("1\n2\n")),
+    ] {
+        let answers = [&hello[..], &[answer, "A4 OK\r\n"]].concat();
+        let (_, output) = run_program(&answers, &words, b"").await;
+        assert_eq!(output.status.success(), printed.is_some(), "{words:?}: {answer}");
+        assert_eq!(output.stdout, printed.unwrap_or_default().as_bytes(), "{words:?}: {answer}");
     }
 }
 
@@ -737,7 +1070,7 @@ impl Dovecot {
     /// A client that is logged in.
     async fn client(&self) -> Client<TcpStream> {
         let io = TcpStream::connect(self.server.address).await.unwrap();
-        let mut client = Client::connect(io, 16 << 20).await.unwrap();
+        let mut client = Client::connect(io, settings(16 << 20)).await.unwrap();
         client.login("ann", PASSWORD).await.unwrap();
         client
     }
@@ -821,7 +1154,7 @@ async fn a_real_server_keeps_messages_byte_for_byte() {
             let fetched = client.fetch(&number.to_string(), items).await.unwrap();
             let size = fetched[0].get("RFC822.SIZE").and_then(Value::number);
             assert_eq!((fetched.len(), fetched[0].number), (1, number));
-            assert_eq!(size, u32::try_from(message.len()).ok());
+            assert_eq!(size, u64::try_from(message.len()).ok());
             let body = fetched[0].get("BODY[]");
             assert!(matches!(body, Some(Value::String(got)) if got == message), "{number}");
 
@@ -832,7 +1165,7 @@ async fn a_real_server_keeps_messages_byte_for_byte() {
         }
         // More than this client wants to hold: it can still be streamed.
         let io = TcpStream::connect(dovecot.server.address).await.unwrap();
-        let mut small = Client::connect(io, 100_000).await.unwrap();
+        let mut small = Client::connect(io, settings(100_000)).await.unwrap();
         small.login("ann", PASSWORD).await.unwrap();
         small.examine("INBOX").await.unwrap();
         assert_eq!(small.fetch_to(1, &mut tokio::io::sink(), |_, _| {}).await.unwrap(), {
@@ -850,7 +1183,7 @@ async fn a_real_server_does_as_it_is_told() {
     let Some(dovecot) = Dovecot::start() else { return };
     within(async {
         let io = TcpStream::connect(dovecot.server.address).await.unwrap();
-        let mut client = Client::connect(io, 1 << 20).await.unwrap();
+        let mut client = Client::connect(io, settings(1 << 20)).await.unwrap();
         let wrong = client.login("ann", "wrong\r\nA9 LOGOUT").await.unwrap_err();
         assert!(matches!(wrong, Error::Refused(status) if status.code == "AUTHENTICATIONFAILED"));
         client.login("ann", PASSWORD).await.unwrap();
@@ -869,6 +1202,13 @@ async fn a_real_server_does_as_it_is_told() {
         assert!(selected.exists == 2 && !selected.is_read_only);
         assert_eq!(client.search("SUBJECT \"second\"").await.unwrap(), [2]);
         assert_eq!(client.search("SEEN").await.unwrap(), []);
+        assert_eq!(client.search("MODSEQ 1").await.unwrap(), [1, 2]);
+        for options in ["", "ALL", "ALL COUNT"] {
+            let found = client.search(&format!("RETURN ({options}) SUBJECT second")).await.unwrap();
+            assert_eq!(found, [2], "{options}");
+        }
+        assert!(client.search("RETURN (COUNT) ALL").await.is_err());
+        assert_eq!(client.search("RETURN (ALL COUNT) SUBJECT third").await.unwrap(), []);
         let stored = client.store("1:2", "+FLAGS", &["\\Seen", "$mine"]).await.unwrap();
         assert_eq!(stored.len(), 2);
         client.store("2", "-FLAGS", &["\\Seen"]).await.unwrap();
@@ -919,11 +1259,18 @@ async fn a_real_server_tells_what_others_do() {
     .await;
 }
 
+#[tokio::test]
+async fn a_password_that_is_not_utf8_is_not_sent_as_another() {
+    let args = Args::try_parse_from(["example-imap", "127.0.0.1:1", "ann", "list"]).unwrap();
+    let e = within(run(args, OsStr::from_bytes(b"\xff"), &mut Vec::new())).await.unwrap_err();
+    assert_eq!(e.to_string(), "IMAP_PASSWORD is not UTF-8");
+}
+
 /// Runs a command line.
 async fn command(args: &[&str]) -> Result<String, String> {
     let mut out = Vec::new();
     let args = Args::try_parse_from([&["example-imap"], args].concat());
-    match within(run(args.map_err(|e| e.to_string())?, PASSWORD, &mut out)).await {
+    match within(run(args.map_err(|e| e.to_string())?, PASSWORD.as_ref(), &mut out)).await {
         Ok(()) => Ok(String::from_utf8(out).unwrap()),
         Err(e) => Err(with_causes(&*e)),
     }
@@ -957,10 +1304,18 @@ async fn the_command_line_works() {
         assert_eq!(command(&args).await, Ok(printed), "{words:?}");
     }
     assert!(std::fs::read(&copy).unwrap() == text);
+    // A file of this system, whose blocks end in the middle of line ends.
+    let lines = "x".repeat(65_534) + "\n\n\r\n" + &"y".repeat(65_534) + "\r\nz\r\ra\n\nno end";
+    std::fs::write(&file, &lines).unwrap();
+    let sent = lines.replace("\r\n", "\n").replace('\n', "\r\n");
+    let words = [&plain[..], &["append", "a b", &file]].concat();
+    assert_eq!(command(&words).await, Ok(format!("{} bytes\n", sent.len())));
+    let words = [&plain[..], &["fetch", "a b", "2"]].concat();
+    assert!(command(&words).await.unwrap() == sent);
     let args = [&plain[..], &["fetch", "a b", "1"]].concat();
     let args = Args::parse_from([&["example-imap"], &args[..]].concat());
     let mut out = Vec::new();
-    within(run(args, PASSWORD, &mut out)).await.unwrap();
+    within(run(args, PASSWORD.as_ref(), &mut out)).await.unwrap();
     assert!(out == text);
 
     let missing = path("missing");

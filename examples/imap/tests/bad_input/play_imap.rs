@@ -2,7 +2,7 @@
 
 use crate::calls::{self, CONNECTED, Call, play_calls, read_call};
 use crate::case::{self, Case};
-use crate::perform::perform;
+use crate::perform::{perform, settings};
 use example_imap::client::Client;
 use tokio::io::DuplexStream;
 
@@ -33,7 +33,7 @@ impl calls::Client for Client<DuplexStream> {
     const IS_GREETED: bool = true;
 
     async fn connect(io: DuplexStream) -> Result<Self, String> {
-        Client::connect(io, MAX_ANSWER).await.map_err(|error| error.to_string())
+        Client::connect(io, settings(MAX_ANSWER)).await.map_err(|error| error.to_string())
     }
 
     async fn perform(&mut self, command: &str) -> String {

@@ -1,8 +1,13 @@
 //! Commands for the IMAP client.
 
-use example_imap::client::{Client, Error};
+use example_imap::client::{Client, Error, Settings};
 use std::io::Cursor;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter};
+
+pub(crate) fn settings(max_answer: usize) -> Settings {
+    Settings { max_answer, timeout: Duration::from_secs(60), alert: |_| () }
+}
 
 /// Runs one command, given in words, and tells what came of it.
 pub(crate) async fn perform<T>(client: &mut Client<T>, command: &str) -> String
