@@ -17,8 +17,8 @@ use tokio::task::JoinHandle;
 /// set, as in the gate, that is a failure.
 pub(crate) fn left_out(what: &str) {
     assert!(std::env::var_os("ASYNCHAT_NEED_PEERS").is_none(), "{what}, but is needed");
-    // Not `println!`, which nobody sees of a test that passes.
-    let _ = writeln!(std::io::stderr(), "left out: {what}");
+    // Not `println!`, which nobody sees of a test that passes; and in one piece.
+    let _ = std::io::stderr().write_all(format!("left out: {what}\n").as_bytes());
 }
 
 /// Whether a program is installed; if not, says that it was left out. Name the program
@@ -34,6 +34,17 @@ pub(crate) fn is_installed(program: &str) -> bool {
     found
 }
 
+/// Whether a command succeeds that needs the same parts of a program as the test; if not,
+/// says that it was left out.
+pub(crate) fn works(command: &[&str]) -> bool {
+    let output = Command::new(command[0]).args(&command[1..]).stdin(Stdio::null()).output();
+    let works = output.is_ok_and(|output| output.status.success());
+    if !works {
+        left_out(&format!("`{}` fails", command.join(" ")));
+    }
+    works
+}
+
 /// A server on a loopback port of its own, stopped when this is dropped.
 pub(crate) struct Server {
     child: Child,
@@ -44,6 +55,19 @@ impl Server {
     /// Starts `arguments(port)`, the first of which is the program, and waits
     /// until it prints a line with `ready` in it.
     pub(crate) fn start(ready: &str, arguments: impl Fn(u16) -> Vec<String>) -> Self {
+        Self::try_start(ready, arguments).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// The same, but says that it was left out if it does not start: part of it may be
+    /// missing, or it is of a version with other settings.
+    pub(crate) fn start_if_whole(
+        ready: &str,
+        arguments: impl Fn(u16) -> Vec<String>,
+    ) -> Option<Self> {
+        Self::try_start(ready, arguments).inspect_err(|why| left_out(why)).ok()
+    }
+
+    fn try_start(ready: &str, arguments: impl Fn(u16) -> Vec<String>) -> Result<Self, String> {
         let mut said = String::new();
         // Another program may take the port in between: then another one.
         for _ in 0..5 {
@@ -68,14 +92,14 @@ impl Server {
             });
             while let Ok(line) = lines.recv_timeout(BOUND) {
                 if line.contains(ready) {
-                    return Server { child, address: (Ipv4Addr::LOCALHOST, port).into() };
+                    return Ok(Server { child, address: (Ipv4Addr::LOCALHOST, port).into() });
                 }
                 said += &line;
             }
             let _ = child.kill();
             let _ = child.wait();
         }
-        panic!("{:?} does not start: {said}", arguments(0));
+        Err(format!("{:?} does not start: {said}", arguments(0)))
     }
 
     /// Stops it, as an operator would, and waits for its end.

@@ -1033,7 +1033,8 @@ struct Dovecot {
 
 impl Dovecot {
     fn start() -> Option<Self> {
-        // The second is what `dovecot` starts, and in a package of its own.
+        // The second is what `dovecot` starts, and in a package of its own. It looks for
+        // the others itself.
         if !["dovecot", "/usr/lib/dovecot/imap"].into_iter().all(peers::is_installed) {
             return None;
         }
@@ -1053,13 +1054,13 @@ impl Dovecot {
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         std::fs::write(path("cert.pem"), made.cert.pem()).unwrap();
         std::fs::write(path("key.pem"), made.signing_key.serialize_pem()).unwrap();
-        let server = Server::start("starting up for imap", |port| {
+        let server = Server::start_if_whole("starting up for imap", |port| {
             let conf = CONF.replace("FOLDER", folder.path().to_str().unwrap());
             let conf = conf.replace("PORT", &port.to_string());
             std::fs::write(path("conf"), conf).unwrap();
             let conf = path("conf").to_str().unwrap().to_owned();
             ["dovecot", "-F", "-c", &conf].map(str::to_owned).to_vec()
-        });
+        })?;
         Some(Dovecot { server, folder })
     }
 

@@ -419,11 +419,12 @@ async fn a_large_value_is_skipped_as_it_comes() {
 }
 
 fn memcached(more: &str) -> Option<Server> {
-    peers::is_installed("memcached").then(|| {
-        Server::start("server listening", |port| {
-            let arguments = format!("memcached -u root -l 127.0.0.1 -p {port} -U 0 -vv{more}");
-            arguments.split(' ').map(str::to_owned).collect()
-        })
+    if !peers::is_installed("memcached") {
+        return None;
+    }
+    Server::start_if_whole("server listening", |port| {
+        let arguments = format!("memcached -u root -l 127.0.0.1 -p {port} -U 0 -vv{more}");
+        arguments.split(' ').map(str::to_owned).collect()
     })
 }
 

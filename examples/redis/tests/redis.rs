@@ -687,14 +687,15 @@ async fn subscriptions_are_told_from_replies() {
 }
 
 fn redis(more: &[&str]) -> Option<Server> {
-    peers::is_installed("redis-server").then(|| {
-        Server::start("Ready to accept connections", |port| {
-            let port = port.to_string();
-            let mut arguments = vec!["redis-server", "--port", &port, "--bind", "127.0.0.1"];
-            arguments.extend(["--save", "", "--enable-debug-command", "yes"]);
-            arguments.extend(more);
-            arguments.into_iter().map(str::to_owned).collect()
-        })
+    if !peers::is_installed("redis-server") {
+        return None;
+    }
+    Server::start_if_whole("Ready to accept connections", |port| {
+        let port = port.to_string();
+        let mut arguments = vec!["redis-server", "--port", &port, "--bind", "127.0.0.1"];
+        arguments.extend(["--save", "", "--enable-debug-command", "yes"]);
+        arguments.extend(more);
+        arguments.into_iter().map(str::to_owned).collect()
     })
 }
 
