@@ -3,6 +3,7 @@
 
 use super::parse::{Kind, Malformed, Parser, Response, Status, TOO_MUCH, Value, message};
 use asynchat::{BoxProducer, Channel, Terminator, Timeout, Timeouts, producer};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -450,12 +451,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     /// Cancel safe: `receive` is, and what it has given goes to the parser
     /// before anything else is awaited.
     async fn step(&mut self) -> Result<Option<Response>, Error> {
-        if self.is_late() {
-            return Err(asynchat::Error::from(Timeout::Frame(LONG * self.settings.timeout)).into());
-        }
         let literal = self.parser.literal();
         let next = literal.map_or(Terminator::crlf(), Terminator::from);
-        let data = match self.channel.receive_within(self.parser.room(), next).await {
+        let data = match self.receive(next).await {
             Err(asynchat::Error::FrameTooLong { .. }) => return Err(Error::Malformed(TOO_MUCH)),
             data => data?,
         };
@@ -484,11 +482,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         self.awaited = is_owed.then(|| (Instant::now(), self.transferred()));
     }
 
-    /// Returns whether an answer takes too long, however busy the server looks.
-    fn is_late(&self) -> bool {
-        let Some((since, transferred)) = self.awaited else { return false };
+    /// Receives until the answer is due, however busy the server looks. Cancel safe.
+    async fn receive(&mut self, next: Terminator) -> Result<Bytes, asynchat::Error> {
+        while let Some(due) = self.due() {
+            let receiving = self.channel.receive_within(self.parser.room(), next.clone());
+            match timeout_at(due, receiving).await {
+                Ok(received) => return received,
+                Err(_) if self.due() > Some(due) => {}
+                Err(_) => return Err(Timeout::Frame(LONG * self.settings.timeout).into()),
+            }
+        }
+        self.channel.receive_within(self.parser.room(), next).await
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let (since, transferred) = self.awaited?;
         let earned = (self.transferred() - transferred) / u64::from(MIN_RATE.get());
-        since.elapsed() > LONG * self.settings.timeout + Duration::from_secs(earned)
+        Some(since + LONG * self.settings.timeout + Duration::from_secs(earned))
     }
 
     fn transferred(&self) -> u64 {

@@ -696,6 +696,26 @@ async fn a_server_that_takes_too_long_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_trickles_a_message_in_is_given_up() {
+    let (io, mut server) = duplex(64);
+    server.write_all(b"* OK hello\r\n+ go\r\n").await.unwrap();
+    let mut client = Client::connect(io, settings(MAX_ANSWER)).await.unwrap();
+    let begun = Instant::now();
+    let reading = async {
+        loop {
+            sleep(Duration::from_secs(50)).await;
+            server.read_u8().await.unwrap();
+        }
+    };
+    let e = tokio::select! {
+        appended = client.append("x", 100_000, Cursor::new(vec![b'x'; 100_000])) => appended,
+        () = reading => unreachable!(),
+    };
+    assert_eq!(e.unwrap_err().to_string(), "the server takes too long");
+    assert!((600..700).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_large_message_may_take_its_time() {
     const SIZE: usize = 10 << 20;
     let (mut client, mut server) = with_answer("").await;
