@@ -34,8 +34,8 @@ pub(crate) fn is_installed(program: &str) -> bool {
     found
 }
 
-/// Whether a command succeeds that needs the same parts of a program as the test; if not,
-/// says that it was left out.
+/// Whether a command succeeds; if not, says that it was left out. Name one that needs the
+/// same parts of a program as the test.
 pub(crate) fn works(command: &[&str]) -> bool {
     let output = Command::new(command[0]).args(&command[1..]).stdin(Stdio::null()).output();
     let works = output.is_ok_and(|output| output.status.success());
@@ -58,8 +58,8 @@ impl Server {
         Self::try_start(ready, arguments).unwrap_or_else(|why| panic!("{why}"))
     }
 
-    /// The same, but says that it was left out if it does not start: part of it may be
-    /// missing, or it is of a version with other settings.
+    /// Does the same, and reports a server that does not start as left out. Part of it
+    /// may be missing, or its version may have other settings.
     pub(crate) fn start_if_whole(
         ready: &str,
         arguments: impl Fn(u16) -> Vec<String>,

@@ -420,8 +420,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         Ok(Selected { exists, is_read_only: ended.code.eq_ignore_ascii_case("READ-ONLY") })
     }
 
-    /// Takes from the data of the last command the answers that it asked for. All of them
-    /// have to be understood: what is left out would look like nothing.
+    /// Takes the answers that the last command asked for. Each of them has to be
+    /// understood, as one left out would look like nothing found.
     fn take<R>(
         &mut self,
         word: &str,
@@ -473,7 +473,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         Ok(response)
     }
 
-    /// Sets how long the server may be silent: not for ever, if it owes an answer.
+    /// Limits the silence of the server if it owes an answer.
     fn await_answer(&mut self, is_owed: bool) {
         let timeout = self.settings.timeout;
         let idle = is_owed.then_some(timeout);
@@ -495,6 +495,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         self.channel.receive_within(self.parser.room(), next).await
     }
 
+    /// Returns when the answer has to be there, as far as is known by now.
     fn due(&self) -> Option<Instant> {
         let (since, transferred) = self.awaited?;
         let earned = (self.transferred() - transferred) / u64::from(MIN_RATE.get());
@@ -606,7 +607,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Idle<'_, T> {
     }
 }
 
-/// The word that says what the data are: the first one, or the one behind a number.
+/// Returns the name of the data: the first word, or the one after a number.
 fn keyword(data: &[Value]) -> Option<&Value> {
     data.get(usize::from(data.first()?.number().is_some()))
 }
@@ -731,7 +732,7 @@ impl From<asynchat::Error> for Error {
     }
 }
 
-/// Bytes per second that give an answer all the time that it takes.
+/// The bytes per second at which an answer may take any time.
 const MIN_RATE: NonZeroU32 = NonZeroU32::new(1024).unwrap();
 
 /// The time of an answer, in times that the server may be silent.

@@ -6,8 +6,8 @@ use std::fmt::{self, Write};
 use std::iter;
 use std::mem::take;
 
-/// What a server can say, in RESP2 or RESP3. Writing and dropping it take no stack for
-/// the depth of it.
+/// What a server can say, in RESP2 or RESP3. A deep one is written and dropped without
+/// recursion.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     Null,
@@ -248,7 +248,7 @@ impl fmt::Display for Value {
 type Pieces<'v> = Box<dyn Iterator<Item = Piece<'v>> + 'v>;
 
 enum Piece<'v> {
-    /// The beginning of an element: indentation, index, and what follows the number.
+    /// The beginning of an element: indentation, index, and the mark after the number.
     Mark(usize, usize, &'static str),
     /// Between a key and its value.
     Arrow,
@@ -324,7 +324,7 @@ fn write_lines(f: &mut fmt::Formatter<'_>, text: &[u8]) -> fmt::Result {
     Ok(())
 }
 
-/// Text for a terminal: what could move its cursor is escaped, and bytes that are no text.
+/// Text for a terminal: control characters and invalid UTF-8 are escaped.
 pub struct Text<'t>(pub &'t [u8]);
 
 impl fmt::Display for Text<'_> {
