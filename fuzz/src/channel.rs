@@ -944,7 +944,7 @@ impl Wait {
 }
 
 /// The most polls in a row of a channel that yields.
-const TURNS: usize = 4;
+const TURNS: usize = 16;
 
 /// The most calls of a loop that may pass before the channel yields.
 const MOST_TIMES: usize = 8192;
