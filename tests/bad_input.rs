@@ -20,7 +20,7 @@ mod play_http;
 #[path = "bad_input/talk.rs"]
 mod talk;
 
-#[path = "../examples/http_server/http.rs"]
+#[path = "../examples/common/http.rs"]
 mod http;
 #[allow(dead_code)] // Ctrl-C
 #[path = "../examples/common/serve.rs"]

@@ -1,6 +1,6 @@
 //! The example `http_server`: every route, every refusal, and how it stops.
 
-#[path = "../examples/http_server/http.rs"]
+#[path = "../examples/common/http.rs"]
 mod http;
 mod peers;
 #[allow(dead_code)] // Ctrl-C

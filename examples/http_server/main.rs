@@ -35,9 +35,10 @@
 //! is idle for a minute is closed without a word, and one whose peer takes nothing of
 //! an answer for half a minute is dropped.
 //!
-//! `http.rs` reads heads and chunks, `server.rs` is the server, and
-//! `common/serve.rs` the accept loop. There is no TLS and no `Date` field.
+//! `server.rs` is the server. `common/http.rs` reads heads and chunks, and
+//! `common/serve.rs` is the accept loop. There is no TLS and no `Date` field.
 
+#[path = "../common/http.rs"]
 mod http;
 #[path = "../common/serve.rs"]
 mod serve;

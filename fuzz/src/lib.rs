@@ -10,7 +10,7 @@ pub mod http_server;
 pub mod round_trip;
 
 // What `server` looks for at the root.
-#[path = "../../examples/http_server/http.rs"]
+#[path = "../../examples/common/http.rs"]
 pub(crate) mod http;
 #[allow(dead_code)] // Sockets and Ctrl-C.
 #[path = "../../examples/common/serve.rs"]

@@ -11,7 +11,7 @@
 //! minutes, and wants the machine for itself.
 
 #[allow(dead_code)]
-#[path = "../../../examples/http_server/http.rs"]
+#[path = "../../../examples/common/http.rs"]
 mod http;
 #[path = "http.rs"]
 mod http_contest;

@@ -2,7 +2,7 @@
 
 pub mod bridge;
 #[allow(dead_code)] // What is not needed here.
-#[path = "../../http_server/http.rs"]
+#[path = "../../common/http.rs"]
 mod http;
 pub mod lines;
 pub mod room;
