@@ -77,7 +77,7 @@ const FOLDERS: [Folder; 3] = [
     Folder {
         name: "http",
         play: play_http::play,
-        least: 120,
+        least: 150,
         bad: &[
             ("# a\n# Source: b\nsend \"x\"\nclosed now\n", "unknown: closed now"),
             ("# a\n# Source: b\nsend \"x\"\n", "neither open nor closed"),

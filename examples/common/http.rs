@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use httparse::Header;
 use std::io;
-use std::mem::MaybeUninit;
+use std::net::Ipv6Addr;
 use std::sync::LazyLock;
 
 /// A status code with its reason phrase.
@@ -19,6 +19,7 @@ pub(crate) const METHOD_NOT_ALLOWED: Status = "405 Method Not Allowed";
 pub(crate) const REQUEST_TIMEOUT: Status = "408 Request Timeout";
 pub(crate) const CONTENT_TOO_LARGE: Status = "413 Content Too Large";
 pub(crate) const EXPECTATION_FAILED: Status = "417 Expectation Failed";
+pub(crate) const MISDIRECTED: Status = "421 Misdirected Request";
 pub(crate) const FIELDS_TOO_LARGE: Status = "431 Request Header Fields Too Large";
 pub(crate) const NOT_IMPLEMENTED: Status = "501 Not Implemented";
 pub(crate) const VERSION_NOT_SUPPORTED: Status = "505 HTTP Version Not Supported";
@@ -33,7 +34,7 @@ pub(crate) struct Request<'h> {
     pub(crate) method: &'h str,
     pub(crate) path: &'h str,
     pub(crate) query: &'h str,
-    /// HTTP/1.1, and not 1.0.
+    /// HTTP/1.1 or a later 1.x, and not 1.0.
     pub(crate) is_1_1: bool,
     pub(crate) keep_alive: bool,
     pub(crate) expects_continue: bool,
@@ -54,35 +55,31 @@ impl<'h> Request<'h> {
         if !has_whole_line_ends(head) {
             return Err(BAD_REQUEST);
         }
-        let mut headers = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-        let mut parsed = httparse::Request::new(&mut []);
-        match parsed.parse_with_uninit_headers(head, &mut headers) {
-            Ok(httparse::Status::Complete(n)) if n == head.len() => {}
+        let end = head.iter().position(|&byte| byte == b'\r').ok_or(BAD_REQUEST)?;
+        let (method, target, is_1_1) = request_line(&head[..end])?;
+        let (path, query) = split_target(method, target)?;
+        let fields = &head[end + 2..];
+        let mut headers = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let headers = match httparse::parse_headers(fields, &mut headers) {
+            Ok(httparse::Status::Complete((n, headers))) if n == fields.len() => headers,
             Err(httparse::Error::TooManyHeaders) => return Err(FIELDS_TOO_LARGE),
-            Err(httparse::Error::Version) if names_version(head) => {
-                return Err(VERSION_NOT_SUPPORTED);
-            }
             _ => return Err(BAD_REQUEST),
-        }
-        let method = parsed.method.ok_or(BAD_REQUEST)?;
-        if !METHODS.contains(&method) {
-            return Err(NOT_IMPLEMENTED);
-        }
-        let (path, query) = split_target(parsed.path.ok_or(BAD_REQUEST)?);
-        let is_1_1 = parsed.version == Some(1);
-        let headers = parsed.headers;
-        if only(headers, "Host")?.is_none() && is_1_1 {
-            return Err(BAD_REQUEST);
+        };
+        match only(headers, "Host")? {
+            Some(host) if !is_authority(host) => return Err(BAD_REQUEST),
+            None if is_1_1 => return Err(BAD_REQUEST),
+            _ => {}
         }
         let body = body(headers, is_1_1)?;
-        let expects_continue = match only(headers, "Expect")? {
-            Some(value) if !value.eq_ignore_ascii_case(b"100-continue") => {
-                return Err(EXPECTATION_FAILED);
-            }
-            expect => expect.is_some() && is_1_1 && body != Body::Length(0),
+        let mut expected = list(headers, "Expect").peekable();
+        let expects_continue = expected.peek().is_some() && is_1_1 && body != Body::Length(0);
+        if !expected.all(|value| value.eq_ignore_ascii_case(b"100-continue")) {
+            return Err(EXPECTATION_FAILED);
+        }
+        let has_option = |option: &[u8]| {
+            list(headers, "Connection").any(|value| value.eq_ignore_ascii_case(option))
         };
-        let keep_alive = !has_connection_option(headers, "close")
-            && (is_1_1 || has_connection_option(headers, "keep-alive"));
+        let keep_alive = !has_option(b"close") && (is_1_1 || has_option(b"keep-alive"));
         Ok(Request { method, path, query, is_1_1, keep_alive, expects_continue, body })
     }
 }
@@ -96,22 +93,72 @@ fn has_whole_line_ends(head: &[u8]) -> bool {
     is_whole && head.first() != Some(&b'\n') && head.last() != Some(&b'\r')
 }
 
-/// Whether the third and last word of the request line is some HTTP version.
-fn names_version(head: &[u8]) -> bool {
-    let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
-    let mut words = line.split(|&byte| byte == b' ').skip(2);
-    let version = words.next().unwrap_or_default();
-    matches!(version, [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'])
-        && words.next().is_none()
+/// The method, the target, and whether the version is 1.1 or a later 1.x, which is read
+/// as 1.1 (RFC 9110, section 2.5).
+fn request_line(line: &[u8]) -> Result<(&str, &str, bool), Status> {
+    let mut words = std::str::from_utf8(line).map_err(|_| BAD_REQUEST)?.split(' ');
+    let [method, target, version] = [(); 3].map(|()| words.next().unwrap_or_default());
+    if words.next().is_some() || !is_token(method.as_bytes()) {
+        return Err(BAD_REQUEST);
+    }
+    let is_1_1 = match version.strip_prefix("HTTP/").map(str::as_bytes) {
+        Some([b'1', b'.', minor @ b'0'..=b'9']) => *minor > b'0',
+        Some([b'0'..=b'9', b'.', b'0'..=b'9']) => return Err(VERSION_NOT_SUPPORTED),
+        _ => return Err(BAD_REQUEST),
+    };
+    if !METHODS.contains(&method) {
+        return Err(NOT_IMPLEMENTED);
+    }
+    Ok((method, target, is_1_1))
 }
 
-/// The path and the query; of `http://host/path` too.
-fn split_target(target: &str) -> (&str, &str) {
-    let target = match target.strip_prefix("http://") {
-        Some(rest) => rest.find('/').map_or("/", |slash| &rest[slash..]),
-        None => target,
+/// The path and the query of a target in one of its forms (RFC 9112, section 3.2).
+fn split_target<'h>(method: &str, target: &'h str) -> Result<(&'h str, &'h str), Status> {
+    // A fragment never leaves a client.
+    if target.bytes().any(|byte| byte.is_ascii_control() || byte == b'#') {
+        return Err(BAD_REQUEST);
+    }
+    // Unlike that of `Host` it must have a name.
+    let is_server =
+        |text: &str| is_authority(text.as_bytes()) && !text.is_empty() && !text.starts_with(':');
+    let target = match (method, target.split_once("://")) {
+        ("CONNECT", _) if !target.contains(':') || !is_server(target) => return Err(BAD_REQUEST),
+        ("CONNECT", _) => target,
+        ("OPTIONS", _) if target == "*" => target,
+        _ if target.starts_with('/') => target,
+        (_, Some((scheme, rest))) if is_token(scheme.as_bytes()) => {
+            let (server, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+            match is_server(server) {
+                true if scheme.eq_ignore_ascii_case("http") => target,
+                // We are not asked as that (RFC 9110, section 7.4).
+                true => return Err(MISDIRECTED),
+                false => return Err(BAD_REQUEST),
+            }
+        }
+        _ => return Err(BAD_REQUEST),
     };
-    target.split_once('?').unwrap_or((target, ""))
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    Ok((if path.is_empty() { "/" } else { path }, query))
+}
+
+/// Whether this is a host, which may be empty, and perhaps a port (RFC 3986, section 3.2).
+pub(crate) fn is_authority(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    let (host, port) = match text.rfind(':') {
+        Some(colon) if !text.ends_with(']') => (&text[..colon], &text[colon + 1..]),
+        _ => (text, ""),
+    };
+    let is_in_name =
+        |byte| is_in_token(byte) && !b"#^`|".contains(&byte) || b"(),;=".contains(&byte);
+    let is_escape = |rest: &[u8]| rest.len() > 1 && rest[..2].iter().all(u8::is_ascii_hexdigit);
+    let is_host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            host.bytes().all(is_in_name)
+                && host.split('%').skip(1).all(|rest| is_escape(rest.as_bytes()))
+        }
+    };
+    is_host && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The value of a field that may occur only once.
@@ -123,23 +170,28 @@ fn only<'h>(headers: &[Header<'h>], name: &str) -> Result<Option<&'h [u8]>, Stat
     }
 }
 
-fn body(headers: &[Header<'_>], is_1_1: bool) -> Result<Body, Status> {
-    match (only(headers, "Transfer-Encoding")?, only(headers, "Content-Length")?) {
-        (None, None) => Ok(Body::Length(0)),
-        (None, Some(length)) => number(length, 10).map(Body::Length).ok_or(BAD_REQUEST),
-        (Some(_), Some(_)) => Err(BAD_REQUEST),
-        (Some(_), None) if !is_1_1 => Err(BAD_REQUEST),
-        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Body::Chunked),
-        (Some(_), None) => Err(NOT_IMPLEMENTED),
-    }
+/// The members of a list, in one line or several, without the empty ones (RFC 9110,
+/// section 5.6.1.2).
+fn list<'h>(headers: &[Header<'h>], name: &str) -> impl Iterator<Item = &'h [u8]> {
+    let lines = headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name));
+    let members = lines.flat_map(|h| h.value.split(|&byte| byte == b','));
+    members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
-fn has_connection_option(headers: &[Header<'_>], option: &str) -> bool {
-    headers
-        .iter()
-        .filter(|h| h.name.eq_ignore_ascii_case("Connection"))
-        .flat_map(|h| h.value.split(|&byte| byte == b','))
-        .any(|value| value.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
+fn body(headers: &[Header<'_>], is_1_1: bool) -> Result<Body, Status> {
+    let is_coded = headers.iter().any(|h| h.name.eq_ignore_ascii_case("Transfer-Encoding"));
+    let codings = || list(headers, "Transfer-Encoding");
+    match (is_coded, only(headers, "Content-Length")?) {
+        (false, None) => Ok(Body::Length(0)),
+        (false, Some(length)) => number(length, 10).map(Body::Length).ok_or(BAD_REQUEST),
+        (true, Some(_)) => Err(BAD_REQUEST),
+        (true, None) if !is_1_1 => Err(BAD_REQUEST),
+        (true, None) if codings().any(|coding| !coding.eq_ignore_ascii_case(b"chunked")) => {
+            Err(NOT_IMPLEMENTED)
+        }
+        (true, None) if codings().count() == 1 => Ok(Body::Chunked),
+        (true, None) => Err(BAD_REQUEST),
+    }
 }
 
 /// Digits and nothing else: no sign, no `0x`, no list, no overflow.
@@ -151,26 +203,66 @@ pub(crate) fn number(text: &[u8], radix: u32) -> Option<u64> {
     u64::from_str_radix(text, radix).ok()
 }
 
-/// The size in a chunk's first line, CR LF included; extensions are ignored.
+/// The size in a chunk's first line, CR LF included; extensions are skipped.
 pub(crate) fn chunk_size(line: &[u8]) -> Option<u64> {
-    let line = line.strip_suffix(b"\r\n").filter(|line| is_text(line))?;
-    match line.iter().position(|&byte| byte == b';') {
-        Some(at) => number(line[..at].trim_ascii_end(), 16),
-        None => number(line, 16),
+    let line = line.strip_suffix(b"\r\n")?;
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let (size, mut extensions) = line.split_at(digits);
+    while !extensions.is_empty() {
+        extensions = skip_extension(extensions)?;
+    }
+    number(size, 16)
+}
+
+/// What stands behind a chunk extension (RFC 9112, section 7.1.1).
+fn skip_extension(text: &[u8]) -> Option<&[u8]> {
+    let rest = skip_token(skip_blanks(skip_blanks(text).strip_prefix(b";")?))?;
+    match skip_blanks(rest).strip_prefix(b"=").map(skip_blanks) {
+        Some([b'"', quoted @ ..]) => skip_quoted(quoted),
+        Some(value) => skip_token(value),
+        None => Some(rest),
+    }
+}
+
+fn skip_blanks(text: &[u8]) -> &[u8] {
+    let blanks = text.iter().take_while(|&&byte| byte == b' ' || byte == b'\t').count();
+    &text[blanks..]
+}
+
+/// What stands behind a token, which must not be empty.
+fn skip_token(text: &[u8]) -> Option<&[u8]> {
+    let length = text.iter().take_while(|&&byte| is_in_token(byte)).count();
+    (length > 0).then(|| &text[length..])
+}
+
+/// What stands behind the closing quote.
+fn skip_quoted(mut text: &[u8]) -> Option<&[u8]> {
+    loop {
+        text = match text {
+            [b'"', rest @ ..] => return Some(rest),
+            [b'\\', byte, rest @ ..] | [byte, rest @ ..] if is_text(*byte) => rest,
+            _ => return None,
+        };
     }
 }
 
 /// Whether this is a field behind the last chunk, CR LF included.
 pub(crate) fn is_trailer(line: &[u8]) -> bool {
-    let Some(line) = line.strip_suffix(b"\r\n").filter(|line| is_text(line)) else { return false };
-    let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
-    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !name.is_empty() && name.len() < line.len() && name.iter().all(is_token)
+    let Some(line) = line.strip_suffix(b"\r\n") else { return false };
+    line.iter().copied().all(is_text) && skip_token(line).is_some_and(|rest| rest.starts_with(b":"))
 }
 
-/// Whether there is no control character in it, bare CR and LF included.
-fn is_text(line: &[u8]) -> bool {
-    line.iter().all(|&byte| byte == b'\t' || !byte.is_ascii_control())
+fn is_token(text: &[u8]) -> bool {
+    skip_token(text).is_some_and(<[u8]>::is_empty)
+}
+
+fn is_in_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Whether this is no control character: no bare CR or LF.
+fn is_text(byte: u8) -> bool {
+    byte == b'\t' || !byte.is_ascii_control()
 }
 
 /// `data` as one chunk; it must not be empty, for that would be the last one.

@@ -22,8 +22,16 @@ pub fn run(data: &[u8]) {
     let whole = Answers::read(&serve(input.0, Steps::whole(), Input(b"")), input.0);
     let cut = Answers::read(&serve(input.0, steps, fates), input.0);
     whole.assert_agrees(&cut);
-    let most = requests(input.0);
-    assert!(whole.count <= most, "{} answers for {most} requests", whole.count);
+    let asked = requests(input.0);
+    assert!(whole.statuses.len() <= asked.len(), "{:?} for {asked:?}", whole.statuses);
+    for (status, asked) in whole.statuses.iter().zip(asked) {
+        let is_so = match asked {
+            Asked::Broken => status.as_str() >= "400",
+            Asked::Page => status != "404",
+            Asked::Other => true,
+        };
+        assert!(is_so, "{status} for {asked:?}");
+    }
 }
 
 /// All that the server sends, up to `ENOUGH`.
@@ -74,8 +82,8 @@ fn serve(input: &[u8], mut steps: Steps, mut fates: Input<'_>) -> Vec<u8> {
 struct Answers {
     /// Heads and bodies, one behind the other.
     parts: Vec<u8>,
-    /// How many were final ones.
-    count: usize,
+    /// Those of the final ones.
+    statuses: Vec<String>,
     /// There may have been more, behind `ENOUGH`.
     is_cut: bool,
 }
@@ -96,7 +104,7 @@ impl Answers {
             if head.starts_with(b"HTTP/1.1 100 ") {
                 continue;
             }
-            answers.count += 1;
+            answers.statuses.push(String::from_utf8_lossy(&head[9..12]).into_owned());
             let body = body(head, &mut rest);
             // Of what the server itself says nothing is ever cut off.
             assert!(!has(head, b"octet-stream") || is_in(&body, input), "no echo");
@@ -112,7 +120,7 @@ impl Answers {
         assert!(here >= there || self.is_cut, "less, if whole");
         assert!(there >= here || other.is_cut, "less, if cut");
         let both = here.min(there);
-        assert!(self.is_cut || other.is_cut || self.count == other.count);
+        assert!(self.is_cut || other.is_cut || self.statuses == other.statuses);
         let [one, two] = [self, other].map(|answers| &answers.parts[..both]);
         assert!(one == two, "{}\n{}", one.escape_ascii(), two.escape_ascii());
     }
@@ -149,46 +157,117 @@ fn body(head: &[u8], rest: &mut Input<'_>) -> Vec<u8> {
     all
 }
 
-/// How many requests a strict reader sees, the first broken one included.
-fn requests(input: &[u8]) -> usize {
+/// What a strict reader sees in a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Asked {
+    /// It has to be refused.
+    Broken,
+    /// The path is `/`.
+    Page,
+    Other,
+}
+
+/// The requests that a strict reader sees, the first broken one included.
+fn requests(input: &[u8]) -> Vec<Asked> {
     let mut rest = Input(input);
-    let mut count = 0;
-    loop {
-        if rest.0.is_empty() {
-            return count;
-        }
-        count += 1;
+    let mut all = vec![];
+    while !rest.0.is_empty() {
         rest.0 = rest.0.strip_prefix(b"\r\n").unwrap_or(rest.0);
-        let Some(end) = find(rest.0, b"\r\n\r\n") else { return count };
-        let head = rest.bytes(end + 4).to_ascii_lowercase();
-        let lengths = fields(&head, "content-length");
-        let codings = fields(&head, "transfer-encoding");
-        let goes_on = match (lengths.as_slice(), codings.as_slice()) {
-            ([], []) => true,
-            ([length], []) => match length.parse() {
-                Ok(length) => rest.bytes(length).len() == length,
-                Err(_) => false,
-            },
-            ([], [coding]) => coding == "chunked" && skip_chunks(&mut rest).is_some(),
-            _ => false,
+        let Some(end) = find(rest.0, b"\r\n\r\n") else {
+            all.push(Asked::Other);
+            break;
         };
-        if !goes_on {
-            return count;
+        let head = rest.bytes(end + 4);
+        all.push(asked(head));
+        if all.ends_with(&[Asked::Broken]) || !skip_body(head, &mut rest) {
+            break;
         }
+    }
+    all
+}
+
+/// What its target and `Host` say.
+fn asked(head: &[u8]) -> Asked {
+    let line = String::from_utf8_lossy(head.split(|&byte| byte == b'\r').next().unwrap());
+    let [method, target, version] = line.split(' ').collect::<Vec<_>>()[..] else {
+        return Asked::Broken;
+    };
+    let hosts = fields(head, "host");
+    if hosts.len() > 1 || !hosts.iter().all(|host| is_host(host)) || target.contains('#') {
+        return Asked::Broken;
+    }
+    if hosts.is_empty() && version != "HTTP/1.0" {
+        return Asked::Broken;
+    }
+    let path = match target {
+        "*" if method == "OPTIONS" => return Asked::Other,
+        _ if method == "CONNECT" && is_host(target) => return Asked::Other,
+        _ if method == "CONNECT" => return Asked::Broken,
+        _ if target.starts_with('/') => target,
+        _ if target.to_ascii_lowercase().starts_with("http://") => {
+            let end = target[7..].find(['/', '?']).map_or(target.len(), |end| 7 + end);
+            if end == 7 || !is_host(&target[7..end]) {
+                return Asked::Broken;
+            }
+            &target[end..]
+        }
+        _ => return Asked::Broken,
+    };
+    let is_page = matches!(path.split('?').next(), Some("" | "/"));
+    if is_page { Asked::Page } else { Asked::Other }
+}
+
+/// Whether this may be a host with a port: more is, of what stands in brackets.
+fn is_host(text: &str) -> bool {
+    let is_escape = |rest: &str| matches!(rest.as_bytes(), [a, b, ..] if [a, b].iter().all(|byte| byte.is_ascii_hexdigit()));
+    let (is_host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (inside, port) = rest.split_once(']').unwrap_or(("", "x"));
+            let is_address = inside.chars().all(|c| c.is_ascii_hexdigit() || c == ':' || c == '.');
+            (is_address && inside.matches(':').count() > 1, port)
+        }
+        None => {
+            let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+            let is_name =
+                name.chars().all(|c| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=%".contains(c));
+            (is_name && name.split('%').skip(1).all(is_escape), port)
+        }
+    };
+    let digits = port.strip_prefix(':').unwrap_or(if port.is_empty() { "" } else { "x" });
+    is_host && digits.chars().all(|c| c.is_ascii_digit())
+}
+
+/// Whether the end of the body is known and there, and another request may follow.
+fn skip_body(head: &[u8], rest: &mut Input<'_>) -> bool {
+    let lengths = fields(head, "content-length");
+    let codings = fields(head, "transfer-encoding");
+    let members = codings.join(",").to_ascii_lowercase();
+    let members = members.split(',').map(str::trim).filter(|coding| !coding.is_empty());
+    match (&lengths[..], &codings[..], &members.collect::<Vec<_>>()[..]) {
+        ([], [], _) => true,
+        ([length], [], _) => length.parse().is_ok_and(|length| rest.bytes(length).len() == length),
+        ([], _, ["chunked"]) => skip_chunks(rest).is_some(),
+        _ => false,
     }
 }
 
 fn fields(head: &[u8], name: &str) -> Vec<String> {
     let head = String::from_utf8_lossy(head);
     let fields = head.split("\r\n").filter_map(|line| line.split_once(':'));
-    fields.filter(|field| field.0 == name).map(|field| field.1.trim().to_owned()).collect()
+    let fields = fields.filter(|field| field.0.eq_ignore_ascii_case(name));
+    fields.map(|field| field.1.trim().to_owned()).collect()
 }
 
 fn skip_chunks(rest: &mut Input<'_>) -> Option<()> {
     loop {
         let line = rest.bytes(find(rest.0, b"\r\n")? + 2);
-        let size = std::str::from_utf8(line.split(|&byte| byte == b';').next()?).ok()?;
-        let size = usize::from_str_radix(size.trim_end(), 16).ok()?;
+        let line = String::from_utf8_lossy(line.strip_suffix(b"\r\n")?);
+        let size = line.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+        let (size, extensions) = line.split_at(line.len() - size.len());
+        let size = usize::from_str_radix(size, 16).ok()?;
+        if !are_extensions(&unquoted(extensions)?) {
+            return None;
+        }
         if size == 0 {
             break;
         }
@@ -198,6 +277,40 @@ fn skip_chunks(rest: &mut Input<'_>) -> Option<()> {
     }
     while rest.bytes(find(rest.0, b"\r\n")? + 2) != b"\r\n" {}
     Some(())
+}
+
+/// Chunk extensions with a word for each value in quotes.
+fn unquoted(text: &str) -> Option<String> {
+    let Some((before, quoted)) = text.split_once('"') else { return Some(text.to_owned()) };
+    let mut chars = quoted.chars();
+    while let Some(c) = chars.next() {
+        if c == '\\' {
+            chars.next()?;
+        }
+        if c == '"' {
+            let after = chars.as_str();
+            let is_whole = after.is_empty() || after.starts_with([';', ' ', '\t']);
+            let is_value = before.trim_end().ends_with('=');
+            return Some(before.to_owned() + "word" + &unquoted(after)?)
+                .filter(|_| is_whole && is_value);
+        }
+    }
+    None
+}
+
+fn are_extensions(text: &str) -> bool {
+    let is_token = |word: &str| {
+        let word = word.trim_matches([' ', '\t']);
+        let is_in_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        !word.is_empty() && word.chars().all(is_in_token)
+    };
+    let mut parts = text.split(';');
+    let is_first_blank = parts.next().unwrap_or_default().trim_matches([' ', '\t']).is_empty();
+    let are_all = parts.all(|part| match part.split_once('=') {
+        Some((name, value)) => is_token(name) && is_token(value),
+        None => is_token(part),
+    });
+    is_first_blank && are_all && !text.ends_with([' ', '\t'])
 }
 
 fn find(text: &[u8], what: &[u8]) -> Option<usize> {
