@@ -20,6 +20,9 @@ mod play_http;
 #[path = "bad_input/talk.rs"]
 mod talk;
 
+#[allow(dead_code)] // A folder.
+#[path = "../examples/http_server/files.rs"]
+mod files;
 #[path = "../examples/common/http.rs"]
 mod http;
 #[allow(dead_code)] // Ctrl-C

@@ -12,7 +12,7 @@ mod oracle_crate;
 extern crate self as fuzz_oracle;
 use oracle_crate::{input, io, oracle, producer};
 // Where the server of the example looks for them.
-use fuzz::{http, serve};
+use fuzz::{files, http, serve};
 use std::path::Path;
 
 fn replay(target: &str, run: fn(&[u8])) {

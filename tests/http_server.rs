@@ -1,5 +1,7 @@
 //! The example `http_server`: every route, every refusal, and how it stops.
 
+#[path = "../examples/http_server/files.rs"]
+mod files;
 #[path = "../examples/common/http.rs"]
 mod http;
 mod peers;
@@ -9,11 +11,13 @@ mod serve;
 #[path = "../examples/http_server/server.rs"]
 mod server;
 
+use files::Files;
+use futures::FutureExt;
 use peers::within;
 use server::Config;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::process::Command;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,6 +26,11 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 const MAX_BODY: u64 = 16 << 20;
+
+fn config(root: Option<PathBuf>) -> Config {
+    let files = root.map(|root| Files::new(&root).unwrap());
+    Config { files, max_body: MAX_BODY, max_held: 0 }
+}
 
 /// A connection to the server without a socket.
 struct Peer {
@@ -32,11 +41,14 @@ struct Peer {
 
 impl Peer {
     fn new(root: Option<PathBuf>) -> Self {
+        Peer::with(config(root))
+    }
+
+    fn with(config: Config) -> Self {
         let (io, theirs) = duplex(64 * 1024);
         let stop = CancellationToken::new();
         let stopping = stop.clone();
-        let config = Arc::new(Config { root, max_body: MAX_BODY });
-        tokio::spawn(async move { server::connection(theirs, config, stopping).await });
+        tokio::spawn(async move { server::connection(theirs, config.into(), stopping).await });
         Peer { io, stop }
     }
 
@@ -61,6 +73,14 @@ impl Peer {
         within(self.io.read_to_string(&mut got)).await.unwrap();
         got
     }
+}
+
+/// Whether nothing comes, though the server is polled until it has nothing left to do.
+async fn is_silent(io: &mut DuplexStream) -> bool {
+    for _ in 0..8 {
+        yield_now().await;
+    }
+    io.read_u8().now_or_never().is_none()
 }
 
 /// Sends a request, or several, and reads until the server closes.
@@ -156,6 +176,32 @@ async fn echo_sends_back_while_it_arrives() {
     peer.reads("0\r\n\r\n").await;
     peer.send("POST /echo HTTP/1.0\r\nContent-Length: 3\r\n\r\nend").await;
     assert_eq!(peer.reads_to_end().await, echo("close", "end"));
+}
+
+#[tokio::test]
+async fn echo_answers_after_the_body_up_to_its_limit() {
+    let mut peer = Peer::with(Config { max_held: 8, ..config(None) });
+    let post = |fields| format!("POST /echo HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n");
+    for (request, last, answer) in [
+        (post("Content-Length: 8") + "1234567", "8", echo("keep-alive", "12345678")),
+        (
+            post("Transfer-Encoding: chunked") + "4\r\n1234\r\n4\r\n5678\r\n",
+            "0\r\n\r\n",
+            chunked_head(BINARY, "keep-alive") + "8\r\n12345678\r\n0\r\n\r\n",
+        ),
+    ] {
+        peer.send(request).await;
+        assert!(is_silent(&mut peer.io).await, "{answer}");
+        peer.send(last).await;
+        peer.reads(&answer).await;
+    }
+    peer.send(post("Content-Length: 10") + "123456789").await;
+    peer.reads(echo("keep-alive", "1234567890").strip_suffix("0").unwrap()).await;
+    peer.send("0").await;
+    peer.reads("0").await;
+    // A mistake before has its own answer.
+    peer.send(post("Transfer-Encoding: chunked") + "8\r\n12345678XX").await;
+    assert_eq!(peer.reads_to_end().await, refusal("400 Bad Request"));
 }
 
 // Slow peers; the clock runs ahead whenever everybody waits.
@@ -262,6 +308,32 @@ async fn a_body_that_drips_has_no_more_time_than_one_that_stops() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_in_small_chunks_has_no_more_time() {
+    for chunk in ["1\r\nx\r\n", "1;a=b\r\nx\r\n"] {
+        let mut peer = Peer::new(None);
+        let begun = Instant::now();
+        peer.send("POST /missing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        for _ in 0..5 {
+            sleep(4 * SECOND - SECOND / 10).await;
+            peer.send(chunk).await;
+        }
+        rest(&mut peer).await;
+        assert_took(begun, server::BODY_TIME);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_begins_late_has_no_more_time() {
+    let mut peer = Peer::new(None);
+    let begun = Instant::now();
+    peer.send("POST /missing HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741\r\n\r\n").await;
+    sleep(server::BODY_TIME - SECOND).await;
+    peer.send("x").await;
+    rest(&mut peer).await;
+    assert_took(begun, server::BODY_TIME);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_long_body_may_take_its_time() {
     let mut peer = Peer::new(None);
     let (length, rate) = (60_000, 500);
@@ -299,6 +371,26 @@ async fn stream_gives_lines() {
     peer.send("GET /stream?n=2 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").await;
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {TEXT}\r\nConnection: close\r\n\r\n");
     assert_eq!(peer.reads_to_end().await, head + "line 1\nline 2\n");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn pipelined_files_are_open_one_at_a_time() {
+    let (_outside, root) = served();
+    let file = root.join("large").canonicalize().unwrap_or(root.join("large"));
+    std::fs::write(&file, vec![b'x'; 1 << 20]).unwrap();
+    let open = || {
+        let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
+        let targets = descriptors.filter_map(|entry| entry.unwrap().path().read_link().ok());
+        targets.filter(|target| *target == file).count()
+    };
+    let mut peer = Peer::new(Some(root));
+    peer.send("GET /files/large HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100)).await;
+    for _ in 0..3 {
+        let mut body = vec![0; (1 << 20) + 200];
+        within(peer.io.read_exact(&mut body)).await.unwrap();
+        assert!(open() <= 2, "{} are open", open());
+    }
 }
 
 /// A directory to serve, and beside it a file not to serve.
@@ -341,6 +433,11 @@ async fn files_outside_the_root_are_not_found() {
     {
         std::os::unix::fs::symlink(outside.path().join("secret"), root.join("link")).unwrap();
         std::os::unix::fs::symlink(outside.path(), root.join("dir")).unwrap();
+        std::os::unix::fs::symlink("../secret", root.join("relative")).unwrap();
+        std::os::unix::fs::symlink("link", root.join("loop")).unwrap();
+        // Neither waits for its other end.
+        assert!(Command::new("mkfifo").arg(root.join("pipe")).status().unwrap().success());
+        std::mem::forget(std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap());
     }
     let absolute = outside.path().join("secret");
     let mut peer = Peer::new(Some(root.clone()));
@@ -356,6 +453,11 @@ async fn files_outside_the_root_are_not_found() {
         "..\\secret",
         "link",
         "dir/secret",
+        "relative",
+        "loop",
+        "pipe",
+        "socket",
+        "a.txt/b",
         "/secret",
         absolute.to_str().unwrap(),
         root.join("a.txt").to_str().unwrap(),
@@ -827,8 +929,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let config = Config { root, max_body: MAX_BODY };
-        let served = tokio::spawn(server::serve(listener, config, stop.clone()));
+        let served = tokio::spawn(server::serve(listener, config(root), stop.clone()));
         Server { address, stop, served }
     }
 
@@ -974,7 +1075,7 @@ async fn curl_gets_along_with_it() {
 
 /// What curl printed, if it is installed; it must have succeeded.
 async fn curl(options: &[&str]) -> Option<Vec<u8>> {
-    let mut command = std::process::Command::new("curl");
+    let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--max-time", "60"]).args(options);
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().ok()?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

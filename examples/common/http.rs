@@ -22,6 +22,7 @@ pub(crate) const EXPECTATION_FAILED: Status = "417 Expectation Failed";
 pub(crate) const MISDIRECTED: Status = "421 Misdirected Request";
 pub(crate) const FIELDS_TOO_LARGE: Status = "431 Request Header Fields Too Large";
 pub(crate) const NOT_IMPLEMENTED: Status = "501 Not Implemented";
+pub(crate) const UNAVAILABLE: Status = "503 Service Unavailable";
 pub(crate) const VERSION_NOT_SUPPORTED: Status = "505 HTTP Version Not Supported";
 
 /// `Terminator::blank_line()`, and wherever a lenient reader would see one: so
@@ -121,21 +122,22 @@ fn split_target<'h>(method: &str, target: &'h str) -> Result<(&'h str, &'h str),
     // Unlike that of `Host` it must have a name.
     let is_server =
         |text: &str| is_authority(text.as_bytes()) && !text.is_empty() && !text.starts_with(':');
-    let target = match (method, target.split_once("://")) {
-        ("CONNECT", _) if !target.contains(':') || !is_server(target) => return Err(BAD_REQUEST),
-        ("CONNECT", _) => target,
-        ("OPTIONS", _) if target == "*" => target,
+    let target = match (method, target) {
+        ("CONNECT", _) if !is_server(target) || !target.contains(':') => return Err(BAD_REQUEST),
+        ("CONNECT", _) | ("OPTIONS", "*") => target,
         _ if target.starts_with('/') => target,
-        (_, Some((scheme, rest))) if is_token(scheme.as_bytes()) => {
-            let (server, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-            match is_server(server) {
-                true if scheme.eq_ignore_ascii_case("http") => target,
-                // We are not asked as that (RFC 9110, section 7.4).
-                true => return Err(MISDIRECTED),
-                false => return Err(BAD_REQUEST),
+        _ => {
+            let (scheme, rest) = target.split_once("://").ok_or(BAD_REQUEST)?;
+            let (server, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+            if !is_token(scheme.as_bytes()) || !is_server(server) {
+                return Err(BAD_REQUEST);
             }
+            if !scheme.eq_ignore_ascii_case("http") {
+                // We are not asked as that (RFC 9110, section 7.4).
+                return Err(MISDIRECTED);
+            }
+            rest
         }
-        _ => return Err(BAD_REQUEST),
     };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     Ok((if path.is_empty() { "/" } else { path }, query))

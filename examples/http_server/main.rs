@@ -1,13 +1,9 @@
 //! An HTTP/1.0 and 1.1 server on a `Handler`.
 //!
-//! It shows a protocol whose framing changes all the time: a head up to a
-//! blank line, a body by count, the chunked coding by line and count in turn.
-//! Bodies are handed on as they arrive, requests may be pipelined, and memory
-//! stays bounded whatever a peer sends or does not read.
-//!
-//! Requests are read by the book (RFC 9112): what two readers could understand
-//! differently gets an error and the close. One empty line in front of a
-//! request is tolerated.
+//! It shows a protocol whose framing changes all the time: a head up to a blank line, a
+//! body by count, the chunked coding by line and count in turn. Bodies are handed on as
+//! they arrive, requests may be pipelined, and memory and open files stay bounded
+//! whatever a peer sends or does not read.
 //!
 //! ```text
 //! cargo run --example http_server -- [ADDRESS] [--root DIR] [--max-body BYTES]
@@ -23,36 +19,45 @@
 //! curl -i http://127.0.0.1:8080/files/NAME                     DIR/NAME
 //! ```
 //!
-//! Names below `/files/` are taken as they are, not percent-decoded. A body of
-//! more than `--max-body` bytes (1 GiB unless set) is refused.
+//! `/echo` holds a body of up to 16 MiB, and 64 MiB of all connections, until it is
+//! complete. A larger one comes back while it is being sent. A client or proxy that sends
+//! everything before it reads, as most do, can then wait for us as we wait for it, until it
+//! is dropped. A body of more than `--max-body` bytes (1 GiB unless set) is refused. Names
+//! below `/files/` are not percent-decoded.
 //!
-//! Ctrl-C or SIGTERM stops it: no new connections, idle ones are closed, and requests
-//! that have begun are finished, or cut off after ten seconds.
+//! Requests are read by the book (RFC 9112): what two readers could understand
+//! differently gets an error and the close. A head has ten seconds, and a body twenty and
+//! one more for every 500 bytes that have arrived. An idle connection is closed after a
+//! minute, and one whose peer takes nothing of an answer after half a minute. Ctrl-C or
+//! SIGTERM lets requests that have begun finish within ten seconds.
 //!
-//! A request has to come in time: a head in ten seconds, a body, or each of its
-//! chunks, in twenty seconds and one more for every 500 bytes that have arrived, which
-//! small chunks make very long. Otherwise it is answered with 408, and the connection closed. One that
-//! is idle for a minute is closed without a word, and one whose peer takes nothing of
-//! an answer for half a minute is dropped.
-//!
-//! `server.rs` is the server. `common/http.rs` reads heads and chunks, and
-//! `common/serve.rs` is the accept loop. There is no TLS and no `Date` field.
+//! `server.rs` is the server, and `files.rs` opens files. `common/http.rs` reads heads
+//! and chunks, and `common/serve.rs` has the accept loop. There is no TLS and no `Date` field.
 
+mod files;
 #[path = "../common/http.rs"]
 mod http;
 #[path = "../common/serve.rs"]
 mod serve;
 mod server;
 
+use files::Files;
 use server::Config;
 use std::error::Error;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run().await {
+fn main() -> ExitCode {
+    let ended = Runtime::new().map_err(Into::into).and_then(|runtime| {
+        let ended = runtime.block_on(run());
+        // A file that cannot be opened or closed is not waited for.
+        runtime.shutdown_background();
+        ended
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             serve::report(format_args!("http_server: {error}"));
@@ -63,18 +68,27 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let mut address = "127.0.0.1:8080".to_owned();
-    let mut config = Config { root: None, max_body: 1 << 30 };
-    let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).skip(1);
+    let mut config = Config { files: None, max_body: 1 << 30, max_held: 16 << 20 };
+    let mut args = std::env::args_os().skip(1);
     while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--root" => config.root = Some(args.next().ok_or(USAGE)?.into()),
-            "--max-body" => config.max_body = args.next().ok_or(USAGE)?.parse()?,
-            _ if arg.starts_with('-') => return Err(USAGE.into()),
-            _ => address = arg,
+        let mut value = || args.next().ok_or(USAGE);
+        match arg.to_str() {
+            Some("--root") => {
+                let root = PathBuf::from(value()?);
+                let files = Files::new(&root);
+                config.files = Some(files.map_err(|error| format!("{}: {error}", root.display()))?);
+            }
+            Some("--max-body") => {
+                let bytes = value()?.to_str().and_then(|bytes| bytes.parse().ok());
+                config.max_body = bytes.ok_or("--max-body takes a number of bytes")?;
+            }
+            Some(text) if !text.starts_with('-') => address = text.to_owned(),
+            _ => return Err(USAGE.into()),
         }
     }
     let stop = serve::stop_signal()?;
-    let listener = TcpListener::bind(address).await?;
+    let listener = TcpListener::bind(&address).await;
+    let listener = listener.map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on {}", listener.local_addr()?)?;
     stdout.flush()?;

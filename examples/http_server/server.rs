@@ -1,28 +1,30 @@
 //! The server: one task per connection, each a [`Channel`] that runs an
 //! [`Http`].
 
+use crate::files::Files;
 use crate::http::{self, Body, HEAD_END, Request, Status};
 use crate::serve;
 use asynchat::{Channel, Control, Error, Handler, Run, Terminator, Timeout, Timeouts, producer};
 use bytes::Bytes;
-use futures::{FutureExt, Stream};
-use std::io;
+use futures::{FutureExt, StreamExt, stream};
+use std::fmt;
 use std::num::NonZeroU32;
-use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
-use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// What can be chosen on the command line.
+/// What can be chosen.
 pub(crate) struct Config {
-    /// Where `/files/` looks, if anywhere.
-    pub(crate) root: Option<PathBuf>,
+    /// What is below `/files/`, if anything.
+    pub(crate) files: Option<Files>,
     /// The most bytes a request's body may have.
     pub(crate) max_body: u64,
+    /// The most bytes of a body that are held before `/echo` begins to answer.
+    pub(crate) max_held: usize,
 }
 
 /// Serves until `stop`, then lets every connection finish what it is at.
@@ -44,18 +46,14 @@ pub(crate) async fn connection<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut http = Http::new(config);
     let mut channel = Channel::builder()
         .terminator(HEAD_END.clone())
         .max_length(MAX_HEAD)
         // `httparse` wants to see the blank line.
         .keep_terminator(true)
-        .timeouts(Timeouts {
-            frame: Some(HEAD_TIME),
-            idle: Some(IDLE_TIME),
-            ..Timeouts::all(WRITE_TIME)
-        })
+        .timeouts(http.timeouts())
         .build(io);
-    let mut http = Http::new(config);
     tokio::select! {
         ended = channel.run(&mut http) => return ended,
         () = stop.cancelled() => {}
@@ -78,6 +76,8 @@ struct Http {
     config: Arc<Config>,
     state: State,
     exchange: Exchange,
+    /// When the body began.
+    body_began: Instant,
     /// Whether the current request is to be the last.
     stopping: bool,
 }
@@ -105,10 +105,39 @@ struct Exchange {
     answered: bool,
     /// The body, if it is to be sent back.
     echo: Option<Body>,
+    /// The bytes of it that are not yet sent back.
+    held: Held,
     /// Bytes of the chunks so far.
     chunks: u64,
     /// Trailer lines so far.
     trailers: usize,
+}
+
+/// A part of a body that is to be sent back, and its share of the memory for such.
+#[derive(Default)]
+struct Held {
+    bytes: Vec<u8>,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    /// Adds some bytes. Returns `false` if there is no memory to hold them for long.
+    fn add(&mut self, data: &[u8]) -> bool {
+        self.bytes.extend_from_slice(data);
+        let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let Ok(more) = Arc::clone(&ROOM).try_acquire_many_owned(length) else { return false };
+        match &mut self.room {
+            Some(room) => room.merge(more),
+            None => self.room = Some(more),
+        }
+        true
+    }
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Handler for Http {
@@ -143,11 +172,15 @@ impl Handler for Http {
             self.refuse(channel, http::BAD_REQUEST, "");
             return Ok(());
         }
-        self.begin_echo(channel);
-        match self.exchange.echo {
-            Some(Body::Length(_)) => channel.push_slice(data),
-            Some(Body::Chunked) => channel.push(http::chunk(data)),
-            None => {}
+        if channel.timeouts().idle.is_some() {
+            // The rest has what is left of the time.
+            channel.set_timeouts(Timeouts { idle: None, ..self.timeouts() });
+        }
+        if self.exchange.echo.is_some() {
+            let may_wait = self.exchange.held.add(data) && !self.exchange.answered;
+            if !may_wait || self.exchange.held.bytes.len() > self.config.max_held {
+                self.send_held(channel);
+            }
         }
         Ok(())
     }
@@ -189,7 +222,8 @@ impl Handler for Http {
 /// Requests.
 impl Http {
     fn new(config: Arc<Config>) -> Self {
-        Http { config, state: State::Head, exchange: Exchange::default(), stopping: false }
+        let (state, exchange, body_began) = (State::Head, Exchange::default(), Instant::now());
+        Http { config, state, exchange, body_began, stopping: false }
     }
 
     /// Turns to what comes next.
@@ -206,18 +240,19 @@ impl Http {
         channel.set_terminator(terminator);
         channel.codec_mut().set_streaming(streaming);
         channel.codec_mut().set_max_length(max_length);
-        let (idle, frame, min_rate) = match state {
-            State::Head => (IDLE_TIME, HEAD_TIME, None),
-            State::Body(_) | State::ChunkData(_) => (BODY_TIME, BODY_TIME, BODY_RATE),
-            State::ChunkSize | State::ChunkEnd | State::Trailers => (BODY_TIME, BODY_TIME, None),
-        };
-        channel.set_timeouts(Timeouts {
-            frame: Some(frame),
-            min_rate,
-            idle: Some(idle),
-            write: Some(WRITE_TIME),
-        });
         self.state = state;
+        channel.set_timeouts(self.timeouts());
+    }
+
+    /// The times for what comes next. A body has one for all of its chunks.
+    fn timeouts(&self) -> Timeouts {
+        let earned = Duration::from_secs(self.exchange.chunks / u64::from(BODY_RATE.get()));
+        let left = (BODY_TIME + earned).saturating_sub(self.body_began.elapsed());
+        let (idle, frame, min_rate) = match self.state {
+            State::Head => (IDLE_TIME, HEAD_TIME, None),
+            _ => (left, left, Some(BODY_RATE)),
+        };
+        Timeouts { frame: Some(frame), min_rate, idle: Some(idle), write: Some(WRITE_TIME) }
     }
 
     fn head(&mut self, channel: &mut Control<'_>, head: &[u8]) -> Result<(), Status> {
@@ -240,11 +275,16 @@ impl Http {
         if request.expects_continue {
             channel.push("HTTP/1.1 100 Continue\r\n\r\n");
         }
-        match request.body {
-            Body::Length(0) => self.request_ended(channel),
-            Body::Length(length) => self.turn_to(channel, State::Body(length)),
-            Body::Chunked => self.turn_to(channel, State::ChunkSize),
-        }
+        let state = match request.body {
+            Body::Length(0) => {
+                self.request_ended(channel);
+                return Ok(());
+            }
+            Body::Length(length) => State::Body(length),
+            Body::Chunked => State::ChunkSize,
+        };
+        self.body_began = Instant::now();
+        self.turn_to(channel, state);
         Ok(())
     }
 
@@ -254,6 +294,9 @@ impl Http {
             ("GET" | "HEAD", "/", _) => self.answer(channel, http::OK, HTML, PAGE),
             ("GET" | "HEAD", "/stream", _) => self.stream(channel, request)?,
             ("GET" | "HEAD", _, Some(name)) => self.file(channel, name),
+            // It answers while the request still comes, once more than `max_held` bytes have. A
+            // client that sends everything before it reads deadlocks then: both wait for the
+            // other to read.
             ("POST", "/echo", _) => self.exchange.echo = Some(request.body),
             (_, "/", _) | (_, "/stream", _) | (_, _, Some(_)) => {
                 self.refuse(channel, http::METHOD_NOT_ALLOWED, "Allow: GET, HEAD\r\n");
@@ -266,11 +309,13 @@ impl Http {
 
     fn chunk_size(&mut self, channel: &mut Control<'_>, line: &[u8]) -> Result<(), Status> {
         let size = http::chunk_size(line).ok_or(http::BAD_REQUEST)?;
-        self.exchange.chunks = self.exchange.chunks.saturating_add(size);
-        if self.exchange.chunks > self.config.max_body {
+        let chunks = self.exchange.chunks.saturating_add(size);
+        if chunks > self.config.max_body {
             return Err(http::CONTENT_TOO_LARGE);
         }
         self.turn_to(channel, if size > 0 { State::ChunkData(size) } else { State::Trailers });
+        // They earn time when they have come.
+        self.exchange.chunks = chunks;
         Ok(())
     }
 
@@ -288,7 +333,7 @@ impl Http {
 
     /// The request is read to its end, and answered but for the end of an echo.
     fn request_ended(&mut self, channel: &mut Control<'_>) {
-        self.begin_echo(channel);
+        self.send_held(channel);
         if self.exchange.echo == Some(Body::Chunked) {
             channel.push(http::LAST_CHUNK);
         }
@@ -308,50 +353,21 @@ impl Http {
 
 /// Answers.
 impl Http {
-    /// Begins an answer. `fields` say what its body is, and `length` how long.
-    fn begin(
-        &mut self,
-        channel: &mut Control<'_>,
-        status: Status,
-        fields: &str,
-        length: Option<u64>,
-    ) {
-        // Small pieces are gathered anyway: cheaper than to format them.
-        for piece in ["HTTP/1.1 ", status, "\r\n", fields] {
-            channel.push_slice(piece.as_bytes());
-        }
-        if let Some(length) = length {
-            channel.push_slice(b"Content-Length: ");
-            channel.push_slice(itoa::Buffer::new().format(length).as_bytes());
-            channel.push_slice(b"\r\n");
-        }
+    /// The head of an answer. `fields` say what its body is, and `length` how long.
+    fn start<'a>(&self, status: Status, fields: &'a str, length: Option<u64>) -> Start<'a> {
         let keep_alive = self.exchange.keep_alive && !self.stopping;
-        channel.push_slice(match keep_alive {
-            true => b"Connection: keep-alive\r\n\r\n",
-            false => b"Connection: close\r\n\r\n",
-        });
+        Start { status, fields, length, keep_alive }
+    }
+
+    fn begin(&mut self, channel: &mut Control<'_>, start: Start<'_>) {
         self.exchange.answered = true;
+        channel.push_fmt(format_args!("{start}"));
     }
 
     fn answer(&mut self, channel: &mut Control<'_>, status: Status, fields: &str, body: &str) {
-        self.begin(channel, status, fields, Some(body.len() as u64));
+        self.begin(channel, self.start(status, fields, Some(body.len() as u64)));
         if !self.exchange.is_head {
             channel.push_slice(body.as_bytes());
-        }
-    }
-
-    fn answer_with_producer<S>(
-        &mut self,
-        channel: &mut Control<'_>,
-        fields: &str,
-        length: Option<u64>,
-        body: S,
-    ) where
-        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
-    {
-        self.begin(channel, http::OK, fields, length);
-        if !self.exchange.is_head {
-            channel.push_with_producer(body);
         }
     }
 
@@ -364,19 +380,29 @@ impl Http {
         channel.close_when_done();
     }
 
-    /// Begins the answer to `/echo`, if that is the request and it has not
-    /// begun: as late as possible, so that until then a mistake in the body
-    /// gets its own answer.
-    fn begin_echo(&mut self, channel: &mut Control<'_>) {
-        if self.exchange.answered {
+    /// Sends back what is held, if `/echo` was asked, and before that the head of the answer.
+    fn send_held(&mut self, channel: &mut Control<'_>) {
+        let Some(body) = self.exchange.echo else { return };
+        if !self.exchange.answered {
+            let start = match body {
+                Body::Length(n) => self.start(http::OK, BINARY, Some(n)),
+                Body::Chunked => self.start(http::OK, BINARY_IN_CHUNKS, None),
+            };
+            self.begin(channel, start);
+        }
+        let held = std::mem::take(&mut self.exchange.held);
+        if held.bytes.is_empty() {
             return;
         }
-        match self.exchange.echo {
-            Some(Body::Length(n)) => self.begin(channel, http::OK, BINARY, Some(n)),
-            Some(Body::Chunked) => {
-                self.begin(channel, http::OK, &format!("{BINARY}{CHUNKED}"), None);
+        let size = format!("{:x}\r\n", held.bytes.len());
+        let data = Bytes::from_owner(held);
+        match body {
+            Body::Length(_) => channel.push(data),
+            Body::Chunked => {
+                channel.push(size);
+                channel.push(data);
+                channel.push("\r\n");
             }
-            None => {}
         }
     }
 
@@ -384,48 +410,73 @@ impl Http {
         let n = request.query.strip_prefix("n=").and_then(|n| http::number(n.as_bytes(), 10));
         let n = n.ok_or(http::BAD_REQUEST)?;
         let lines = producer::from_iter((1..=n).map(|i| format!("line {i}\n")));
-        if request.is_1_1 {
-            let fields = format!("{TEXT}{CHUNKED}");
-            self.answer_with_producer(channel, &fields, None, http::chunked(lines));
-        } else {
-            // Only the close can end it.
-            self.exchange.keep_alive = false;
-            self.answer_with_producer(channel, TEXT, None, lines);
+        // In HTTP/1.0 only the close can end it.
+        self.exchange.keep_alive &= request.is_1_1;
+        let fields = if request.is_1_1 { TEXT_IN_CHUNKS } else { TEXT };
+        self.begin(channel, self.start(http::OK, fields, None));
+        match request.is_1_1 {
+            _ if self.exchange.is_head => {}
+            true => channel.push_with_producer(http::chunked(lines)),
+            false => channel.push_with_producer(lines),
         }
         Ok(())
     }
 
     fn file(&mut self, channel: &mut Control<'_>, name: &str) {
-        let root = self.config.root.as_deref();
-        match root.map(|root| open(root, name)) {
-            Some(Ok((file, length))) => {
-                let body = producer::from_reader_exact(file, length);
-                self.answer_with_producer(channel, BINARY, Some(length), body);
-            }
-            _ => self.answer(channel, http::NOT_FOUND, TEXT, http::NOT_FOUND),
-        }
+        let (config, name) = (Arc::clone(&self.config), name.to_owned());
+        let (is_head, start) = (self.exchange.is_head, self.start(http::OK, BINARY, None));
+        let answer = async move {
+            let opened = match &config.files {
+                Some(files) => files.open(name).await,
+                None => Err(http::NOT_FOUND),
+            };
+            let (start, body) = match opened {
+                Ok((body, length)) => (Start { length: Some(length), ..start }, body.left_stream()),
+                Err(status) => {
+                    let length = Some(status.len() as u64);
+                    let body = stream::iter([Ok(status.into())]).right_stream();
+                    (Start { status, fields: TEXT, length, ..start }, body)
+                }
+            };
+            let head = stream::iter([Ok(start.to_string().into())]);
+            head.chain(body.take(if is_head { 0 } else { usize::MAX }))
+        };
+        self.exchange.answered = true;
+        channel.push_with_producer(stream::once(answer).flatten());
+        // One file is open at a time, however many are asked for.
+        channel.pause_until_sent();
     }
 }
 
-/// Opens a regular file somewhere below `root`, and tells its length.
-///
-/// It blocks, for as long as it takes to find a file; reading does not.
-fn open(root: &Path, name: &str) -> io::Result<(File, u64)> {
-    let plain = Path::new(name).components().all(|c| matches!(c, Component::Normal(_)));
-    let root = root.canonicalize()?;
-    let path = root.join(name).canonicalize()?;
-    if !plain || !path.starts_with(root) || !path.is_file() {
-        return Err(io::ErrorKind::NotFound.into());
+/// The head of an answer.
+struct Start<'a> {
+    status: Status,
+    fields: &'a str,
+    length: Option<u64>,
+    keep_alive: bool,
+}
+
+impl fmt::Display for Start<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HTTP/1.1 {}\r\n{}", self.status, self.fields)?;
+        if let Some(length) = self.length {
+            write!(f, "Content-Length: {length}\r\n")?;
+        }
+        let connection = if self.keep_alive { "keep-alive" } else { "close" };
+        write!(f, "Connection: {connection}\r\n\r\n")
     }
-    let file = std::fs::File::open(path)?;
-    let length = file.metadata()?.len();
-    Ok((File::from_std(file), length))
 }
 
 const HTML: &str = "Content-Type: text/html; charset=utf-8\r\n";
 const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n";
 const BINARY: &str = "Content-Type: application/octet-stream\r\n";
-const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
+const TEXT_IN_CHUNKS: &str =
+    "Content-Type: text/plain; charset=utf-8\r\nTransfer-Encoding: chunked\r\n";
+const BINARY_IN_CHUNKS: &str =
+    "Content-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n";
+
+/// As many bytes may be held, or be on their way back, of all connections.
+static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(64 << 20)));
 
 const PAGE: &str = "<!doctype html><title>asynchat</title><p>It works.\n";
 
@@ -440,12 +491,11 @@ const MAX_TRAILERS: usize = 64;
 /// How long a head may take, once it has begun.
 pub(crate) const HEAD_TIME: Duration = Duration::from_secs(10);
 
-/// How long a body, or the next piece of one, may let us wait before it begins,
-/// and how long it may take on top of what its bytes earn at the rate below.
+/// How long a body may take, on top of what its bytes earn.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(20);
 
 /// Bytes per second that are not too slow for a body.
-pub(crate) const BODY_RATE: Option<NonZeroU32> = NonZeroU32::new(500);
+const BODY_RATE: NonZeroU32 = NonZeroU32::new(500).unwrap();
 
 /// How long a connection may be idle between two requests.
 pub(crate) const IDLE_TIME: Duration = Duration::from_secs(60);

@@ -10,6 +10,9 @@ pub mod http_server;
 pub mod round_trip;
 
 // What `server` looks for at the root.
+#[allow(dead_code)] // A folder.
+#[path = "../../examples/http_server/files.rs"]
+pub(crate) mod files;
 #[path = "../../examples/common/http.rs"]
 pub(crate) mod http;
 #[allow(dead_code)] // Sockets and Ctrl-C.

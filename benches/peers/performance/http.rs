@@ -48,7 +48,7 @@ fn start<F: Future<Output = ()>>(serve: impl FnOnce(TcpListener) -> F + Send + '
 }
 
 async fn serve_ours(listener: TcpListener) {
-    let config = Config { root: None, max_body: 1 << 20 };
+    let config = Config { files: None, max_body: 1 << 20, max_held: 256 << 10 };
     server::serve(listener, config, CancellationToken::new()).await;
 }
 

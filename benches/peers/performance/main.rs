@@ -11,6 +11,9 @@
 //! minutes, and wants the machine for itself.
 
 #[allow(dead_code)]
+#[path = "../../../examples/http_server/files.rs"]
+mod files;
+#[allow(dead_code)]
 #[path = "../../../examples/common/http.rs"]
 mod http;
 #[path = "http.rs"]
