@@ -15,7 +15,7 @@ says why and has an exit status; a client that does not has its answer; and a
 server that has begun to listen serves whoever comes next, and stops. No more
 connections than there were failures may lack a part of their answer, and what
 has arrived is the beginning of it: as it was in the run in which all is well, or
-that there is no such file, for a file that cannot be opened.
+that there is no such file, or not now, for a file that cannot be opened.
 
 What is left out, and why:
 
@@ -61,11 +61,13 @@ CALLS = {
     "epoll_wait": ["EINTR"],
     "eventfd2": ["EMFILE", "ENOMEM"],
     "fcntl": ["EMFILE"],
+    "fstat": ["EIO", "ENOMEM"],
     "getsockname": ["ENOBUFS"],
     "getsockopt": ["ENOBUFS"],
     "listen": ["EADDRINUSE", "ENOBUFS"],
     "lseek": ["EIO"],
     "openat": ["EMFILE", "ENFILE", "EACCES", "EINTR", "EIO"],
+    "openat2": ["EMFILE", "ENFILE", "EACCES", "EINTR", "EIO", "ENOSYS"],
     "read": ["EINTR", "EIO", "ECONNRESET"],
     "recvfrom": TRANSFER,
     "sendmsg": [*TRANSFER, "EPIPE"],
@@ -229,10 +231,13 @@ def attempt(address, text, answer):
 
 
 def without_a_file(right):
-    """The same, but for one answer, which is that there is no such file."""
+    """The same, but for one answer, which is that there is no such file, or not now."""
     starts = [found.start() for found in re.finditer(rb"HTTP/1\.1 \d", right)] + [len(right)]
     missing = RIGHT.get((http("/files/none"), b"404"), b"")
-    return [right[:start] + missing + right[end:] for start, end in zip(starts, starts[1:])]
+    later = missing.replace(b"404 Not Found", b"503 Service Unavailable")
+    later = later.replace(b"Length: 13", b"Length: 23")
+    places = list(zip(starts, starts[1:]))
+    return [right[:a] + other + right[b:] for a, b in places for other in [missing, later]]
 
 
 def failures_in(strace):
