@@ -256,7 +256,8 @@ def few_descriptors(binary, root):
 def old_kernel(binary, root):
     """Without openat2 the files are the same."""
     for error in ["ENOSYS", "EPERM"]:
-        strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=openat2"]
+        # -D: our child is the server, and not strace.
+        strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=openat2"]
         strace += ["-e", f"inject=openat2:error={error}"]
         with serving(binary, root, strace) as (address, _):
             curl_files(address, root)

@@ -75,7 +75,7 @@ impl Peer {
     }
 }
 
-/// Whether nothing comes, though the server is polled until it has nothing left to do.
+/// Returns `true` if nothing comes, though the server is polled until it has nothing to do.
 async fn is_silent(io: &mut DuplexStream) -> bool {
     for _ in 0..8 {
         yield_now().await;

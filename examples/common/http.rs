@@ -1,4 +1,4 @@
-//! The bytes of HTTP/1: what a request head says, and the chunked coding.
+//! The bytes of HTTP/1: the head of a request, and the chunked coding.
 //! Strict where leniency would let two readers see two different requests.
 
 use asynchat::Terminator;
@@ -30,7 +30,7 @@ pub(crate) const VERSION_NOT_SUPPORTED: Status = "505 HTTP Version Not Supported
 pub(crate) static HEAD_END: LazyLock<Terminator> =
     LazyLock::new(|| Terminator::any(["\r\n\r\n", "\n\r\n", "\n\n"]));
 
-/// What a request head says, as far as this server cares.
+/// The head of a request, as far as a server of ours needs it.
 pub(crate) struct Request<'h> {
     pub(crate) method: &'h str,
     pub(crate) path: &'h str,
@@ -85,7 +85,7 @@ impl<'h> Request<'h> {
     }
 }
 
-/// Whether CR and LF occur only together.
+/// Returns `true` if CR and LF occur only together.
 fn has_whole_line_ends(head: &[u8]) -> bool {
     let pairs = head.iter().zip(head.iter().skip(1));
     // Looking at all of it without a branch is the fastest.
@@ -143,7 +143,8 @@ fn split_target<'h>(method: &str, target: &'h str) -> Result<(&'h str, &'h str),
     Ok((if path.is_empty() { "/" } else { path }, query))
 }
 
-/// Whether this is a host, which may be empty, and perhaps a port (RFC 3986, section 3.2).
+/// Returns `true` for a host, which may be empty, with or without a port (RFC 3986,
+/// section 3.2).
 pub(crate) fn is_authority(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else { return false };
     let (host, port) = match text.rfind(':') {
@@ -216,7 +217,7 @@ pub(crate) fn chunk_size(line: &[u8]) -> Option<u64> {
     number(size, 16)
 }
 
-/// What stands behind a chunk extension (RFC 9112, section 7.1.1).
+/// Returns the rest after a chunk extension (RFC 9112, section 7.1.1).
 fn skip_extension(text: &[u8]) -> Option<&[u8]> {
     let rest = skip_token(skip_blanks(skip_blanks(text).strip_prefix(b";")?))?;
     match skip_blanks(rest).strip_prefix(b"=").map(skip_blanks) {
@@ -231,13 +232,13 @@ fn skip_blanks(text: &[u8]) -> &[u8] {
     &text[blanks..]
 }
 
-/// What stands behind a token, which must not be empty.
+/// Returns the rest after a token, which must not be empty.
 fn skip_token(text: &[u8]) -> Option<&[u8]> {
     let length = text.iter().take_while(|&&byte| is_in_token(byte)).count();
     (length > 0).then(|| &text[length..])
 }
 
-/// What stands behind the closing quote.
+/// Returns the rest after the closing quote.
 fn skip_quoted(mut text: &[u8]) -> Option<&[u8]> {
     loop {
         text = match text {
@@ -248,7 +249,7 @@ fn skip_quoted(mut text: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Whether this is a field behind the last chunk, CR LF included.
+/// Returns `true` for a field of the trailer, CR LF included.
 pub(crate) fn is_trailer(line: &[u8]) -> bool {
     let Some(line) = line.strip_suffix(b"\r\n") else { return false };
     line.iter().copied().all(is_text) && skip_token(line).is_some_and(|rest| rest.starts_with(b":"))
@@ -262,7 +263,7 @@ fn is_in_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Whether this is no control character: no bare CR or LF.
+/// Returns `true` unless this is a control character, a bare CR or LF for example.
 fn is_text(byte: u8) -> bool {
     byte == b'\t' || !byte.is_ascii_control()
 }
@@ -282,7 +283,7 @@ where
         .chain(stream::iter([Ok(Bytes::from_static(LAST_CHUNK))]))
 }
 
-/// Behind all chunks, without trailers.
+/// The end of all chunks, without trailers.
 pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// The methods somebody may mean seriously; any other is not implemented.

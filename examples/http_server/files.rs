@@ -1,5 +1,5 @@
-//! Files below a folder. No name leads out of it, whatever is moved there meanwhile; and
-//! what may block (a lease, a pipe, a network) does so on a thread made for that.
+//! Files below a folder. No name leads out of it, even if files are moved meanwhile. A
+//! call that may block (for a lease, a pipe, a network) is made on a thread for such calls.
 
 use crate::http::{NOT_FOUND, Status, UNAVAILABLE};
 use asynchat::producer;

@@ -25,7 +25,7 @@
 //! is dropped. A body of more than `--max-body` bytes (1 GiB unless set) is refused. Names
 //! below `/files/` are not percent-decoded.
 //!
-//! Requests are read by the book (RFC 9112): what two readers could understand
+//! Requests are read by the book (RFC 9112): a request that two readers could understand
 //! differently gets an error and the close. A head has ten seconds, and a body twenty and
 //! one more for every 500 bytes that have arrived. An idle connection is closed after a
 //! minute, and one whose peer takes nothing of an answer after half a minute. Ctrl-C or

@@ -17,9 +17,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// What can be chosen.
+/// The settings.
 pub(crate) struct Config {
-    /// What is below `/files/`, if anything.
+    /// The files below `/files/`, if any.
     pub(crate) files: Option<Files>,
     /// The most bytes a request's body may have.
     pub(crate) max_body: u64,
@@ -78,11 +78,11 @@ struct Http {
     exchange: Exchange,
     /// When the body began.
     body_began: Instant,
-    /// Whether the current request is to be the last.
+    /// `true` if the current request is the last.
     stopping: bool,
 }
 
-/// What comes next.
+/// The next piece of input.
 #[derive(Clone, Copy, PartialEq)]
 enum State {
     Head,
@@ -91,17 +91,17 @@ enum State {
     ChunkSize,
     /// As many bytes of a chunk.
     ChunkData(u64),
-    /// The CR LF behind it.
+    /// The CR LF after it.
     ChunkEnd,
     Trailers,
 }
 
-/// What there is to know about the current request, once its head is read.
+/// The current request, once its head is read.
 #[derive(Default)]
 struct Exchange {
     is_head: bool,
     keep_alive: bool,
-    /// Whether an answer has begun: then no other can be given.
+    /// `true` if an answer has begun: then there is no other.
     answered: bool,
     /// The body, if it is to be sent back.
     echo: Option<Body>,
@@ -226,7 +226,7 @@ impl Http {
         Http { config, state, exchange, body_began, stopping: false }
     }
 
-    /// Turns to what comes next.
+    /// Turns to the next piece.
     fn turn_to(&mut self, channel: &mut Control<'_>, state: State) {
         let (terminator, streaming, max_length) = match state {
             State::Head => (HEAD_END.clone(), false, MAX_HEAD),
@@ -244,7 +244,7 @@ impl Http {
         channel.set_timeouts(self.timeouts());
     }
 
-    /// The times for what comes next. A body has one for all of its chunks.
+    /// The times for the next piece. A body has one time for all of its chunks.
     fn timeouts(&self) -> Timeouts {
         let earned = Duration::from_secs(self.exchange.chunks / u64::from(BODY_RATE.get()));
         let left = (BODY_TIME + earned).saturating_sub(self.body_began.elapsed());
@@ -488,20 +488,20 @@ const MAX_LINE: usize = 1024;
 
 const MAX_TRAILERS: usize = 64;
 
-/// How long a head may take, once it has begun.
+/// The time that a head may take, once it has begun.
 pub(crate) const HEAD_TIME: Duration = Duration::from_secs(10);
 
-/// How long a body may take, on top of what its bytes earn.
+/// The time that a body may take, in addition to the time that its bytes earn.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(20);
 
 /// Bytes per second that are not too slow for a body.
 const BODY_RATE: NonZeroU32 = NonZeroU32::new(500).unwrap();
 
-/// How long a connection may be idle between two requests.
+/// The time that a connection may be idle between two requests.
 pub(crate) const IDLE_TIME: Duration = Duration::from_secs(60);
 
-/// How long a peer may take nothing of what it asked for.
+/// The time in which a peer may take nothing of its answer.
 pub(crate) const WRITE_TIME: Duration = Duration::from_secs(30);
 
-/// How long a connection may take to finish once the server is to stop.
+/// The time that a connection may take to finish once the server is stopping.
 const GRACE: Duration = Duration::from_secs(10);

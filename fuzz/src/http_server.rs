@@ -159,7 +159,7 @@ fn body(head: &[u8], rest: &mut Input<'_>) -> Vec<u8> {
     all
 }
 
-/// What a strict reader sees in a request.
+/// The meaning of a request for a strict reader.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Asked {
     /// It has to be refused.
@@ -188,7 +188,7 @@ fn requests(input: &[u8]) -> Vec<Asked> {
     all
 }
 
-/// What its target and `Host` say.
+/// Looks at the target and at `Host`.
 fn asked(head: &[u8]) -> Asked {
     let line = String::from_utf8_lossy(head.split(|&byte| byte == b'\r').next().unwrap());
     let [method, target, version] = line.split(' ').collect::<Vec<_>>()[..] else {
@@ -219,7 +219,7 @@ fn asked(head: &[u8]) -> Asked {
     if is_page { Asked::Page } else { Asked::Other }
 }
 
-/// Whether this may be a host with a port: more is, of what stands in brackets.
+/// Returns `true` if this may be a host with a port; text in brackets is hardly checked.
 fn is_host(text: &str) -> bool {
     let is_escape = |rest: &str| matches!(rest.as_bytes(), [a, b, ..] if [a, b].iter().all(|byte| byte.is_ascii_hexdigit()));
     let (is_host, port) = match text.strip_prefix('[') {
@@ -239,7 +239,7 @@ fn is_host(text: &str) -> bool {
     is_host && digits.chars().all(|c| c.is_ascii_digit())
 }
 
-/// Whether the end of the body is known and there, and another request may follow.
+/// Returns `true` if the end of the body is known and there: another request may follow.
 fn skip_body(head: &[u8], rest: &mut Input<'_>) -> bool {
     let lengths = fields(head, "content-length");
     let codings = fields(head, "transfer-encoding");
