@@ -43,6 +43,7 @@ WORKS = [
     "handler-length",
     "handler-message",
     "next-32",
+    "next-set",
     "next-length",
     "next-message",
     "receive-32",

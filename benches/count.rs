@@ -38,6 +38,7 @@ fn main() {
         "handler-length" => handler(messages(LENGTH, times), times),
         "handler-message" => handler(messages(message(), times), times),
         "next-32" => next(lines(times), times),
+        "next-set" => next(channel(LINE, Terminator::any(["\r\n", "\n\n", "\n"]), times), times),
         "next-length" => next(messages(LENGTH, times), times),
         "next-message" => next(messages(message(), times), times),
         "receive-32" => receive(times),

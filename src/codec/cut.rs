@@ -112,7 +112,12 @@ impl FastPath {
 
 #[inline(always)]
 fn look_short(short: Short, src: &[u8], progress: Progress, limit: usize) -> Look {
-    match short.look(src, progress) {
+    look_found(short.look(src, progress), limit)
+}
+
+#[inline(always)]
+fn look_found(found: Option<Match>, limit: usize) -> Look {
+    match found {
         Some(found) if found.start <= limit => Look::Pattern(found),
         Some(_) => Look::General,
         None => Look::Absent,
@@ -211,6 +216,10 @@ impl Cutter {
         let Some(short) = self.terminator.short() else {
             return match self.look_measured(src, self.max_length) {
                 Look::Message => self.note_message(src, ReadMode::AsSet),
+                Look::Absent => {
+                    self.progress = self.searched(src);
+                    None
+                }
                 look => self.note(look),
             };
         };
@@ -246,6 +255,7 @@ impl Cutter {
                 look_measured(length.head_len(), length.total(src), src, limit)
             }
             Kind::Message(_) => Look::Message,
+            Kind::AnyOf(set) => look_found(set.look(src, self.progress), limit),
             _ => Look::General,
         }
     }
@@ -344,9 +354,7 @@ impl Cutter {
     #[inline(never)]
     pub(crate) fn searched(&self, src: &[u8]) -> Progress {
         let mut progress = self.progress;
-        if let Some(short) = self.terminator.short() {
-            short.note_absent(src, &mut progress);
-        }
+        self.terminator.note_absent(src, &mut progress);
         progress
     }
 

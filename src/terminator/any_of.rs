@@ -75,7 +75,30 @@ impl AnyOf {
     pub(super) fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Match> {
         match &self.0 {
             Set::Line => Short::Line.find(src, progress),
-            Set::Shared(shared) => shared.find(src, progress),
+            Set::Shared(shared) => {
+                let found = shared.look(src, *progress);
+                if found.is_none() {
+                    shared.note_absent(src, progress);
+                }
+                found
+            }
+        }
+    }
+
+    /// The same for a caller that updates `progress` itself.
+    #[inline]
+    pub(crate) fn look(&self, src: &[u8], progress: Progress) -> Option<Match> {
+        match &self.0 {
+            Set::Line => Short::Line.look(src, progress),
+            Set::Shared(shared) => shared.look(src, progress),
+        }
+    }
+
+    /// Records that no member is in `src`.
+    pub(super) fn note_absent(&self, src: &[u8], progress: &mut Progress) {
+        match &self.0 {
+            Set::Line => Short::Line.note_absent(src, progress),
+            Set::Shared(shared) => shared.note_absent(src, progress),
         }
     }
 }
@@ -106,20 +129,22 @@ impl Shared {
         Shared { patterns, by_length, last_byte, searcher }
     }
 
-    fn find(&self, src: &[u8], progress: &mut Progress) -> Option<Match> {
-        let fresh = src.get(progress.from..).filter(|fresh| !fresh.is_empty())?;
-        let found = match self.last_byte {
+    fn look(&self, src: &[u8], Progress { from, .. }: Progress) -> Option<Match> {
+        let fresh = src.get(from..).filter(|fresh| !fresh.is_empty())?;
+        let Match { start, end, pattern } = match self.last_byte {
             Some(byte) => self.find_by_last_byte(byte, fresh),
             None => self.find_any(fresh),
+        }?;
+        Some(Match { start: from + start, end: from + end, pattern })
+    }
+
+    fn note_absent(&self, src: &[u8], progress: &mut Progress) {
+        let Some(fresh) = src.get(progress.from..).filter(|fresh| !fresh.is_empty()) else {
+            return;
         };
-        if let Some(Match { start, end, pattern }) = found {
-            let from = progress.from;
-            return Some(Match { start: from + start, end: from + end, pattern });
-        }
         // A suffix that could begin a pattern does not begin before `from`.
         let partial = self.patterns.iter().map(|p| p.partial(fresh)).max().unwrap_or(0);
         progress.set(src, partial);
-        None
     }
 
     /// `memchr` for the byte that all patterns end in, and a compare with each of

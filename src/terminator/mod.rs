@@ -270,6 +270,15 @@ impl Terminator {
         }
     }
 
+    /// Records that the terminator, a short pattern or a set, is not in `src`.
+    pub(crate) fn note_absent(&self, src: &[u8], progress: &mut Progress) {
+        match (self.short(), &self.0) {
+            (Some(short), _) => short.note_absent(src, progress),
+            (_, Kind::AnyOf(set)) => set.note_absent(src, progress),
+            _ => {}
+        }
+    }
+
     /// Searches for the terminator. If it is not there, `progress` records where
     /// to continue. `progress` must come from this terminator, or be the default.
     #[inline(always)]
