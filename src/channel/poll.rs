@@ -109,6 +109,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         let span = match self.framed.codec().cutter.look(self.framed.read_buffer(), mode) {
             Look::Absent => return self.note_absent(),
             Look::Message => self.buffered_message(mode)?,
+            Look::Set => self.buffered_set(mode)?,
             look => self.framed.codec_mut().cutter.note(look)?,
         };
         self.reader.budget.spend(FRAME);
@@ -121,6 +122,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         let progress = self.framed.codec().cutter.searched(self.framed.read_buffer());
         self.framed.codec_mut().cutter.resume(progress);
         None
+    }
+
+    fn buffered_set(&mut self, mode: ReadMode) -> Option<Span> {
+        match self.framed.codec().cutter.look_set(self.framed.read_buffer(), mode) {
+            Look::Absent => self.note_absent(),
+            look => self.framed.codec_mut().cutter.note(look),
+        }
     }
 
     fn buffered_message(&mut self, mode: ReadMode) -> Option<Span> {

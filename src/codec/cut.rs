@@ -43,6 +43,8 @@ pub(crate) enum Look {
     Measured { head: u32, len: usize },
     /// A message, whose head is to be read.
     Message,
+    /// A set, which `look_set` searches for: a call would cost the other terminators registers.
+    Set,
     /// The terminator is not there.
     Absent,
     /// Only the general path can decide.
@@ -216,10 +218,7 @@ impl Cutter {
         let Some(short) = self.terminator.short() else {
             return match self.look_measured(src, self.max_length) {
                 Look::Message => self.note_message(src, ReadMode::AsSet),
-                Look::Absent => {
-                    self.progress = self.searched(src);
-                    None
-                }
+                Look::Set => self.note_set(src, ReadMode::AsSet),
                 look => self.note(look),
             };
         };
@@ -255,8 +254,31 @@ impl Cutter {
                 look_measured(length.head_len(), length.total(src), src, limit)
             }
             Kind::Message(_) => Look::Message,
-            Kind::AnyOf(set) => look_found(set.look(src, self.progress), limit),
+            Kind::AnyOf(_) => Look::Set,
             _ => Look::General,
+        }
+    }
+
+    /// Looks for a frame that a set ends.
+    #[inline(never)]
+    pub(crate) fn look_set(&self, src: &[u8], mode: ReadMode) -> Look {
+        match &self.terminator.0 {
+            Kind::AnyOf(set) => {
+                look_found(set.look(src, self.progress), mode.limit_or(self.max_length))
+            }
+            _ => Look::General,
+        }
+    }
+
+    /// Looks for a frame that a set ends, and notes the result.
+    #[inline(never)]
+    pub(crate) fn note_set(&mut self, src: &[u8], mode: ReadMode) -> Option<Span> {
+        match self.look_set(src, mode) {
+            Look::Absent => {
+                self.progress = self.searched(src);
+                None
+            }
+            look => self.note(look),
         }
     }
 
@@ -270,7 +292,7 @@ impl Cutter {
             }
             Look::Count(n) => Some(self.note_count(n)),
             Look::Measured { head, len } => Some(self.note_measured(head, len)),
-            Look::Message | Look::Absent | Look::General => None,
+            Look::Message | Look::Set | Look::Absent | Look::General => None,
         }
     }
     /// Notes a frame that this match ends. None of the bytes after it was searched.

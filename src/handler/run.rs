@@ -297,10 +297,7 @@ fn deliver_one<H: Handler + ?Sized>(
     let rest = control.rest();
     let span = match control.codec.cutter.look(rest, POLICY.mode) {
         Look::Message => control.codec.cutter.note_message(rest, POLICY.mode),
-        Look::Absent => {
-            control.codec.cutter.resume(control.codec.cutter.searched(rest));
-            None
-        }
+        Look::Set => control.codec.cutter.note_set(rest, POLICY.mode),
         look => control.codec.cutter.note(look),
     };
     let Some(span) = span else { return Ok(false) };
