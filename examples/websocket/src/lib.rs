@@ -1,0 +1,186 @@
+//! A WebSocket connection: messages out of frames, the broadcast, and how it ends.
+
+pub mod frame;
+mod handshake;
+#[allow(dead_code)] // What is not needed here.
+#[path = "../../http_server/http.rs"]
+mod http;
+
+use asynchat::{Channel, Error, Pusher, Timeout, Timeouts, TryPushError};
+use bytes::{Bytes, BytesMut};
+use frame::Frame;
+use std::num::NonZeroU32;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+/// The state that the connections share.
+#[derive(Default)]
+pub struct Server {
+    /// The origins of the pages that may connect.
+    pub origins: Vec<String>,
+    /// Everybody who takes part in the broadcast.
+    pub room: Mutex<Vec<Pusher>>,
+}
+
+struct Session<'c, T> {
+    channel: &'c mut Channel<T>,
+    /// The server, if messages go to everybody in its room.
+    broadcast: Option<&'c Server>,
+    /// The opcode and the fragments of a message that is not complete.
+    message: Option<(u8, BytesMut)>,
+    /// `true` if nothing has come since a ping was sent.
+    is_pinged: bool,
+}
+
+/// The error is the Close frame that ends the connection.
+type Result<T = ()> = std::result::Result<T, BytesMut>;
+
+impl Server {
+    /// Serves one connection to its end.
+    pub async fn connection<T>(&self, io: T, stop: CancellationToken)
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut channel = Channel::builder()
+            .max_length(frame::MAX_HEAD + MAX_MESSAGE)
+            .keep_terminator(true) // of the request, which the parser wants to see
+            .corked(true) // so that the answers to a burst go out together
+            .pause_when_full(true) // so that a client that does not read is not read
+            .high_water(MAX_MESSAGE)
+            .in_buffer_size(MAX_MESSAGE / 4)
+            .timeouts(TIMEOUTS)
+            .build(io);
+        let opened = stop.run_until_cancelled(handshake::open(&mut channel, &self.origins)).await;
+        if let Some(is_broadcast) = opened.flatten() {
+            let pusher = is_broadcast.then(|| channel.pusher());
+            self.room().extend(pusher.clone());
+            let broadcast = is_broadcast.then_some(self);
+            let mut session =
+                Session { channel: &mut channel, broadcast, message: None, is_pinged: false };
+            let ended = stop.run_until_cancelled(session.run()).await;
+            if let Some(pusher) = pusher {
+                self.room().retain(|member| !member.same_channel(&pusher));
+                // All that the room has sent precedes the Close frame.
+                let _ = channel.flush().await;
+            }
+            if let Err(close) = ended.unwrap_or_else(|| close(GOING_AWAY)) {
+                channel.push(close);
+            }
+        }
+        // How it ends is no concern of the others.
+        let _ = channel.close().await;
+    }
+
+    fn room(&self) -> MutexGuard<'_, Vec<Pusher>> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Session<'_, T> {
+    /// Returns `Ok` if the client has gone.
+    async fn run(&mut self) -> Result {
+        self.channel.set_terminator(frame::FRAMES.clone());
+        while let Some(frame) = self.channel.next().await {
+            match frame {
+                Ok(asynchat::Frame::Complete(bytes)) => {
+                    self.is_pinged = false;
+                    self.frame(Frame::new(bytes, self.channel.head_len()))?;
+                }
+                Err(Error::Timeout(Timeout::Idle(_))) if !self.is_pinged => {
+                    self.is_pinged = true;
+                    self.channel.push(frame::encode(frame::PING, b""));
+                    self.channel.set_timeouts(TIMEOUTS); // input goes on
+                }
+                Err(Error::Timeout(Timeout::Frame(_) | Timeout::Idle(_))) => close(TOO_SLOW)?,
+                Err(Error::InvalidHead(_)) => close(PROTOCOL_ERROR)?,
+                Err(Error::FrameTooLong { .. }) => close(TOO_BIG)?,
+                Ok(asynchat::Frame::Partial(_)) | Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, frame: Frame) -> Result {
+        match (frame.opcode, &mut self.message) {
+            (frame::CLOSE, _) => {
+                check_close(frame.payload())?;
+                return Err(frame.into_answer(frame::CLOSE));
+            }
+            (frame::PING, _) => self.channel.push(frame.into_answer(frame::PONG)),
+            (frame::PONG, _) => {}
+            (frame::CONTINUATION, Some((opcode, message))) => {
+                if message.len() + frame.payload().len() > MAX_MESSAGE {
+                    return close(TOO_BIG);
+                }
+                message.extend_from_slice(frame.payload());
+                if frame.is_final {
+                    check_text(*opcode, message)?;
+                    let whole = frame::encode(*opcode, message);
+                    self.message = None;
+                    self.answer(whole);
+                }
+            }
+            (frame::CONTINUATION, None) | (_, Some(_)) => return close(PROTOCOL_ERROR),
+            (opcode, None) if frame.is_final => {
+                check_text(opcode, frame.payload())?;
+                self.answer(frame.into_answer(opcode));
+            }
+            (opcode, message) => *message = Some((opcode, frame.payload().into())),
+        }
+        Ok(())
+    }
+
+    /// Sends a message back, or to everybody in the same order. A member that has fallen too
+    /// far behind is disconnected and does not delay the others.
+    fn answer(&mut self, frame: BytesMut) {
+        let Some(server) = self.broadcast else { return self.channel.push(frame) };
+        // Copied, or the slowest would hold the whole block that it was read into.
+        let frame = Bytes::copy_from_slice(&frame);
+        server.room().retain(|member| {
+            let pushed = member.try_push(frame.clone());
+            if let Err(TryPushError::Full(_)) = pushed {
+                member.abort();
+            }
+            pushed.is_ok()
+        });
+    }
+}
+
+fn check_close(payload: &[u8]) -> Result {
+    match *payload {
+        [] => Ok(()),
+        [hi, lo, ref reason @ ..] => match u16::from_be_bytes([hi, lo]) {
+            1000..=1003 | 1007..=1014 | 3000..=4999 => check_text(frame::TEXT, reason),
+            _ => close(PROTOCOL_ERROR),
+        },
+        [_] => close(PROTOCOL_ERROR),
+    }
+}
+
+fn check_text(opcode: u8, message: &[u8]) -> Result {
+    let is_good = opcode != frame::TEXT || std::str::from_utf8(message).is_ok();
+    if is_good { Ok(()) } else { close(NOT_UTF8) }
+}
+
+fn close(code: u16) -> Result {
+    Err(frame::encode(frame::CLOSE, &code.to_be_bytes()))
+}
+
+const GOING_AWAY: u16 = 1001;
+const PROTOCOL_ERROR: u16 = 1002;
+const NOT_UTF8: u16 = 1007;
+const TOO_SLOW: u16 = 1008;
+const TOO_BIG: u16 = 1009;
+
+/// The limit of a message in bytes, and of the output that a client has not read.
+pub const MAX_MESSAGE: usize = 1 << 20;
+
+/// A client that says nothing is sent a ping, and then has the same time again.
+pub const TIMEOUTS: Timeouts = Timeouts {
+    frame: Some(Duration::from_secs(10)),
+    min_rate: NonZeroU32::new(16 * 1024),
+    idle: Some(Duration::from_secs(30)),
+    write: Some(Duration::from_secs(30)),
+};

@@ -1,0 +1,62 @@
+//! A WebSocket server (RFC 6455): `/echo`, and `/broadcast` where everybody hears everybody.
+//!
+//! It shows heads whose first bytes tell how long they are
+//! ([`asynchat::Terminator::message`]), and frames that are changed in place. The echo
+//! removes the mask, writes the answer's head over it, and copies no payload.
+//!
+//! ```text
+//! cargo run --release -p example-websocket -- [ADDRESS] [--origin ORIGIN]
+//! python -m websockets ws://127.0.0.1:7090/broadcast
+//! ```
+//!
+//! You will see what all who have opened it type. Ctrl-C or SIGTERM stops it: everybody gets
+//! a Close frame with the code 1001. It has no extensions, no subprotocols and no TLS.
+
+use clap::Parser;
+use example_common::serve::{serve, stop_signal};
+use example_websocket::Server;
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Serves WebSocket: /echo and /broadcast.
+#[derive(Parser)]
+struct Args {
+    /// Where to listen; with port 0 the system chooses one
+    #[arg(default_value = "127.0.0.1:7090")]
+    address: String,
+    /// An origin whose pages may connect, besides those of the address
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Vec<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            example_common::report(env!("CARGO_BIN_NAME"), &*error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let stop = stop_signal()?;
+    let listener = TcpListener::bind(args.address).await?;
+    let address = listener.local_addr()?;
+    let mut origins = args.origin;
+    origins.push(format!("http://{address}"));
+    let server = Arc::new(Server { origins, ..Server::default() });
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "listening on ws://{address}/")?;
+    stdout.flush()?;
+    serve(listener, stop, |socket, stop| {
+        let server = Arc::clone(&server);
+        async move { server.connection(socket, stop).await }
+    })
+    .await;
+    Ok(())
+}
