@@ -22,15 +22,17 @@ use tokio_util::sync::CancellationToken;
 const PAGE: &str = "<!doctype html><title>asynchat</title><p>It works.\n";
 
 /// A server on a thread of its own, for good.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     /// Where the system tells how long the thread has run.
     schedstat: PathBuf,
-    /// Nanoseconds of it for each request, in each round.
-    cpu: RefCell<Vec<f64>>,
+    /// Nanoseconds of it for each request or message, in each round.
+    pub(crate) cpu: RefCell<Vec<f64>>,
 }
 
-fn start<F: Future<Output = ()>>(serve: impl FnOnce(TcpListener) -> F + Send + 'static) -> Server {
+pub(crate) fn start<F: Future<Output = ()>>(
+    serve: impl FnOnce(TcpListener) -> F + Send + 'static,
+) -> Server {
     let (tell, told) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -182,7 +184,7 @@ fn requests(server: &Server, depth: usize) -> f64 {
 }
 
 /// How long the server's thread has been on a processor, kernel included.
-fn nanos_run(server: &Server) -> f64 {
+pub(crate) fn nanos_run(server: &Server) -> f64 {
     let said = std::fs::read_to_string(&server.schedstat).unwrap_or_default();
     said.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(f64::NAN)
 }

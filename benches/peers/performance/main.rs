@@ -29,6 +29,7 @@ mod serve;
 #[allow(dead_code)]
 #[path = "../../../examples/http_server/server.rs"]
 mod server;
+mod websocket;
 
 use measure::{Outcome, Unit};
 use page::Section;
@@ -66,7 +67,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-const QUESTIONS: [fn(usize) -> Result<Section>; 16] = [
+const QUESTIONS: [fn(usize) -> Result<Section>; 17] = [
     |number| {
         let outcomes = memory::decode_owned(&[8, 16, 32, 64]);
         Ok(section(number, "Whole lines to `Bytes`, in memory", &[1.7, 0.0, 0.0], outcomes))
@@ -175,6 +176,17 @@ const QUESTIONS: [fn(usize) -> Result<Section>; 16] = [
             "Wanted: `next` 1.5 times as fast as `LengthDelimitedCodec`, and `run` within \
                          1.1 times of the loop by hand."
                 .into();
+        Ok(section)
+    },
+    |number| {
+        let title = "WebSocket echo over loopback, four connections, one thread each";
+        let mut section = section(number, title, &[1.0, 1.0], websocket::contests());
+        section.notes = "Wanted: ahead in every row. The messages are text, masked by the client \
+                         and checked to be UTF-8 by the server. The load has the other core, and \
+                         compares every byte. `forward` is the example `echo-server` of \
+                         tokio-tungstenite; `send` flushes after each message. The allocator was \
+                         told to keep what is freed."
+            .into();
         Ok(section)
     },
 ];
@@ -291,7 +303,9 @@ fn machine() -> String {
         let version = line.unwrap_or_default().trim_start_matches("version = ").trim_matches('"');
         format!("{name} {version}")
     };
-    let versions = ["tokio", "tokio-util", "bytes", "memchr", "hyper"].map(version).join(", ");
+    let versions = ["tokio", "tokio-util", "bytes", "memchr", "hyper", "tokio-tungstenite"]
+        .map(version)
+        .join(", ");
     format!(
         "{}, {cpu}, {cores} cores, {}; {}; {versions}.",
         said("date", &["+%F"]),
