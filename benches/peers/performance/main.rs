@@ -18,6 +18,7 @@ mod files;
 mod http;
 #[path = "http.rs"]
 mod http_contest;
+mod jsonrpc;
 mod measure;
 mod memory;
 mod messages;
@@ -67,7 +68,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-const QUESTIONS: [fn(usize) -> Result<Section>; 17] = [
+const QUESTIONS: [fn(usize) -> Result<Section>; 18] = [
     |number| {
         let outcomes = memory::decode_owned(&[8, 16, 32, 64]);
         Ok(section(number, "Whole lines to `Bytes`, in memory", &[1.7, 0.0, 0.0], outcomes))
@@ -186,6 +187,14 @@ const QUESTIONS: [fn(usize) -> Result<Section>; 17] = [
                          compares every byte. `forward` is the example `echo-server` of \
                          tokio-tungstenite; `send` flushes after each message. The allocator was \
                          told to keep what is freed."
+                .into();
+        Ok(section)
+    },
+    |number| {
+        let title = "JSON-RPC, a message a line, over a pair of sockets";
+        let mut section = section(number, title, &[1.0], jsonrpc::contests());
+        section.notes = "Each message is awaited before the next one. Both ends are of the same \
+                         kind, each on a thread of its own; most of the time is that of JSON."
             .into();
         Ok(section)
     },
