@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_example-jsonrpc");
 
-/// A file that is not in a package of the system: `.ci/peers` installs it.
+/// A file that is not in a package of the system: `.ci/run` installs it.
 fn installed(path: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers").join(path);
     if !path.exists() {
