@@ -46,6 +46,7 @@ impl<R: ServiceRole, T: AsyncRead + AsyncWrite + Send + Unpin + 'static> JsonLin
         let write = Some(STALL).filter(|_| !R::IS_CLIENT);
         let builder = Channel::builder().terminator(Terminator::lf()).streaming(true);
         let builder = builder.high_water(HIGH_WATER).pause_when_full(!R::IS_CLIENT).linger(CLOSE);
+        let builder = builder.in_buffer_size(READ);
         let mut channel = builder.timeouts(Timeouts { write, ..Timeouts::default() }).build(io);
         let pusher = channel.pusher();
         let channel = Mutex::new(Some(channel));
@@ -176,5 +177,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Output<T> {
 pub const MAX_LINE: usize = 16 << 20;
 pub const HIGH_WATER: usize = 1 << 20;
 pub const MAX_QUEUED: u64 = 64 << 20;
+const READ: usize = 256 * 1024;
 pub const STALL: Duration = Duration::from_secs(30);
 pub const CLOSE: Duration = Duration::from_secs(2);
