@@ -13,7 +13,7 @@ use std::thread;
 
 const ROUNDS: usize = 31;
 
-/// A request, and its answer, with a text of so many bytes.
+/// A request, and its answer, with a text of `length` bytes.
 fn messages(length: usize) -> (ClientJsonRpcMessage, ServerJsonRpcMessage) {
     let text = "x".repeat(length);
     let params = json!({ "name": "echo", "arguments": { "text": text } });

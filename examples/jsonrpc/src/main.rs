@@ -1,5 +1,5 @@
-//! JSON-RPC over stdin and stdout in both framings of the field: a message a line, as in
-//! the Model Context Protocol, and a head and a body, as in the Language Server Protocol.
+//! JSON-RPC over stdin and stdout, in both of its framings: one message per line (the Model
+//! Context Protocol), or a head and a body (the Language Server Protocol).
 //!
 //! ```text
 //! cargo run --release -p example-jsonrpc -- COMMAND

@@ -13,16 +13,17 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// A transport of `rmcp`: a message a line, on the two sides of a channel. It needs no task:
-/// `receive` polls the input, and the sends that are awaited poll the output.
+/// A transport of `rmcp`: one message per line, on the two sides of a channel. It needs no
+/// task: `receive` polls the input, and the sends that are awaited poll the output.
 ///
 /// - Messages go out in the order of the calls of `send`, which never waits itself.
-/// - A server reads no requests while [`HIGH_WATER`] bytes wait for its client, and gives up
-///   one that takes nothing for [`STALL`]. A client always reads, or the two could wait for
-///   each other; it gives up a server when [`MAX_QUEUED`] bytes wait.
-/// - A request that is too long, or none, is answered if its id can be found. An answer of
+/// - A server stops reading while [`HIGH_WATER`] bytes wait for its client. It ends the
+///   connection if the client takes no byte for [`STALL`].
+/// - A client always reads, or two full peers could wait for each other. It ends the
+///   connection when [`MAX_QUEUED`] bytes wait.
+/// - A request that is too long or invalid is answered if its id can be found. An answer of
 ///   that kind ends the call that waits for it.
-/// - `close` sends what is queued, and gives up a peer that takes nothing for [`CLOSE`].
+/// - `close` sends the queue, unless the peer takes no byte for [`CLOSE`].
 pub struct JsonLines<R, T> {
     output: Arc<Output<T>>,
     pusher: Pusher,
@@ -87,13 +88,13 @@ impl<R: ServiceRole, T: AsyncRead + AsyncWrite + Send + Unpin + 'static> JsonLin
         }
     }
 
-    /// Answers what is no message. If it is an answer, it is delivered as an error.
+    /// Answers an invalid request. An invalid answer is returned as an error for its call.
     fn refuse(&self, scan: Scan, code: ErrorCode, why: String) -> Option<RxJsonRpcMessage<R>> {
         tracing::warn!(id = ?scan.id, "{why}");
         let error = ErrorData::new(code, why, None);
         match (scan.id.clone().flatten(), scan.is_call) {
             (Some(id), false) => return Some(RxJsonRpcMessage::<R>::error(error, Some(id))),
-            // A notification has no answer. One without an id may be answered by another.
+            // A notification has no answer, and errors without an id could be answered in turn.
             (None, is_call) if R::IS_CLIENT || (is_call && scan.id.is_none()) => {}
             (None, _) if code == ErrorCode::PARSE_ERROR => {}
             (id, _) => _ = self.push(&TxJsonRpcMessage::<R>::error(error, id)),
@@ -137,7 +138,7 @@ where
         }
     }
 
-    /// Cancel safe: what has arrived of a line is kept.
+    /// Cancel safe: the part of a line that has arrived is kept.
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<R>> {
         loop {
             let piece = poll_fn(|cx| match &mut *self.output.lock() {
