@@ -155,6 +155,8 @@ where
     async fn close(&mut self) -> Result<(), Error> {
         let channel = self.output.lock().take();
         let Some(mut channel) = channel else { return Ok(()) };
+        // Or `STALL` would apply instead of `CLOSE`.
+        channel.set_timeouts(Timeouts::default());
         channel.close().await
     }
 }

@@ -2,7 +2,7 @@
 //! peer that does not do its part.
 
 use example_jsonrpc::echo::Echo;
-use example_jsonrpc::transport::{HIGH_WATER, JsonLines, MAX_LINE};
+use example_jsonrpc::transport::{CLOSE, HIGH_WATER, JsonLines, MAX_LINE};
 use futures::{FutureExt, poll};
 use rmcp::model::{CallToolRequestParams, EmptyResult, ServerJsonRpcMessage, ServerResult};
 use rmcp::service::{RunningService, ServiceRole};
@@ -13,8 +13,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Poll;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
 use tokio::task::{JoinHandle, yield_now};
+use tokio::time::Instant;
 
 type Server = JsonLines<RoleServer, DuplexStream>;
 type Client = JsonLines<RoleClient, DuplexStream>;
@@ -246,7 +248,9 @@ async fn server_gives_up_client_that_reads_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn server_ends_at_the_end_of_input_with_full_output() {
-    for length in [100_000, 5 << 20] {
+    // Above the high-water mark the end is not seen.
+    for (length, limit) in [(100_000, 5 + 2), (5 << 20, 30 + 1)] {
+        let start = Instant::now();
         let (io, mut peer) = duplex(1 << 12);
         let served = tokio::spawn(async move {
             let service = Echo.serve(JsonLines::<RoleServer, _>::new(io, MAX_LINE)).await.unwrap();
@@ -258,6 +262,8 @@ async fn server_ends_at_the_end_of_input_with_full_output() {
         peer.write_all(format!("{call}\n").as_bytes()).await.unwrap();
         peer.shutdown().await.unwrap();
         served.await.unwrap();
+        // `rmcp` itself waits for five seconds.
+        assert!(start.elapsed() <= Duration::from_secs(limit), "{:?}", start.elapsed());
     }
 }
 
@@ -287,7 +293,9 @@ async fn cancel_returns_when_the_server_stops_reading() {
     let request = CallToolRequestParams::new("echo").with_arguments(arguments);
     let called = tokio::spawn(async move { caller.call_tool(request).await });
     yield_now().await;
+    let start = Instant::now();
     client.cancel().await.unwrap();
+    assert!(start.elapsed() <= 2 * CLOSE, "{:?}", start.elapsed());
     assert!(called.await.unwrap().is_err());
 }
 
