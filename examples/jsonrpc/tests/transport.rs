@@ -241,8 +241,9 @@ async fn server_gives_up_client_that_reads_nothing() {
         }
         written.fetch_add(1, Relaxed);
     }
-    // A thousand answers wait, and what was read ahead.
-    assert!(written.load(Relaxed) < 3 * HIGH_WATER / 1000, "{written:?}");
+    // A thousand answers wait in the queue. `rmcp` takes requests and answers in a random
+    // order, so that some thousand more requests may be at work.
+    assert!(written.load(Relaxed) < 10 * HIGH_WATER / 1000, "{written:?}");
     served.await.unwrap();
 }
 
