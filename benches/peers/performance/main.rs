@@ -187,7 +187,7 @@ const QUESTIONS: [fn(usize) -> Result<Section>; 18] = [
                          compares every byte. `forward` is the example `echo-server` of \
                          tokio-tungstenite; `send` flushes after each message. The allocator was \
                          told to keep what is freed."
-                .into();
+            .into();
         Ok(section)
     },
     |number| {
