@@ -3,7 +3,7 @@
 pub mod frame;
 mod handshake;
 #[allow(dead_code)] // What is not needed here.
-#[path = "../../http_server/http.rs"]
+#[path = "../../common/http.rs"]
 mod http;
 
 use asynchat::{Channel, Error, Pusher, Timeout, Timeouts, TryPushError};
