@@ -68,7 +68,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-const QUESTIONS: [fn(usize) -> Result<Section>; 18] = [
+const QUESTIONS: [fn(usize) -> Result<Section>; 20] = [
     |number| {
         let outcomes = memory::decode_owned(&[8, 16, 32, 64]);
         Ok(section(number, "Whole lines to `Bytes`, in memory", &[1.7, 0.0, 0.0], outcomes))
@@ -162,21 +162,31 @@ const QUESTIONS: [fn(usize) -> Result<Section>; 18] = [
         Ok(section)
     },
     |number| {
-        let title = "Messages of a `u32` and 16 bytes, in memory";
-        let mut section = section(number, title, &[], messages::in_memory());
-        section.notes = "Wanted: a `Length` to `Bytes` 3 times as fast as `LengthDelimitedCodec`, \
-                         and borrowed in 5.5 ns. \"Two counts\" sets the terminator by hand, for the \
-                         length and for the body."
-            .into();
+        let title = "Messages of a `u32` and 16 bytes to owned frames, in memory";
+        let mut section = section(number, title, &[], messages::decode_owned());
+        section.notes =
+            "Wanted: a `Length` 3 times as fast as `LengthDelimitedCodec`. \"Two counts\" \
+                         sets the terminator by hand, for the length and for the body."
+                .into();
         Ok(section)
     },
     |number| {
-        let title = "Messages of a `u32` and 16 bytes, over loopback";
-        let mut section = section(number, title, &[], messages::over_loopback());
+        let title = "Messages of a `u32` and 16 bytes, borrowed";
+        let mut section = section(number, title, &[], messages::decode_borrowed());
+        section.notes = "Wanted: a `Length` in 5.5 ns.".into();
+        Ok(section)
+    },
+    |number| {
+        let title = "A `Channel` reading messages of a `u32` and 16 bytes over loopback";
+        let mut section = section(number, title, &[], messages::stream());
         section.notes =
-            "Wanted: `next` 1.5 times as fast as `LengthDelimitedCodec`, and `run` within \
-                         1.1 times of the loop by hand."
-                .into();
+            "Wanted: `next` of a `Length` 1.5 times as fast as `LengthDelimitedCodec`.".into();
+        Ok(section)
+    },
+    |number| {
+        let title = "A `Handler` reading messages of a `u32` and 16 bytes over loopback";
+        let mut section = section(number, title, &[], messages::handler());
+        section.notes = "Wanted: `run` of a `Length` within 1.1 times of the loop by hand.".into();
         Ok(section)
     },
     |number| {

@@ -100,17 +100,16 @@ fn borrowed(terminator: Terminator, block: &[u8], count: usize) -> f64 {
     nanos / count as f64
 }
 
-pub(crate) fn in_memory() -> Vec<Outcome> {
+pub(crate) fn decode_owned() -> Vec<Outcome> {
     let (block, count) = messages();
     let every = Terminator::every(4 + BODY as u64);
     let mut length = TerminatorCodec::new(LENGTH);
     let mut message = TerminatorCodec::new(function());
-    let mut records = TerminatorCodec::new(every.clone());
+    let mut records = TerminatorCodec::new(every);
     let mut delimited = LengthDelimitedCodec::new();
     let mut framed = wire_codec::codec::FrameCodec::new(wire());
-    let wire = wire();
     vec![
-        Contest::new("owned", Unit::NanosPerFrame)
+        Contest::new("20 bytes", Unit::NanosPerFrame)
             .entry("asynchat, `Length`", || owned(&mut length, &block, count))
             .entry("asynchat, `message`", || owned(&mut message, &block, count))
             .entry("asynchat, `every`", || owned(&mut records, &block, count))
@@ -119,7 +118,15 @@ pub(crate) fn in_memory() -> Vec<Outcome> {
             .entry("wire-codec", || owned(&mut framed, &block, count))
             .entry("split_to by hand", || owned(&mut ByHand, &block, count))
             .run(ROUNDS),
-        Contest::new("borrowed", Unit::NanosPerFrame)
+    ]
+}
+
+pub(crate) fn decode_borrowed() -> Vec<Outcome> {
+    let (block, count) = messages();
+    let every = Terminator::every(4 + BODY as u64);
+    let wire = wire();
+    vec![
+        Contest::new("20 bytes", Unit::NanosPerFrame)
             .entry("asynchat, `Length`", || borrowed(LENGTH.into(), &block, count))
             .entry("asynchat, `message`", || borrowed(function(), &block, count))
             .entry("asynchat, `every`", || borrowed(every.clone(), &block, count))
@@ -165,7 +172,7 @@ impl Handler for Count {
     }
 }
 
-pub(crate) fn over_loopback() -> Vec<Outcome> {
+pub(crate) fn stream() -> Vec<Outcome> {
     let runtime = runtime();
     let (block, count) = messages();
     let frames = count * BLOCKS;
@@ -199,19 +206,8 @@ pub(crate) fn over_loopback() -> Vec<Outcome> {
             }))
         }
     };
-    let run = |terminator: Terminator| {
-        let (runtime, block) = (&runtime, &block);
-        move || {
-            each(connected(runtime, send(block, BLOCKS), async |socket| {
-                let mut handler = Count(0);
-                let mut channel = Channel::new(socket, terminator.clone());
-                channel.run(&mut handler).await.expect("it ends well");
-                assert_eq!(handler.0, frames);
-            }))
-        }
-    };
     vec![
-        Contest::new("received", Unit::NanosPerFrame)
+        Contest::new("20 bytes", Unit::NanosPerFrame)
             .entry("`next` of a `Length`", next(LENGTH.into()))
             .entry("`next` of a `message`", next(function()))
             .entry("`receive`, two counts", || {
@@ -229,7 +225,27 @@ pub(crate) fn over_loopback() -> Vec<Outcome> {
             .entry("LengthDelimitedCodec", delimited(8 * 1024))
             .entry("LengthDelimitedCodec, 64 KiB buffer", delimited(64 * 1024))
             .run(21),
-        Contest::new("called back", Unit::NanosPerFrame)
+    ]
+}
+
+pub(crate) fn handler() -> Vec<Outcome> {
+    let runtime = runtime();
+    let (block, count) = messages();
+    let frames = count * BLOCKS;
+    let each = |nanos: f64| nanos / frames as f64;
+    let run = |terminator: Terminator| {
+        let (runtime, block) = (&runtime, &block);
+        move || {
+            each(connected(runtime, send(block, BLOCKS), async |socket| {
+                let mut handler = Count(0);
+                let mut channel = Channel::new(socket, terminator.clone());
+                channel.run(&mut handler).await.expect("it ends well");
+                assert_eq!(handler.0, frames);
+            }))
+        }
+    };
+    vec![
+        Contest::new("20 bytes", Unit::NanosPerFrame)
             .entry("`run` of a `Length`", run(LENGTH.into()))
             .entry("`run` of a `message`", run(function()))
             .entry("BufReader by hand", || {
