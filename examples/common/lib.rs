@@ -16,16 +16,21 @@ pub async fn listen(address: &str) -> Result<TcpListener, String> {
     TcpListener::bind(address).await.map_err(|error| format!("{address}: {error}"))
 }
 
-/// Returns whether a line begins an HTTP request, or is its `Host` field.
+/// Returns whether a line begins an HTTP request, is its `Host` field, or is part of a TLS
+/// handshake.
 ///
-/// A web page of any origin can make a browser send a request to any port. The body is
-/// the page's own text, and a server of another protocol must not come to it.
-pub fn is_http(line: &[u8]) -> bool {
+/// A web page of any origin can make a browser send a request to any port. Its body, or the
+/// session ticket in its handshake, is the page's own text, and a server of another protocol
+/// must not come to it.
+pub fn is_browser(line: &[u8]) -> bool {
+    if line.first() == Some(&TLS_HANDSHAKE) {
+        return true;
+    }
     let begins = |word: &[u8], start: &[u8]| {
         word.get(..start.len()).is_some_and(|word| word.eq_ignore_ascii_case(start))
     };
-    let words: Vec<&[u8]> = line.trim_ascii().split(|&byte| byte == b' ').collect();
-    match words[..] {
+    let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    match words.collect::<Vec<_>>()[..] {
         [_, target, version] if begins(version, b"HTTP/") => {
             target.iter().any(|byte| b"/:*".contains(byte))
         }
@@ -33,6 +38,9 @@ pub fn is_http(line: &[u8]) -> bool {
         [] => false,
     }
 }
+
+/// The first byte of a TLS record (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Returns 32 hexadecimal digits that nobody can guess.
 pub fn random() -> String {

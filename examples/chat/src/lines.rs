@@ -2,17 +2,18 @@
 
 use crate::room::{Form, Room, Seat};
 use asynchat::{Control, Error, Handler};
-use example_common::is_http;
+use example_common::is_browser;
 use std::sync::Arc;
 
 pub struct Lines {
     room: Arc<Room>,
     seat: Option<Seat>,
+    has_spoken: bool,
 }
 
 impl Lines {
     pub fn new(room: Arc<Room>) -> Self {
-        Lines { room, seat: None }
+        Lines { room, seat: None, has_spoken: false }
     }
 }
 
@@ -28,17 +29,22 @@ impl Handler for Lines {
     }
 
     fn frame(&mut self, channel: &mut Control<'_>, line: &[u8]) -> Result<(), Error> {
-        if is_http(line) {
+        if is_browser(line) {
             // A web page has made a browser send this line. Its own text follows.
             return self.input_ended(channel);
         }
+        self.has_spoken = true;
         if let Some(seat) = &self.seat {
             seat.hear(line);
         }
         Ok(())
     }
 
-    fn frame_too_long(&mut self, _: &mut Control<'_>, limit: usize) -> Result<(), Error> {
+    fn frame_too_long(&mut self, channel: &mut Control<'_>, limit: usize) -> Result<(), Error> {
+        if !self.has_spoken {
+            // Nobody has seen how this line begins.
+            return self.input_ended(channel);
+        }
         if let Some(seat) = &self.seat {
             seat.tell(&format!("no more than {limit} bytes at a time, please"));
         }

@@ -190,6 +190,22 @@ async fn what_one_says_everybody_hears() {
 }
 
 #[tokio::test]
+async fn a_browser_that_speaks_tls_is_not_heard() {
+    let hello = [&b"\x16\x03\x01\x02\x00\x01"[..], &[b'x'; 40], b"\nticket\n"].concat();
+    let long = [&b"\x16\x03\x01"[..], &vec![b'x'; 2 * web::MAX_LINE], b"\nticket\n"].concat();
+    for first in [hello, long] {
+        let chat = Chat::start(None).await;
+        let mut alice = chat.named("alice").await;
+        let mut page = chat.person().await;
+        alice.hears_up_to("has come").await;
+        page.channel.push(first);
+        within(page.channel.flush()).await.unwrap();
+        // Nothing is between: no line of the page was said.
+        alice.hears_this("* guest2 has left").await;
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_said_is_refused_or_made_harmless() {
     let chat = Chat::start(None).await;
     let mut alice = chat.named("alice").await;

@@ -5,7 +5,7 @@ use crate::command::{Command, Reply};
 use crate::maildir::Maildir;
 use asynchat::{Channel, Error, Terminator, Timeout, Timeouts};
 use bytes::{Bytes, BytesMut};
-use example_common::{is_http, serve};
+use example_common::{is_browser, serve};
 use futures::SinkExt;
 use std::io;
 use std::net::IpAddr;
@@ -195,7 +195,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 return Err(Break::Bye("421 4.3.2 the server is stopping"));
             }
         };
-        if line.as_deref().is_some_and(is_http) {
+        if line.as_deref().is_some_and(is_browser) {
             // A web page has made a browser send this line. Its own text follows.
             return Err(Break::Bye("221 2.7.0 this is not HTTP"));
         }
@@ -203,7 +203,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             // To others what is behind it may be the same line: it must not run.
             return Err(Break::Bye("500 5.5.2 a line ends in CR LF"));
         }
-        let Some(line) = line else { return Ok(LINE_TOO_LONG) };
+        let Some(line) = line else {
+            // Before EHLO it may be a browser's: nobody has seen how it begins.
+            return if self.hello.is_some() {
+                Ok(LINE_TOO_LONG)
+            } else {
+                Err(Break::Bye(LINE_TOO_LONG))
+            };
+        };
         match Command::parse(&line) {
             Ok(command) => self.execute(command).await,
             Err(reply) => Ok(reply),

@@ -679,17 +679,19 @@ async fn limits_are_met_at_their_edges() {
     }
 
     // Commands.
-    let noop = |n: usize| format!("NOOP {}\r\nNOOP\r\n", "x".repeat(n - 5));
+    let hello = "HELO a\r\n";
+    let noop = |n: usize| format!("{hello}NOOP {}\r\nNOOP\r\n", "x".repeat(n - 5));
     for (name, session, expected) in [
-        ("the longest command", noop(MAX_LINE), "220 250 250"),
-        ("one byte more", noop(MAX_LINE + 1), "220 500 250"),
-        ("a command as long as a message", noop(1 << 20), "220 500 250"),
+        ("the longest command", noop(MAX_LINE), "220 250 250 250"),
+        ("one byte more", noop(MAX_LINE + 1), "220 250 500 250"),
+        ("a command as long as a message", noop(1 << 20), "220 250 500 250"),
         (
             "nothing of its tail runs",
-            format!("{}QUIT\r\nNOOP\r\n", "x".repeat(5000)),
-            "220 500 250",
+            format!("{hello}{}QUIT\r\nNOOP\r\n", "x".repeat(5000)),
+            "220 250 500 250",
         ),
-        ("a bare LF behind it", format!("{}\nNOOP\r\n", "x".repeat(5000)), "220 500"),
+        ("a bare LF behind it", format!("{hello}{}\nNOOP\r\n", "x".repeat(5000)), "220 250 500"),
+        ("before HELO", format!("{}\r\nNOOP\r\n", "x".repeat(5000)), "220 500"),
     ] {
         for room in [1000, whole] {
             let (answers, _) = talk(session.as_bytes(), room).await;

@@ -1,9 +1,9 @@
 //! Which lines come from a browser.
 
-use example_common::is_http;
+use example_common::is_browser;
 
 #[test]
-fn is_http_finds_request_lines_and_the_host() {
+fn is_browser_finds_requests_the_host_and_tls() {
     for line in [
         "GET / HTTP/1.1",
         "POST /a?b=c HTTP/1.1\r",
@@ -17,8 +17,11 @@ fn is_http_finds_request_lines_and_the_host() {
         "Host: a",
         "host:a:1 b c",
         "HOST:",
+        "POST\t/\tHTTP/1.1",
+        "GET  / HTTP/1.1",
+        "\u{16}\u{3}\u{1}\u{2}\0\u{1}",
     ] {
-        assert!(is_http(line.as_bytes()), "{line:?}");
+        assert!(is_browser(line.as_bytes()), "{line:?}");
     }
     for line in [
         "",
@@ -34,6 +37,6 @@ fn is_http_finds_request_lines_and_the_host() {
         "MAIL FROM:<a@b> SIZE=1",
         "/nick host",
     ] {
-        assert!(!is_http(line.as_bytes()), "{line:?}");
+        assert!(!is_browser(line.as_bytes()), "{line:?}");
     }
 }
