@@ -144,7 +144,8 @@ impl Web {
         };
         channel.push(format!(
             "HTTP/1.1 {status}\r\nContent-Type: {kind}; charset=utf-8\r\n\
-             Content-Length: {length}\r\nContent-Security-Policy: default-src 'self'\r\n\
+             Content-Length: {length}\r\nContent-Security-Policy: default-src 'self'; frame-ancestors 'none'; \
+             base-uri 'none'; form-action 'self'\r\n\
              X-Content-Type-Options: nosniff\r\n{allow}Connection: {connection}\r\n\r\n"
         ));
         if !self.is_head {

@@ -662,7 +662,7 @@ async fn pipelined_requests_are_answered_in_order() {
         + &say("never", "close");
     let answers = chat.request(&requests).await;
     assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 4);
-    assert!(answers.ends_with("Content-Length: 0\r\nContent-Security-Policy: default-src 'self'\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"));
+    assert!(answers.ends_with("Content-Length: 0\r\nContent-Security-Policy: default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"));
     for words in ["one", "two"] {
         events.hears_this(&format!("event: said\ndata: web: {words}")).await;
     }
