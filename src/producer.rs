@@ -62,11 +62,11 @@ where
 /// # async fn main() -> Result<(), asynchat::Error> {
 /// # let (io, peer) = tokio::io::duplex(64);
 /// use asynchat::{Channel, producer};
-/// use std::{io, time::Duration};
+/// use std::io;
 ///
 /// let mut channel = Channel::new(io, "\n");
 /// channel.push_with_producer(producer::from_future(async {
-///     tokio::time::sleep(Duration::from_millis(1)).await;
+///     tokio::task::yield_now().await; // or a slow database
 ///     Ok::<_, io::Error>("slow\n")
 /// }));
 /// channel.push("fast\n");

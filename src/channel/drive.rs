@@ -20,7 +20,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), asynchat::Error> {
-    /// # use std::time::Duration;
     /// # let (io, peer) = tokio::io::duplex(64);
     /// # let mut peer = asynchat::Channel::new(peer, "\n");
     /// # peer.push("GET\n");
@@ -32,7 +31,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// let request = channel.receive("\n").await?;
     /// pusher.push("news\n").await.unwrap();
     /// let query = async {
-    ///     tokio::time::sleep(Duration::from_millis(10)).await;
+    ///     tokio::task::yield_now().await; // or a slow database
     ///     "answer\n"
     /// };
     /// let answer = channel.drive(query).await?; // sends the news

@@ -216,11 +216,8 @@ impl Cutter {
             return None;
         }
         let Some(short) = self.terminator.short() else {
-            return match self.look_measured(src, self.max_length) {
-                Look::Message => self.note_message(src, ReadMode::AsSet),
-                Look::Set => self.note_set(src, ReadMode::AsSet),
-                look => self.note(look),
-            };
+            let look = self.look_measured(src, self.max_length);
+            return self.take(look, src, ReadMode::AsSet);
         };
         let found = short.find(src, &mut self.progress)?;
         // In streaming mode, too, a longer frame is for the general path.
@@ -272,12 +269,22 @@ impl Cutter {
 
     /// Looks for a frame that a set ends, and notes the result.
     #[inline(never)]
-    pub(crate) fn note_set(&mut self, src: &[u8], mode: ReadMode) -> Option<Span> {
+    fn note_set(&mut self, src: &[u8], mode: ReadMode) -> Option<Span> {
         match self.look_set(src, mode) {
             Look::Absent => {
                 self.progress = self.searched(src);
                 None
             }
+            look => self.note(look),
+        }
+    }
+
+    /// Notes a frame that `look` has found in `src`, or finds it if that takes a call.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, look: Look, src: &[u8], mode: ReadMode) -> Option<Span> {
+        match look {
+            Look::Message => self.note_message(src, mode),
+            Look::Set => self.note_set(src, mode),
             look => self.note(look),
         }
     }
@@ -324,7 +331,7 @@ impl Cutter {
     /// Reads the head of a message that begins in `src`, and notes the message if it is
     /// there.
     #[inline(always)]
-    pub(crate) fn note_message(&mut self, src: &[u8], mode: ReadMode) -> Option<Span> {
+    fn note_message(&mut self, src: &[u8], mode: ReadMode) -> Option<Span> {
         let known = self.read_head(src, mode);
         self.note_head(known, src.len(), mode)
     }

@@ -295,12 +295,8 @@ fn deliver_one<H: Handler + ?Sized>(
     handler: &mut H,
 ) -> Result<bool, H::Error> {
     let rest = control.rest();
-    let span = match control.codec.cutter.look(rest, POLICY.mode) {
-        Look::Message => control.codec.cutter.note_message(rest, POLICY.mode),
-        Look::Set => control.codec.cutter.note_set(rest, POLICY.mode),
-        look => control.codec.cutter.note(look),
-    };
-    let Some(span) = span else { return Ok(false) };
+    let look = control.codec.cutter.look(rest, POLICY.mode);
+    let Some(span) = control.codec.cutter.take(look, rest, POLICY.mode) else { return Ok(false) };
     control.lent.reader.budget.spend(FRAME);
     control.lent.reader.budget.spend_bytes(span.consume);
     deliver_span(control, handler, span)?;
