@@ -145,6 +145,8 @@ pub struct Oracle<'d> {
     pub head_len: usize,
     /// How much of the message is a head, and how much is left of it, once that is known.
     known: Option<(usize, u64)>,
+    /// A head was found invalid by `discard`, under the limit that was set then.
+    refused: bool,
     pub streaming: bool,
     pub keep: bool,
     pub max_length: usize,
@@ -161,6 +163,7 @@ impl<'d> Oracle<'d> {
             ended_by: b"",
             head_len: 0,
             known: None,
+            refused: false,
             streaming: false,
             keep: false,
             max_length: usize::MAX,
@@ -170,7 +173,7 @@ impl<'d> Oracle<'d> {
     /// Changes the ending. An equal one changes nothing.
     pub fn set(&mut self, ending: Ending<'d>) {
         if ending != self.ending {
-            self.known = None;
+            (self.known, self.refused) = (None, false);
         }
         self.ending = ending;
     }
@@ -199,6 +202,10 @@ impl<'d> Oracle<'d> {
             Ending::Every(n) => {
                 self.known = self.known.or(Some((0, n)));
                 self.measured(content, limit, in_parts)
+            }
+            Ending::Message(_) if std::mem::take(&mut self.refused) => {
+                self.skip = Some(Ending::Never);
+                return Some(Item::InvalidHead);
             }
             Ending::Message(message) => {
                 let most = if let Take::Whole(limit) = take { limit } else { self.max_length };
@@ -360,7 +367,7 @@ impl<'d> Oracle<'d> {
                 None => break,
                 // It is told to who reads on.
                 Some(Item::InvalidHead) => {
-                    self.skip = None;
+                    (self.skip, self.refused) = (None, true);
                     break;
                 }
                 Some(_) => {}
