@@ -100,8 +100,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     #[inline(always)]
     fn buffered_frame(&mut self, mode: ReadMode) -> Option<Span> {
         let has_news = self.inbox.as_ref().is_some_and(|inbox| inbox.has_news());
-        // Without work there is capacity as well.
-        let is_busy = has_news || self.writer.has_work() || self.reader.budget.is_exhausted();
+        // Without work there is capacity as well. Corked output waits for the input.
+        let has_work = self.writer.has_work() && !(self.corked && self.is_output_patient());
+        let is_busy = has_news || has_work || self.reader.budget.is_exhausted();
         if is_busy || !self.reader.is_open() || !self.wakers.is_input_idle() {
             return None;
         }
@@ -114,6 +115,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         };
         self.reader.budget.spend(FRAME);
         Some(span)
+    }
+
+    /// Returns `true` if what is queued can wait for the answers to the frames that are buffered.
+    fn is_output_patient(&mut self) -> bool {
+        !self.writer.is_urgent() && self.writer.has_capacity()
     }
 
     /// Or the tail of each read would be searched twice.
@@ -230,7 +236,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         // For the frame, or the error, that is returned.
         self.reader.budget.spend(FRAME);
         self.drain_inbox();
-        if policy.corked && !self.writer.is_urgent() && self.writer.has_capacity() {
+        if policy.corked && self.is_output_patient() {
             self.notify_pushers();
             if let Some(found) = look(self) {
                 return Poll::Ready(Ok(found));
