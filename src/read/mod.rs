@@ -21,6 +21,8 @@ pub(crate) struct Reader {
     /// The number of bytes that the next read asks for.
     read_size: u32,
     max_read_size: u32,
+    /// `true` if the read before returned less than a quarter.
+    was_short: bool,
     /// The number of bytes read from the transports.
     received: u64,
     /// The number of reads may follow a failure of the output.
@@ -97,6 +99,7 @@ impl Reader {
             state: Reading::Open,
             read_size: max_read_size.min(STACK_READ as u32),
             max_read_size,
+            was_short: false,
             received: 0,
             late_reads_left: LATE_READS,
             budget: Budget::new(),
@@ -360,14 +363,17 @@ impl Reader {
         }
     }
 
-    /// Reads grow while they return full, and shrink when they do not.
+    /// Reads grow while they return full, and shrink when two in a row do not: the second may
+    /// be the rest of a burst.
     fn adapt(&mut self, read: u32) {
+        let is_short = read < self.read_size / 4;
         if read >= self.read_size {
             self.read_size = self.read_size.saturating_mul(2).min(self.max_read_size);
-        } else if read < self.read_size / 4 {
+        } else if is_short && self.was_short {
             let least = self.max_read_size.min(STACK_READ as u32);
             self.read_size = (self.read_size / 2).max(least);
         }
+        self.was_short = is_short;
     }
 }
 
