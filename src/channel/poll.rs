@@ -125,6 +125,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Or the tail of each read would be searched twice.
     #[cold]
     fn note_absent(&mut self) -> Option<Span> {
+        if self.unread().is_empty() {
+            return None;
+        }
         let progress = self.framed.codec().cutter.searched(self.framed.read_buffer());
         self.framed.codec_mut().cutter.resume(progress);
         None
@@ -322,6 +325,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     }
 
     fn next_span(&mut self, mode: ReadMode, at_eof: bool) -> Result<Option<Span>, Error> {
+        if !at_eof && self.unread().is_empty() && self.framed.codec().cutter.needs_input() {
+            return Ok(None);
+        }
         let mut guard = InputGuard::new(&mut self.framed);
         let (codec, input, consumed) = guard.input();
         let (before, number) = (input.len(), codec.cutter.frame_number());

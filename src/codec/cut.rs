@@ -412,6 +412,11 @@ impl Cutter {
         self.frames
     }
 
+    /// Returns `true` if no frame can be found, or refused, before a byte arrives.
+    pub(crate) fn needs_input(&self) -> bool {
+        self.is_fresh() && !matches!(self.terminator.0, Kind::Count(_))
+    }
+
     /// Returns `true` if part of a frame has been delivered or skipped, and its end is to come.
     pub(crate) fn is_mid_frame(&self) -> bool {
         self.is_skipping() || (self.mid_frame && !self.terminator.is_none())
