@@ -71,23 +71,34 @@ fn many_small_chunks_go_out_in_one_write() {
 }
 
 #[test]
-fn a_small_chunk_alone_is_sent_from_where_it_lies_and_further_ones_are_gathered() {
+fn chunk_alone_of_512_bytes_is_not_copied_and_more_is_gathered() {
     let (mut channel, peer) = channel();
-    let (first, large) = (Bytes::from(vec![b'a'; 9]), Bytes::from(vec![b'd'; 4096]));
+    let (first, large) = (Bytes::from(vec![b'a'; 512]), Bytes::from(vec![b'd'; 4096]));
     channel.push(first.clone());
-    assert_eq!(channel.queued_bytes(), 64 + 9);
+    assert_eq!(channel.queued_bytes(), 64 + 512);
     channel.push("b");
     channel.push("c");
-    assert_eq!(channel.queued_bytes(), 64 + 9 + 64 + 2, "one chunk more");
+    assert_eq!(channel.queued_bytes(), 64 + 512 + 64 + 2, "one chunk more");
     channel.push(large.clone());
     channel.push_slice(b"e");
     channel.push_slice(&large);
     assert_eq!(show(poll!(channel.flush())), "done");
     let pieces = peer.pieces().concat();
-    assert_eq!(pieces[0], (first.as_ptr() as usize, 9));
+    assert_eq!(pieces[0], (first.as_ptr() as usize, 512));
     assert_eq!(pieces[2], (large.as_ptr() as usize, 4096));
     let lengths: Vec<_> = pieces.iter().map(|&(_, length)| length).collect();
-    assert_eq!(lengths[..5], [9, 2, 4096, 1, 4096], "a large one is not taken to pieces");
+    assert_eq!(lengths[..5], [512, 2, 4096, 1, 4096], "a large one is not taken to pieces");
+}
+
+#[test]
+fn shorter_chunks_are_gathered_from_the_first() {
+    let (mut channel, peer) = channel();
+    channel.push(vec![b'a'; 511]);
+    channel.push("b");
+    assert_eq!(channel.queued_bytes(), 64 + 512);
+    assert_eq!(show(poll!(channel.flush())), "done");
+    let pieces = peer.pieces().concat();
+    assert_eq!(pieces.iter().map(|&(_, length)| length).collect::<Vec<_>>(), [512]);
 }
 
 #[test]
@@ -1497,10 +1508,10 @@ fn room_that_was_there_meanwhile_is_remembered() {
         peer.sends("a\nb\n");
         peer.blocks_writes();
         channel.push(vec![b'x'; 10]);
-        channel.push(vec![b'x'; 990]);
+        channel.push(vec![b'x'; 4096]);
         assert!(poll!(channel.ready()).is_pending(), "full");
         if discards {
-            assert_eq!(channel.discard_buffers().output_bytes, 990);
+            assert_eq!(channel.discard_buffers().output_bytes, 4096);
             assert_eq!(channel.queued_bytes(), 10, "offered, and below the low mark");
         } else {
             peer.wake_write();

@@ -81,8 +81,10 @@ impl Queue {
         if self.extend_block(&chunk) {
             return;
         }
-        // After a mark, which a flush may make of each chunk, no block is begun.
-        if chunk.len() < LARGE && !self.is_empty() && !self.ends_in_mark() {
+        // Copying a short chunk costs less than an entry for it. After a mark, which a flush
+        // may make of each chunk, no block is begun for a longer one.
+        let is_alone = self.is_empty() || self.ends_in_mark();
+        if chunk.len() < if is_alone { BLOCK_MIN } else { LARGE } {
             self.begin_block(&chunk);
         } else {
             self.append(Entry::Chunk(chunk));
