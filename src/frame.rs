@@ -21,6 +21,7 @@ pub enum Frame {
 
 impl Frame {
     /// Returns the bytes, complete or not.
+    #[inline]
     #[must_use]
     pub fn data(&self) -> &[u8] {
         match self {
@@ -29,12 +30,17 @@ impl Frame {
     }
 
     /// Returns the bytes, complete or not, without copying.
+    #[inline(always)]
     #[must_use]
     pub fn into_data(self) -> Bytes {
-        self.into_mut().freeze()
+        match self {
+            Frame::Complete(data) => data.freeze(),
+            Frame::Partial(data) => data.freeze(),
+        }
     }
 
     /// Returns the bytes, complete or not, to be changed in place, without copying.
+    #[inline]
     #[must_use]
     pub fn into_mut(self) -> BytesMut {
         match self {
@@ -43,6 +49,7 @@ impl Frame {
     }
 
     /// Returns the bytes if the frame is complete.
+    #[inline]
     #[must_use]
     pub fn into_complete(self) -> Option<Bytes> {
         match self {
@@ -98,6 +105,7 @@ impl<'b> FrameRef<'b> {
     }
 
     /// Returns the bytes if the frame is complete.
+    #[inline]
     #[must_use]
     pub fn into_complete(self) -> Option<&'b [u8]> {
         match self {
