@@ -219,6 +219,34 @@ impl Cutter {
             let look = self.look_measured(src, self.max_length);
             return self.take(look, src, ReadMode::AsSet);
         };
+        self.find_short(short, src)
+    }
+
+    /// The same for the terminators that need no call.
+    #[inline(always)]
+    pub(super) fn find_inline(&mut self, src: &[u8]) -> Option<Span> {
+        if !self.is_fresh() {
+            return None;
+        }
+        let Some(short) = self.terminator.short() else {
+            let look = self.look_measured(src, self.max_length);
+            return self.note(look);
+        };
+        self.find_short(short, src)
+    }
+
+    /// The same for the terminators that do.
+    #[inline(always)]
+    pub(super) fn find_by_call(&mut self, src: &[u8]) -> Option<Span> {
+        match self.terminator.0 {
+            Kind::Message(_) if self.is_fresh() => self.note_message(src, ReadMode::AsSet),
+            Kind::AnyOf(_) if self.is_fresh() => self.note_set(src, ReadMode::AsSet),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn find_short(&mut self, short: Short, src: &[u8]) -> Option<Span> {
         let found = short.find(src, &mut self.progress)?;
         // In streaming mode, too, a longer frame is for the general path.
         if found.start > self.max_length {

@@ -318,6 +318,19 @@ impl TerminatorCodec {
         Ok(span?.map(|span| span.take_slice(src)))
     }
 
+    /// Not inlined: the rest of `decode` would be larger, and slower.
+    #[inline(never)]
+    fn decode_by_call(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, Error> {
+        if let Some(span) = self.cutter.find_by_call(src) {
+            let mut frame = Ok(Some(Frame::Complete(src.split_to(span.consume))));
+            if let Ok(Some(Frame::Complete(data))) = &mut frame {
+                data.truncate(span.len);
+            }
+            return frame;
+        }
+        self.decode_general(src, false)
+    }
+
     #[inline(never)]
     fn decode_general(&mut self, src: &mut BytesMut, eof: bool) -> Result<Option<Frame>, Error> {
         src.advance(self.cutter.skip(src).min(src.len()));
@@ -374,12 +387,15 @@ impl Decoder for TerminatorCodec {
     // Always inlined: a call would cost as much as the frame.
     #[inline(always)]
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, Error> {
-        if let Some(span) = self.cutter.find_fast(src) {
-            let mut data = src.split_to(span.consume);
-            data.truncate(span.len);
-            return Ok(Some(Frame::Complete(data)));
+        if let Some(span) = self.cutter.find_inline(src) {
+            // Shortened in its place: what was just stored in parts is slow to move.
+            let mut frame = Ok(Some(Frame::Complete(src.split_to(span.consume))));
+            if let Ok(Some(Frame::Complete(data))) = &mut frame {
+                data.truncate(span.len);
+            }
+            return frame;
         }
-        self.decode_general(src, false)
+        self.decode_by_call(src)
     }
 
     /// Takes the next frame off `src` if no more input follows.
