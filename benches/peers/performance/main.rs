@@ -162,7 +162,7 @@ const QUESTIONS: [fn(usize) -> Result<Section>; 20] = [
         Ok(section)
     },
     |number| {
-        let title = "Messages of a `u32` and 16 bytes to owned frames, in memory";
+        let title = "Messages of a `u32` and 16 bytes to `Bytes`, in memory";
         let mut section = section(number, title, &[], messages::decode_owned());
         section.notes =
             "Wanted: a `Length` 3 times as fast as `LengthDelimitedCodec`. \"Two counts\" \

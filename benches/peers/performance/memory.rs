@@ -20,18 +20,32 @@ fn lines(length: usize, ending: &str) -> (Vec<u8>, usize) {
     (line.repeat(count).into_bytes(), count)
 }
 
-/// Nanoseconds for each of `count` frames of `block`.
-fn owned<D: Decoder<Error: Debug>>(decoder: &mut D, block: &[u8], count: usize) -> f64 {
+/// Nanoseconds for each of `count` frames of `block`, which `next` takes off its front.
+#[inline(always)]
+pub(crate) fn owned<T>(
+    block: &[u8],
+    count: usize,
+    mut next: impl FnMut(&mut BytesMut) -> Option<T>,
+) -> f64 {
     let mut input = BytesMut::from(block);
     let mut seen = 0;
     let nanos = time(|| {
-        while let Some(frame) = decoder.decode(&mut input).expect("no line is too long") {
+        while let Some(frame) = next(&mut input) {
             black_box(&frame);
             seen += 1;
         }
     });
     assert_eq!(seen, count);
     nanos / count as f64
+}
+
+/// The next frame of a decoder, which reports no error.
+#[inline(always)]
+pub(crate) fn next<D: Decoder<Error: Debug>>(
+    decoder: &mut D,
+    input: &mut BytesMut,
+) -> Option<D::Item> {
+    decoder.decode(input).expect("no frame is too long")
 }
 
 fn borrowed(codec: &mut TerminatorCodec, block: &[u8], count: usize) -> f64 {
@@ -84,10 +98,14 @@ pub(crate) fn decode_owned(lengths: &[usize]) -> Vec<Outcome> {
         let mut lines = LinesCodec::new();
         let mut any = AnyDelimiterCodec::new(b"\n".to_vec(), b"\n".to_vec());
         Contest::new(format!("{length} bytes"), Unit::NanosPerFrame)
-            .entry("asynchat", || owned(&mut ours, &block, count))
-            .entry("LinesCodec", || owned(&mut lines, &block, count))
-            .entry("AnyDelimiterCodec", || owned(&mut any, &block, count))
-            .entry("memchr and split_to by hand", || owned(&mut ByHand, &block, count))
+            .entry("asynchat", || {
+                owned(&block, count, |input| next(&mut ours, input).map(|frame| frame.into_data()))
+            })
+            .entry("LinesCodec", || owned(&block, count, |input| next(&mut lines, input)))
+            .entry("AnyDelimiterCodec", || owned(&block, count, |input| next(&mut any, input)))
+            .entry("memchr and split_to by hand", || {
+                owned(&block, count, |input| next(&mut ByHand, input))
+            })
             .run(ROUNDS)
     };
     lengths.iter().map(contest).collect()
@@ -234,7 +252,9 @@ pub(crate) fn hostile() -> Vec<Outcome> {
         Contest::new(what, Unit::NanosPerByte)
             .entry("asynchat", || search(flood.as_bytes()))
             .entry("asynchat, kind input", || search(kind.as_bytes()))
-            .entry("LinesCodec, kind lines of 8", || owned(&mut lines, &kind_lines, count) / 9.0)
+            .entry("LinesCodec, kind lines of 8", || {
+                owned(&kind_lines, count, |input| next(&mut lines, input)) / 9.0
+            })
             .run(ROUNDS)
     };
     rows.map(contest).collect()
@@ -305,7 +325,9 @@ pub(crate) fn python() -> Option<Vec<Outcome>> {
         let mut ours = TerminatorCodec::new("\r\n");
         let mut codec = TerminatorCodec::new("\r\n");
         let mut outcome = Contest::new(format!("{length} bytes, owned"), Unit::NanosPerFrame)
-            .entry("asynchat", || owned(&mut ours, &block, count))
+            .entry("asynchat", || {
+                owned(&block, count, |input| next(&mut ours, input).map(|frame| frame.into_data()))
+            })
             .run(ROUNDS);
         outcome.figures.push(("CPython's asynchat", theirs));
         outcomes.push(outcome);

@@ -1,6 +1,7 @@
 //! A length of 4 bytes, and a body: the headline use of counted frames.
 
 use crate::measure::{Contest, Outcome, Unit, time};
+use crate::memory::{next, owned};
 use crate::network::{connected, runtime, send};
 use asynchat::{
     Body, BoxError, Channel, Control, Error, FrameRef, Handler, Length, Terminator, TerminatorCodec,
@@ -35,20 +36,6 @@ fn wire() -> LengthPrefixed {
     LengthPrefixed::bounded(LengthWidth::U32, Endian::Big)
 }
 
-/// Nanoseconds for each message of `decoder`.
-fn owned<D: Decoder>(decoder: &mut D, block: &[u8], count: usize) -> f64 {
-    let mut input = BytesMut::from(block);
-    let mut seen = 0;
-    let nanos = time(|| {
-        while let Ok(Some(message)) = decoder.decode(&mut input) {
-            black_box(&message);
-            seen += 1;
-        }
-    });
-    assert_eq!(seen, count);
-    nanos / count as f64
-}
-
 /// What an owned message costs at least.
 struct ByHand;
 
@@ -77,7 +64,7 @@ fn two_counts(block: &[u8], count: usize) -> f64 {
     let nanos = time(|| {
         while let Some(head) = next(&mut codec) {
             codec.set_terminator(u64::from(head.into_mut().get_u32()));
-            black_box(next(&mut codec));
+            black_box(next(&mut codec).map(|frame| frame.into_data()));
             codec.set_terminator(4);
             seen += 1;
         }
@@ -110,13 +97,29 @@ pub(crate) fn decode_owned() -> Vec<Outcome> {
     let mut framed = wire_codec::codec::FrameCodec::new(wire());
     vec![
         Contest::new("20 bytes", Unit::NanosPerFrame)
-            .entry("asynchat, `Length`", || owned(&mut length, &block, count))
-            .entry("asynchat, `message`", || owned(&mut message, &block, count))
-            .entry("asynchat, `every`", || owned(&mut records, &block, count))
+            .entry("asynchat, `Length`", || {
+                owned(&block, count, |input| {
+                    next(&mut length, input).map(|frame| frame.into_data())
+                })
+            })
+            .entry("asynchat, `message`", || {
+                owned(&block, count, |input| {
+                    next(&mut message, input).map(|frame| frame.into_data())
+                })
+            })
+            .entry("asynchat, `every`", || {
+                owned(&block, count, |input| {
+                    next(&mut records, input).map(|frame| frame.into_data())
+                })
+            })
             .entry("asynchat, two counts", || two_counts(&block, count))
-            .entry("LengthDelimitedCodec", || owned(&mut delimited, &block, count))
-            .entry("wire-codec", || owned(&mut framed, &block, count))
-            .entry("split_to by hand", || owned(&mut ByHand, &block, count))
+            .entry("LengthDelimitedCodec", || {
+                owned(&block, count, |input| next(&mut delimited, input).map(BytesMut::freeze))
+            })
+            .entry("wire-codec", || {
+                owned(&block, count, |input| next(&mut framed, input).map(BytesMut::freeze))
+            })
+            .entry("split_to by hand", || owned(&block, count, |input| next(&mut ByHand, input)))
             .run(ROUNDS),
     ]
 }
