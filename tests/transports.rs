@@ -80,7 +80,7 @@ fn output_reaches_peer_through_small_buffer() {
 
 #[test]
 fn discard_keeps_first_slice_of_pending_write() {
-    for (old, new) in [(1, 4), (50_000, 4), (50_000, 5000), (50_000, 20_000), (50_000, 60_000)] {
+    for (old, new) in [(512, 4), (50_000, 4), (50_000, 5000), (50_000, 20_000), (50_000, 60_000)] {
         let (io, peer) = transport().checks_retries().build();
         let mut channel = channel(io);
         peer.blocks_writes();
