@@ -34,7 +34,9 @@
 //! is how mail is smuggled (CVE-2023-51764 and its family).
 //!
 //! A line of HTTP ends the session: a page of anybody's can make a browser send it, with
-//! a whole dialogue after it.
+//! a whole dialogue after it. So does a command that is too long, because it can be such a
+//! line. A message that is too large is read on for its end, but not for longer than once
+//! again its size; a session lasts an hour at most.
 //!
 //! Ctrl-C or SIGTERM stops it: no new connections, idle ones are told so, and mail that
 //! has begun is finished, or dropped after ten seconds.

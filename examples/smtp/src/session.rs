@@ -2,11 +2,12 @@
 //! STARTTLS a second.
 
 use crate::command::{Command, Reply};
-use crate::maildir::Maildir;
+use crate::maildir::{Incoming, Maildir};
 use asynchat::{Channel, Error, Terminator, Timeout, Timeouts};
 use bytes::{Bytes, BytesMut};
 use example_common::{is_browser, serve};
 use futures::SinkExt;
+use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -74,7 +75,6 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let channel = Channel::builder()
-        .max_length(MAX_LINE)
         .encode_terminator(Terminator::crlf())
         // The answers to a group of commands go out together (RFC 2920).
         .corked(true)
@@ -82,11 +82,11 @@ where
         .timeouts(Timeouts::all(PATIENCE))
         .build(io);
     let mut session = Session::new(channel, peer, Arc::clone(&config), stop.clone());
-    session.answer("220 localhost ESMTP").await?;
+    session.channel.push_frame("220 localhost ESMTP")?;
     if session.run().await? == Ended::Closed {
         return Ok(());
     }
-    session.answer("220 2.0.0 go ahead").await?;
+    session.channel.push_frame("220 2.0.0 go ahead")?;
     let upgrade = session.channel.upgrade(|io| config.tls.accept(io));
     let channel = timeout(PATIENCE, upgrade).await.map_err(io::Error::from)??;
     // Nothing of what was said before counts any more (RFC 3207, section 4.2).
@@ -101,6 +101,8 @@ struct Session<T> {
     peer: IpAddr,
     config: Arc<Config>,
     stop: CancellationToken,
+    /// When it is over, whatever the peer sends.
+    end: Instant,
     is_secure: bool,
     hello: Option<Hello>,
     /// The transaction, from MAIL on.
@@ -140,9 +142,7 @@ enum Break {
 impl From<Error> for Break {
     fn from(error: Error) -> Self {
         match error {
-            Error::Timeout(Timeout::Frame(_) | Timeout::Idle(_)) => {
-                Break::Bye("421 4.4.2 I have waited long enough")
-            }
+            Error::Timeout(Timeout::Frame(_) | Timeout::Idle(_)) => Break::Bye(TOO_SLOW),
             error => Break::Lost(error),
         }
     }
@@ -155,66 +155,87 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         config: Arc<Config>,
         stop: CancellationToken,
     ) -> Self {
+        let end = Instant::now() + SESSION;
         let (is_secure, hello, mail, refused) = (false, None, None, 0);
-        Session { channel, peer, config, stop, is_secure, hello, mail, refused }
+        Session { channel, peer, config, stop, end, is_secure, hello, mail, refused }
     }
 
     async fn run(&mut self) -> Result<Ended, Error> {
-        loop {
-            match self.step().await {
-                Ok(reply) if reply.starts_with('5') && self.refused == MAX_REFUSED => {
-                    self.answer("421 4.7.0 too many errors").await?;
-                    break;
-                }
-                Ok(reply) => {
-                    self.refused += usize::from(reply.starts_with('5'));
-                    self.answer(reply).await?;
-                }
-                Err(Break::Bye(reply)) => {
-                    self.answer(reply).await?;
-                    break;
-                }
-                Err(Break::StartTls) => return Ok(Ended::StartTls),
-                // It may still be reading.
-                Err(Break::Lost(Error::UnexpectedEof { .. })) => break,
-                Err(Break::Lost(error)) => return Err(error),
-            }
+        let Err(reason) = self.dialogue().await;
+        match reason {
+            Break::Bye(reply) => self.channel.push_frame(reply)?,
+            Break::StartTls => return Ok(Ended::StartTls),
+            // It may still be reading.
+            Break::Lost(Error::UnexpectedEof { .. }) => {}
+            Break::Lost(error) => return Err(error),
         }
         let closed = timeout(GRACE, self.channel.close());
         closed.await.map_err(io::Error::from)??;
         Ok(Ended::Closed)
     }
 
+    async fn dialogue(&mut self) -> Result<Infallible, Break> {
+        loop {
+            let reply = self.step().await?;
+            if reply.starts_with('5') {
+                if self.refused == MAX_REFUSED {
+                    return Err(Break::Bye("421 4.7.0 too many errors"));
+                }
+                self.refused += 1;
+            }
+            self.answer(reply).await?;
+        }
+    }
+
     /// A command, and what to answer to it.
     async fn step(&mut self) -> Result<Reply, Break> {
+        let (stop, is_idle) = (self.stop.clone(), self.mail.is_none());
         let line = tokio::select! {
             // What has come is answered, and only then is it time to stop.
             biased;
-            line = command_line(&mut self.channel) => line?,
-            () = self.stop.cancelled(), if self.mail.is_none() => {
+            line = self.command_line() => line?,
+            () = stop.cancelled(), if is_idle => {
                 return Err(Break::Bye("421 4.3.2 the server is stopping"));
             }
-        };
-        if line.as_deref().is_some_and(is_browser) {
-            // A web page has made a browser send this line. Its own text follows.
-            return Err(Break::Bye("221 2.7.0 this is not HTTP"));
-        }
-        if self.channel.ended_by() != b"\r\n" {
-            // To others what is behind it may be the same line: it must not run.
-            return Err(Break::Bye("500 5.5.2 a line ends in CR LF"));
-        }
-        let Some(line) = line else {
-            // Before EHLO it may be a browser's: nobody has seen how it begins.
-            return if self.hello.is_some() {
-                Ok(LINE_TOO_LONG)
-            } else {
-                Err(Break::Bye(LINE_TOO_LONG))
-            };
         };
         match Command::parse(&line) {
             Ok(command) => self.execute(command).await,
             Err(reply) => Ok(reply),
         }
+    }
+
+    /// The next command. What may have been meant as something else ends the session, so that
+    /// nothing behind it runs.
+    async fn command_line(&mut self) -> Result<BytesMut, Break> {
+        self.channel.set_terminator(Terminator::line());
+        let (mut line, mut is_complete) = (BytesMut::new(), false);
+        while !is_complete {
+            is_complete = self.part(&mut line).await?;
+            if line.len() > MAX_LINE {
+                // It may be a request of HTTP with a long target: its end is not waited for.
+                return Err(Break::Bye(LINE_TOO_LONG));
+            }
+        }
+        if is_browser(&line) {
+            // A web page has made a browser send this line. Its own text follows.
+            return Err(Break::Bye("221 2.7.0 this is not HTTP"));
+        }
+        if self.channel.ended_by() != b"\r\n" {
+            // To others what is behind it may be the same line.
+            return Err(Break::Bye("500 5.5.2 a line ends in CR LF"));
+        }
+        Ok(line)
+    }
+
+    /// Adds the next part to a line, and returns whether it is complete. What goes further
+    /// beyond [`MAX_LINE`] is not kept.
+    async fn part(&mut self, line: &mut BytesMut) -> Result<bool, Break> {
+        let part = timeout_at(self.end, self.channel.receive_part()).await;
+        let part = part.map_err(|_| Break::Bye(TOO_SLOW))??;
+        if line.len() <= MAX_LINE {
+            line.extend_from_slice(part.data());
+        }
+        Ok(part.is_complete())
     }
 
     async fn execute(&mut self, command: Command<'_>) -> Result<Reply, Break> {
@@ -265,7 +286,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
     }
 
     /// The answer to EHLO, but for its last line.
-    async fn extensions(&mut self) -> Result<Reply, Error> {
+    async fn extensions(&mut self) -> Result<Reply, Break> {
         self.answer("250-localhost").await?;
         self.answer("250-PIPELINING").await?;
         self.answer(format!("250-SIZE {}", self.config.max_size)).await?;
@@ -277,38 +298,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         Ok("250 ENHANCEDSTATUSCODES")
     }
 
-    /// Receives a message. Whatever is wrong with it is answered at its end.
+    /// Receives a message and stores it.
     async fn data(&mut self) -> Result<Reply, Break> {
         let begun = match self.trace() {
             Ok(trace) => self.config.maildir.begin(trace).await,
             Err(error) => Err(error),
         };
-        let mut message = Ok(match begun {
-            Ok(message) => message,
+        let file = match begun {
+            Ok(file) => file,
             Err(error) => return Ok(not_stored(&error)),
-        });
+        };
         self.answer("354 end with a dot").await?;
-        let mut size = 0;
-        loop {
-            let Some(line) = line(&mut self.channel, Terminator::crlf()).await? else {
-                message = message.and(Err(LINE_TOO_LONG));
-                continue;
-            };
-            if line == "." {
-                break;
-            }
-            let line = line.strip_prefix(b".").unwrap_or(&line);
-            size += line.len() as u64 + 2;
-            if let Ok(file) = &mut message {
-                if line.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
-                    message = Err("550 5.6.0 a line ends in CR LF, and has neither in it");
-                } else if size > self.config.max_size {
-                    message = Err(TOO_LARGE);
-                } else if let Err(error) = file.write_line(line).await {
-                    message = Err(not_stored(&error));
-                }
-            }
-        }
+        let message = self.message(file).await?;
         self.mail = None;
         Ok(match message {
             Ok(message) => match message.deliver().await {
@@ -320,6 +321,42 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             },
             Err(reply) => reply,
         })
+    }
+
+    /// Writes a message to a file. Whatever is wrong with it is answered at its end, unless
+    /// that is too far away.
+    async fn message(&mut self, file: Incoming) -> Result<Result<Incoming, Reply>, Break> {
+        self.channel.set_terminator(Terminator::crlf());
+        // Dots that are stuffed do not count in the size, so that this is not too early.
+        let most = self.config.max_size.saturating_mul(2).saturating_add(EXCESS);
+        let last = self.channel.received_bytes().saturating_add(most);
+        let (mut message, mut size, mut line) = (Ok(file), 0, BytesMut::new());
+        loop {
+            let is_complete = self.part(&mut line).await?;
+            if self.channel.received_bytes() > last {
+                return Err(Break::Bye(TOO_LARGE));
+            }
+            if !is_complete {
+                continue;
+            }
+            if line == "." {
+                return Ok(message);
+            }
+            let text = line.strip_prefix(b".").unwrap_or(&line);
+            size += text.len() as u64 + 2;
+            if let Ok(file) = &mut message {
+                if line.len() > MAX_LINE {
+                    message = Err(LINE_TOO_LONG);
+                } else if text.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+                    message = Err("550 5.6.0 a line ends in CR LF, and has neither in it");
+                } else if size > self.config.max_size {
+                    message = Err(TOO_LARGE);
+                } else if let Err(error) = file.write_line(text).await {
+                    message = Err(not_stored(&error));
+                }
+            }
+            line.clear();
+        }
     }
 
     /// What stands in front of a message: where it came from, and for whom
@@ -346,40 +383,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
 
     /// Queues a line. It is sent by what is awaited next, if there is room;
     /// if not, the peer has to read first.
-    async fn answer(&mut self, line: impl Into<Bytes>) -> Result<(), Error> {
-        self.channel.feed(line.into()).await
-    }
-}
-
-/// The next line, or `None` for one that is too long, which is skipped.
-async fn line<T>(channel: &mut Channel<T>, terminator: Terminator) -> Result<Option<Bytes>, Break>
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
-    match channel.receive(terminator).await {
-        Ok(line) => Ok(Some(line)),
-        Err(Error::FrameTooLong { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The next command, or `None` for one that is too long. It is taken in parts:
-/// of a frame that is skipped `ended_by` would not be known.
-async fn command_line<T>(channel: &mut Channel<T>) -> Result<Option<BytesMut>, Error>
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
-    channel.set_terminator(Terminator::line());
-    let mut line = Some(BytesMut::new());
-    loop {
-        let part = channel.receive_part().await?;
-        line = line.filter(|line| line.len() + part.data().len() <= MAX_LINE);
-        if let Some(line) = &mut line {
-            line.extend_from_slice(part.data());
-        }
-        if part.is_complete() {
-            return Ok(line);
-        }
+    async fn answer(&mut self, line: impl Into<Bytes>) -> Result<(), Break> {
+        let queued = timeout_at(self.end, self.channel.feed(line.into())).await;
+        Ok(queued.map_err(|_| Break::Bye(TOO_SLOW))??)
     }
 }
 
@@ -391,10 +397,14 @@ fn not_stored(error: &io::Error) -> Reply {
 const OK: Reply = "250 2.0.0 OK";
 const LINE_TOO_LONG: Reply = "500 5.5.2 line too long";
 const TOO_LARGE: Reply = "552 5.3.4 message too large";
+const TOO_SLOW: Reply = "421 4.4.2 I have waited long enough";
 
 /// Bytes of a line, its CR LF not counted. RFC 5321, section 4.5.3.1, wants 510
 /// of a command and 998 of text; some mailers do not fold their long lines.
 const MAX_LINE: usize = 2048;
+
+/// Bytes beyond twice the allowed size that are read of a refused message, for its end.
+const EXCESS: u64 = 1 << 20;
 
 const MAX_RECIPIENTS: usize = 100;
 
@@ -403,6 +413,9 @@ const MAX_REFUSED: usize = 20;
 
 /// How long to wait for a line, for room, or for a handshake (section 4.5.3.2).
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// How long a session may last, so that nobody keeps a place by a word now and then.
+const SESSION: Duration = Duration::from_secs(60 * 60);
 
 /// How long a connection may take to finish.
 const GRACE: Duration = Duration::from_secs(10);

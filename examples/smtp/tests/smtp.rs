@@ -668,7 +668,7 @@ async fn limits_are_met_at_their_edges() {
         ("the largest message", fits.clone(), BOTH.to_owned()),
         ("one byte more", format!("x{fits}"), second_only("552")),
         ("one empty line more", format!("{fits}\r\n"), second_only("552")),
-        ("many more", fits.repeat(20), second_only("552")),
+        ("many more", fits.repeat(10), second_only("552")),
         ("too large, then with a bare LF", format!("{fits}x\r\n\n\r\n"), second_only("552")),
     ] {
         let (answers, mails) = talk(&session_with(message.as_bytes()), whole).await;
@@ -678,17 +678,18 @@ async fn limits_are_met_at_their_edges() {
         assert!(mails == both[usize::from(expected != BOTH)..], "{name}");
     }
 
-    // Commands.
+    // Commands. None runs behind one that is too long.
     let hello = "HELO a\r\n";
     let noop = |n: usize| format!("{hello}NOOP {}\r\nNOOP\r\n", "x".repeat(n - 5));
     for (name, session, expected) in [
         ("the longest command", noop(MAX_LINE), "220 250 250 250"),
-        ("one byte more", noop(MAX_LINE + 1), "220 250 500 250"),
-        ("a command as long as a message", noop(1 << 20), "220 250 500 250"),
+        ("one byte more", noop(MAX_LINE + 1), "220 250 500"),
+        ("a command as long as a message", noop(1 << 20), "220 250 500"),
+        ("a command without an end", format!("{hello}{}", "x".repeat(5000)), "220 250 500"),
         (
-            "nothing of its tail runs",
-            format!("{hello}{}QUIT\r\nNOOP\r\n", "x".repeat(5000)),
-            "220 250 500 250",
+            "a request of HTTP",
+            format!("{hello}POST /{} HTTP/1.1\r\nHost: x\r\n\r\nNOOP\r\n", "x".repeat(5000)),
+            "220 250 500",
         ),
         ("a bare LF behind it", format!("{hello}{}\nNOOP\r\n", "x".repeat(5000)), "220 250 500"),
         ("before HELO", format!("{}\r\nNOOP\r\n", "x".repeat(5000)), "220 500"),
@@ -807,11 +808,11 @@ async fn a_peer_that_says_nothing_is_given_up() {
         ("in a transaction", format!("{HELLO}{ENVELOPE}")),
         ("in a command", "NOO".into()),
         ("in a line end", "NOOP\r".into()),
-        ("in a command too long", "x".repeat(5000)),
         ("in a message", begun()),
         ("in a line of it", format!("{}x\r\ny", begun())),
         ("in its end", format!("{}x\r\n.\r", begun())),
         ("in a line too long", begun() + &"x".repeat(5000)),
+        ("in a message too large", begun() + &"x\r\n".repeat(50_000)),
     ] {
         let mut peer = Peer::new();
         let start = Instant::now();
@@ -836,6 +837,46 @@ async fn a_peer_that_says_nothing_is_given_up() {
         let (answers, _) = timeout(HOUR, peer.waits_for_the_end()).await.unwrap();
         assert_eq!(codes(&answers), expected);
         assert!(start.elapsed() < minutes(10));
+    }
+}
+
+/// A word now and then does not keep a place, and a message does not begin a new hour.
+#[tokio::test(start_paused = true)]
+async fn a_session_ends_after_an_hour() {
+    for (first, word) in [("", "NOOP\r\n"), (&*begun(), "x\r\n"), (&*begun(), ".\r\n")] {
+        let (mut peer, start) = (Peer::new(), Instant::now());
+        peer.send(first).await;
+        // Until nobody reads.
+        while peer.io.write_all(word.as_bytes()).await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(4 * 60)).await;
+        }
+        assert!(start.elapsed() < HOUR + Duration::from_secs(5 * 60), "{word:?}");
+        let (answers, mails) = peer.reads_to_end().await;
+        assert!(answers.contains("421 4.4.2 "), "{word:?}: {answers}");
+        assert_eq!(mails.len(), usize::from(word == ".\r\n"));
+    }
+}
+
+#[tokio::test]
+async fn a_refused_message_is_not_read_without_end() {
+    for piece in ["x\r\n", "\r\n", "x", "\n", ".", ".\n"] {
+        let (mut peer, block) = (Peer::new(), piece.repeat(20_000));
+        peer.send(begun()).await;
+        peer.reads_up_to("354").await;
+        let (mut reader, mut writer) = split(&mut peer.io);
+        let sending = async {
+            for sent in 0.. {
+                assert!(sent * block.len() < 2 << 20, "{piece:?} is taken for ever");
+                writer.write_all(block.as_bytes()).await.unwrap();
+            }
+        };
+        let mut answer = [0; 5];
+        tokio::select! {
+            () = sending => unreachable!(),
+            read = reader.read_exact(&mut answer) => drop(read.unwrap()),
+        }
+        assert_eq!(&answer, b"552 5", "{piece:?}");
+        assert_eq!(within(peer.waits_for_the_end()).await.1, [], "{piece:?}");
     }
 }
 
