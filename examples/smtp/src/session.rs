@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use example_common::{is_browser, serve};
 use futures::SinkExt;
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -391,7 +391,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
 
 fn not_stored(error: &io::Error) -> Reply {
     serve::report(format_args!("cannot store a message: {error}"));
-    "451 4.3.0 cannot store it just now"
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            "452 4.3.1 no room to store it just now"
+        }
+        _ => "451 4.3.0 cannot store it just now",
+    }
 }
 
 const OK: Reply = "250 2.0.0 OK";

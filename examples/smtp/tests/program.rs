@@ -1,4 +1,5 @@
-//! The program itself: out of descriptors, without stderr, and stopped by a signal.
+//! The program itself: out of descriptors, without stderr, on a disk that is full or fails,
+//! and stopped by a signal.
 #![cfg(unix)]
 
 #[path = "../../../tests/peers/mod.rs"]
@@ -14,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-/// A server with few descriptors, whose stderr is full.
+/// A server that a shell has started.
 struct Program {
     child: Child,
     address: String,
@@ -22,10 +23,16 @@ struct Program {
 }
 
 impl Program {
+    /// One with few descriptors, whose stderr is full.
     async fn start() -> Self {
+        Self::start_by("ulimit -n 24; exec \"$@\" 2>/dev/full").await
+    }
+
+    /// The arguments of the script end in that of `--maildir`, the fourth.
+    async fn start_by(script: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut child = Command::new("sh")
-            .args(["-c", "ulimit -n 24; exec \"$@\" 2>/dev/full", "sh"])
+            .args(["-c", script, "sh"])
             .args([env!("CARGO_BIN_EXE_example-smtp"), "127.0.0.1:0", "--maildir"])
             .arg(folder.path().join("Maildir"))
             .stdout(Stdio::piped())
@@ -140,4 +147,49 @@ async fn a_mail_is_for_its_owner_and_nothing_stays_after_a_stop() {
         tokio::join!(stopping, breaking_off);
         assert_eq!((program.mails("new").len(), program.mails("tmp").len()), (1, 0));
     }
+}
+
+/// A limit to the size of files takes the place of the disk.
+#[tokio::test]
+async fn a_full_disk_refuses_a_mail_and_takes_a_smaller_one() {
+    let program = Program::start_by("trap '' XFSZ; ulimit -f 128; exec \"$@\"").await;
+    let mut sender = program.greeted().await;
+    for lines in [10_000, 2000, 10_000] {
+        let text = "0123456789\r\n".repeat(lines);
+        sender.push(format!("{UP_TO_DATA}{text}.\r\n"));
+        let answer = if lines == 2000 { "250 2.0.0 stored" } else { "452 4.3.1 " };
+        sender.expect("354 ").await;
+        sender.expect(answer).await;
+        assert_eq!(program.mails("tmp"), Vec::<PathBuf>::new());
+    }
+    assert_eq!(program.mails("new").len(), 1);
+}
+
+/// The first attempt of each thread to sync this folder fails.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_mail_whose_folder_fails_to_sync_is_not_kept() {
+    if !peers::works(&["strace", "-D", "-o", "/dev/null", "true"]) {
+        return;
+    }
+    let program = Program::start_by(
+        "exec strace -D -f -qq -o /dev/null -P \"$4/new\" -e trace=fsync \
+         -e inject=fsync:error=EIO:when=1 \"$@\"",
+    )
+    .await;
+    let mut sender = program.greeted().await;
+    let mut failed = 0;
+    loop {
+        sender.push(format!("{UP_TO_DATA}text\r\n.\r\n"));
+        sender.expect("354 ").await;
+        let answer = within(sender.receive("\r\n")).await.unwrap();
+        assert_eq!(program.mails("tmp"), Vec::<PathBuf>::new());
+        if answer == "250 2.0.0 stored" {
+            break;
+        }
+        assert!(answer.starts_with(b"451 4.3.0 "), "{answer:?}");
+        assert_eq!(program.mails("new"), Vec::<PathBuf>::new());
+        failed += 1;
+    }
+    assert!(failed > 0 && program.mails("new").len() == 1, "{failed} have failed");
 }
