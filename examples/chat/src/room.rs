@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
+use unicode_general_category::{GeneralCategory as Kind, get_general_category as general_category};
 
 #[derive(Default)]
 pub struct Room(Mutex<State>);
@@ -413,14 +414,37 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Without what could move a cursor, or end an event.
+/// Returns a text that looks like itself alone: it cannot move a cursor, end an event, reverse
+/// what stands beside it, or look like another line.
+///
+/// Controls and formats go, among them those for directions (UTR #36, bidirectional text
+/// spoofing). Runs of blanks become one space. No more than four marks stay on a letter
+/// (UTS #39, optional detection).
 pub fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+    let (mut plain, mut marks) = (String::new(), 0);
+    for c in text.trim().chars() {
+        let (c, is_mark) = match general_category(c) {
+            // Scripts and emoji need the two joiners.
+            Kind::NonspacingMark | Kind::EnclosingMark => (c, true),
+            Kind::Format if matches!(c, '\u{200c}' | '\u{200d}') => (c, true),
+            Kind::Control | Kind::Format => continue,
+            _ if c.is_whitespace() || BLANKS.contains(&c) => (' ', false),
+            _ => (c, false),
+        };
+        marks = if is_mark { marks + 1 } else { 0 };
+        if marks <= 4 && !(c == ' ' && plain.ends_with(' ')) {
+            plain.push(c);
+        }
+    }
+    plain
 }
 
 pub fn is_nick(nick: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     (1..=20).contains(&nick.len()) && nick.chars().all(is_allowed)
 }
+
+/// Letters and a symbol without ink: the fillers of Hangul, and of Braille.
+const BLANKS: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
 
 const HELP: &str = "/who, /nick NAME, /quit; everything else is said to everybody";

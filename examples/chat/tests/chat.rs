@@ -233,6 +233,7 @@ async fn what_cannot_be_said_is_refused_or_made_harmless() {
         (b"\r\n\n\r\nline feed alone\n", "alice: line feed alone"),
         (b"fake\rbob: hi\r\n", "alice: fakebob: hi"),
         ("\u{85}\u{9b}\u{e9}\r\n".as_bytes(), "alice: \u{e9}"),
+        (b"  indented\r\n", "alice: indented"),
     ] {
         alice.channel.push_slice(words);
         alice.hears_this(heard).await;
@@ -250,6 +251,77 @@ async fn what_cannot_be_said_is_refused_or_made_harmless() {
     alice.hears_this("alice: still here").await;
     drop(alice);
     assert_eq!(bob.hears_up_to("alice has left").await.len(), 3, "nothing of the refused ones");
+}
+
+/// Texts that look like something else, or are like these, and how they are heard.
+fn spoofs() -> Vec<(String, &'static str)> {
+    let wide = |blank: &str| format!("hm{}* the server moves", blank.repeat(70));
+    let blanks = [" ", "\u{a0}", "\u{2028}", "\u{2800}", "\u{3000}", "\u{3164}", " \u{200b}"];
+    let mut spoofs: Vec<_> =
+        blanks.iter().map(|blank| (wide(blank), "hm * the server moves")).collect();
+    spoofs.extend(
+        "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}"
+            .chars()
+            .map(|direction| (format!("{direction}gnp.tset"), "gnp.tset")),
+    );
+    for (marks, heard) in [
+        ("\u{301}", "e\u{301}\u{301}\u{301}\u{301}x"),
+        ("\u{301}\u{20dd}\u{200d}\u{200b}\0", "e\u{301}\u{20dd}\u{200d}\u{301}x"),
+    ] {
+        spoofs.push((format!("e{}x", marks.repeat(50)), heard));
+    }
+    let honest = ["re\u{301}sume\u{301}", "👩🏽‍👧‍👦 ❤️ 1️⃣", "می\u{200c}خواهم", "ที่นี่", "नमस्ते", "שָׁלוֹם"];
+    spoofs.extend(honest.map(|text| (text.to_owned(), text)));
+    spoofs
+}
+
+#[tokio::test]
+async fn a_text_cannot_look_like_another_line() {
+    let chat = Chat::start(None).await;
+    let mut alice = chat.named("alice").await;
+    let (mut web, key) = chat.browser_person("web").await;
+    alice.hears_this("* web has come").await;
+    web.hears_up_to("web has come").await;
+    for (text, heard) in spoofs() {
+        alice.says(&text).await;
+        web.hears_this(&format!("event: said\ndata: alice: {heard}")).await;
+        chat.say(&key, &text).await;
+        alice.hears_this(&format!("alice: {heard}")).await;
+        alice.hears_this(&format!("web: {heard}")).await;
+        web.hears_this(&format!("event: said\ndata: web: {heard}")).await;
+    }
+    for (name, answer) in [
+        ("\u{202e}bob", "* alice is now bob"),
+        ("b\u{200b}ob", "* somebody else has that name"),
+        ("b\u{43e}b", "* a name is 1 to 20 letters, digits, - and _"),
+        ("bo\u{301}b", "* a name is 1 to 20 letters, digits, - and _"),
+        ("bob\u{a0}bob", "* a name is 1 to 20 letters, digits, - and _"),
+    ] {
+        alice.says(&format!("/nick {name}")).await;
+        alice.hears_this(answer).await;
+    }
+}
+
+#[tokio::test]
+async fn a_text_of_another_server_cannot_either() {
+    let (others, received) = mpsc::channel(10);
+    let received = Mutex::new(Some(received));
+    let connect = move || -> Connecting {
+        let (io, theirs) = duplex(4096);
+        let others = received.lock().unwrap().take().expect("one connection");
+        tokio::spawn(redis_side(theirs, true, others));
+        Box::pin(async move { Ok(Client::new(io)) })
+    };
+    let mut alice = bridged(connect).await;
+    alice.hears_up_to("has come").await;
+    others.send("s joined e\u{202e}ve".into()).await.unwrap();
+    others.send("s here x\u{301} x".into()).await.unwrap();
+    for (text, heard) in spoofs() {
+        others.send(format!("s said x {text}")).await.unwrap();
+        alice.hears_this(&format!("x: {heard}")).await;
+    }
+    alice.says("/who").await;
+    alice.hears_this("* here: guest1, x").await;
 }
 
 #[tokio::test]
