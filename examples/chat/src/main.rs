@@ -33,8 +33,8 @@
 //! `room.rs` is the room, `lines.rs` and `web.rs` are the people, `bridge.rs` is
 //! the way to the other servers, and `server.rs` joins them. Reading HTTP and
 //! speaking to Redis are those of the examples `http_server` and `redis`. There is
-//! no TLS, no password, no memory of what was said, no limit to how much one may
-//! say, and for people who type lines none to how long they may be silent.
+//! no TLS, no password, no memory of what was said, and no limit to how much one may say.
+//! People who type lines have two minutes for the first one, and may then be silent.
 
 use clap::Parser;
 use example_chat::server::serve_all;

@@ -9,7 +9,9 @@ use example_common::random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use unicode_general_category::{GeneralCategory as Kind, get_general_category as general_category};
 
 #[derive(Default)]
@@ -31,6 +33,8 @@ struct Person {
     nick: String,
     pusher: Pusher,
     form: Form,
+    /// Since when a line person has been here, until the first word.
+    silent_since: Option<Instant>,
     /// The proof that a request speaks for this person. With it, a page that has lost its
     /// connection takes the seat over.
     key: Option<String>,
@@ -120,10 +124,13 @@ impl Room {
             // connects again by itself repeats the `id`.
             let _ = pusher.try_push(format!("retry: 1000\nevent: key\nid: {key}\ndata: {key}\n\n"));
         }
-        state.people.insert(number, Person { nick: nick.clone(), pusher, form, key });
+        let silent_since = (form == Form::Line).then(Instant::now);
+        let person = Person { nick: nick.clone(), pusher, form, silent_since, key };
+        state.people.insert(number, person);
         state.tell(number, &Message::Here(&state.here()));
         if !is_back {
-            let welcome = format!("welcome, {nick}; /help tells what you can do");
+            let hurry = if form == Form::Line { "say something within two minutes; " } else { "" };
+            let welcome = format!("welcome, {nick}; {hurry}/help tells what you can do");
             state.tell(number, &Message::Notice("notice", &welcome));
             state.publish(News::Joined(nick));
         }
@@ -169,6 +176,18 @@ impl Room {
     /// Sends something to every page.
     pub fn ping(&self) {
         self.lock().tell_all(&Message::Ping);
+    }
+
+    /// Sends home those on lines who have said nothing since they came.
+    pub fn dismiss_the_silent(&self) {
+        let mut state = self.lock();
+        let is_late = |since: Instant| since.elapsed() >= FIRST_WORD;
+        let people = state.people.iter();
+        let late = people.filter(|(_, person)| person.silent_since.is_some_and(is_late));
+        for number in late.map(|(&number, _)| number).collect::<Vec<_>>() {
+            state.tell(number, &Message::Notice("bye", "you have said nothing; good-bye"));
+            state.leave(number);
+        }
     }
 
     /// What somebody on another server did.
@@ -238,7 +257,8 @@ impl Drop for Seat {
 
 impl State {
     fn hear(&mut self, number: u64, line: &[u8]) {
-        let Some(person) = self.people.get(&number) else { return };
+        let Some(person) = self.people.get_mut(&number) else { return };
+        person.silent_since = None;
         let who = person.nick.clone();
         let text = plain(&String::from_utf8_lossy(line));
         let (command, argument) = text.split_once(' ').unwrap_or((&text, ""));
@@ -446,5 +466,9 @@ pub fn is_nick(nick: &str) -> bool {
 
 /// Letters and a symbol without ink: the fillers of Hangul, and of Braille.
 const BLANKS: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
+
+/// How long somebody on a line may be here without a word. A connection costs nothing, and
+/// takes a place from others.
+pub const FIRST_WORD: Duration = Duration::from_secs(120);
 
 const HELP: &str = "/who, /nick NAME, /quit; everything else is said to everybody";

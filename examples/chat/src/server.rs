@@ -46,6 +46,7 @@ pub async fn serve_all(
         loop {
             sleep(PING).await;
             room.ping();
+            room.dismiss_the_silent();
         }
     });
     let talk = |socket, stop| {

@@ -5,7 +5,7 @@
 mod peers;
 
 use asynchat::{Channel, Error, Terminator};
-use example_chat::room::Room;
+use example_chat::room::{self, Room};
 use example_chat::{bridge, lines, server, web};
 use example_redis::client::Client;
 use example_redis::value::Value as Reply;
@@ -633,6 +633,35 @@ async fn a_page_hears_from_the_server_every_20_seconds() {
         web.hears_this(": ping").await;
         assert!(start.elapsed() <= server::PING + Duration::from_secs(1));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_on_a_line_has_two_minutes_for_a_word() {
+    let chat = Chat::start(None).await;
+    let start = Instant::now();
+    let (mut alice, mut silent) = (chat.named("alice").await, chat.person().await);
+    let (mut web, _) = chat.browser_person("web").await;
+    let mut dripping = chat.person().await;
+    dripping.channel.push("no line end");
+    // The room is busy meanwhile.
+    while alice.hears().await != "* guest2 has left" {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(start.elapsed() < 2 * room::FIRST_WORD, "it may stay");
+        alice.says("tick").await;
+    }
+    let silence = start.elapsed();
+    assert!(
+        silence >= room::FIRST_WORD && silence < room::FIRST_WORD + server::PING,
+        "{silence:?}"
+    );
+    for person in [&mut silent, &mut dripping] {
+        assert!(
+            person.hears_the_end().await.ends_with(&["* you have said nothing; good-bye".into()])
+        );
+    }
+    alice.says("/who").await;
+    alice.hears_up_to("* here: alice, web").await;
+    web.hears_up_to("guest4 has left").await;
 }
 
 #[tokio::test]
