@@ -70,7 +70,7 @@ pub async fn serve_all(
 }
 
 /// Makes the kernel notice within a minute that the network of a peer is gone.
-fn notice_lost_peers(socket: &TcpStream) {
+pub fn notice_lost_peers(socket: &TcpStream) {
     let socket = SockRef::from(socket);
     let keepalive = TcpKeepalive::new().with_time(PING).with_interval(PING);
     // If this fails, the name stays taken for longer.
@@ -123,7 +123,7 @@ pub const PING: Duration = Duration::from_secs(20);
 
 /// After how long a peer is lost that does not confirm what was sent to it.
 #[cfg(target_os = "linux")]
-const LOST: Duration = Duration::from_secs(30);
+pub const LOST: Duration = Duration::from_secs(30);
 
 /// How long a connection may take to end once the server is to stop.
 const GRACE: Duration = Duration::from_secs(5);

@@ -1198,6 +1198,41 @@ async fn a_browser_that_is_silent_is_let_go_and_one_that_listens_is_not() {
     timeout(Duration::from_secs(3600), said).await.expect("it listens");
 }
 
+/// Its kernel takes some more, and then nothing.
+#[tokio::test(start_paused = true)]
+async fn a_page_that_has_stopped_reading_loses_its_seat() {
+    let room = Arc::new(Room::default());
+    let listen = "GET /events?nick=ann HTTP/1.1\r\nHost: x\r\n\r\n";
+    let _page = silent_browser(&room, listen).await;
+    let mut bob = in_room(&room).await;
+    let words = "x".repeat(900);
+    for _ in 0..100 {
+        bob.says(&words).await;
+        bob.hears_up_to(&words).await;
+    }
+    let start = Instant::now();
+    let left = timeout(Duration::from_secs(3600), bob.channel.receive("\r\n")).await.unwrap();
+    assert_eq!(text(&left.unwrap()), "* ann has left");
+    assert!(start.elapsed() <= server::IDLE_TIME + Duration::from_secs(1));
+}
+
+/// A peer that is silent looks like one that has nothing to say: the kernel knows more.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn the_kernel_gives_up_a_peer_within_a_minute() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap());
+    let (accepted, _peer) = tokio::join!(listener.accept(), peer);
+    let socket = accepted.unwrap().0;
+    server::notice_lost_peers(&socket);
+    let socket = socket2::SockRef::from(&socket);
+    assert!(socket.keepalive().unwrap());
+    assert_eq!(socket.tcp_user_timeout().unwrap(), Some(server::LOST));
+    let probes = [socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap()];
+    assert_eq!(probes, [server::PING; 2]);
+    assert!(server::PING + server::LOST <= Duration::from_secs(60));
+}
+
 // Real peers: nc, and a browser.
 
 /// A headless browser, spoken to over a pipe: its messages end in NUL.
