@@ -33,7 +33,12 @@ function show(kind, text, who) {
   if (list.childElementCount > 1000) list.firstChild.remove();
   // Whoever reads what was said earlier goes on reading there, and sees what they say.
   if (who === me) $("log").scrollTop = 0;
+  else if (isReadingBack()) $("below").hidden = false;
   if (document.hidden && kind === "said") document.title = `(${++unread}) Chat`;
+}
+
+function isReadingBack() {
+  return $("log").scrollTop < -40;
 }
 
 // A sentence that begins with a name. Returns its first and its last word.
@@ -178,6 +183,14 @@ $("speak").addEventListener("submit", async (event) => {
   }
   show("notice", `Not said: ${problem}.`);
   $("text").value ||= text;
+});
+
+$("log").addEventListener("scroll", () => {
+  if (!isReadingBack()) $("below").hidden = true;
+});
+
+$("below").addEventListener("click", () => {
+  $("log").scrollTop = 0;
 });
 
 document.addEventListener("visibilitychange", () => {

@@ -1422,6 +1422,21 @@ async fn people_on_nc_and_in_a_browser_talk_to_each_other() {
     }
     browser.is_photographed("ASYNCHAT_SCREENSHOT_PHONE").await;
     browser.call("Emulation.clearDeviceMetricsOverride", json!({})).await;
+    // Somebody who reads what was said earlier stays there, and is told of more.
+    (0..40).for_each(|line| nick.channel.push(format!("line {line}\n")));
+    nick.hears_up_to("line 39").await;
+    browser.shows("line 39").await;
+    assert_eq!(browser.evaluate("$('below').hidden").await, true);
+    browser.evaluate("$('log').scrollTop = -300").await;
+    nick.channel.push("unseen\n");
+    nick.hears_up_to("unseen").await;
+    browser.shows("New messages").await;
+    assert_eq!(browser.evaluate("$('log').scrollTop < -300").await, true);
+    let seen = "$('below').click(), new Promise((resolve) => {
+                  const look = () => $('below').hidden || requestAnimationFrame(look);
+                  $('log').addEventListener('scroll', () => resolve(look()));
+                })";
+    assert_eq!(browser.evaluate(seen).await, true);
     nick.channel.push("/quit\n");
     nick.hears_up_to("good-bye").await;
     browser.shows("nick has left").await;
