@@ -85,7 +85,7 @@ fn rcpt(rest: &str) -> Result<Command<'_>, Reply> {
     }
 }
 
-/// Splits `<local@domain>` from what is behind it.
+/// Splits `<local@domain>` from the text after it.
 fn mailbox(path: &str) -> Option<(&str, &str)> {
     let mut path = path.strip_prefix('<')?;
     if path.starts_with('@') {
@@ -102,8 +102,7 @@ fn mailbox(path: &str) -> Option<(&str, &str)> {
     (local.len() <= 64 && is_host(domain)).then_some((mailbox, rest))
 }
 
-/// The words with dots between them, or the quoted string, at the front of
-/// `text`.
+/// Returns the words with dots between them, or the quoted string, that `text` begins with.
 fn local_part(text: &str) -> Option<&str> {
     if !text.starts_with('"') {
         let local = &text[..text.find('@')?];
@@ -128,7 +127,7 @@ fn is_client(name: &str) -> bool {
     is_host(name.strip_suffix('.').unwrap_or(name))
 }
 
-/// Whether this is a domain or an address in brackets.
+/// Returns whether this is a domain or an address in brackets.
 fn is_host(name: &str) -> bool {
     if let Some(literal) = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return match after(literal, "IPv6:") {
@@ -147,12 +146,12 @@ fn is_host(name: &str) -> bool {
     name.len() <= 255 && name.split('.').all(is_label)
 }
 
-/// The words of `text`, which is empty or begins with a space.
+/// Returns the words of `text`, which is empty or begins with a space.
 fn words(text: &str) -> Option<impl Iterator<Item = &str>> {
     (text.is_empty() || text.starts_with(' ')).then(|| text.split(' ').filter(|w| !w.is_empty()))
 }
 
-/// What is behind `keyword`, in capitals or not.
+/// Returns the text after `keyword`, in capitals or not.
 fn after<'t>(text: &'t str, keyword: &str) -> Option<&'t str> {
     let (head, rest) = text.split_at_checked(keyword.len())?;
     head.eq_ignore_ascii_case(keyword).then_some(rest)
@@ -162,7 +161,7 @@ fn is_one_of(text: &str, keywords: &[&str]) -> bool {
     keywords.iter().any(|keyword| text.eq_ignore_ascii_case(keyword))
 }
 
-/// Digits and nothing else; what is past 64 bits is large enough.
+/// Reads digits and nothing else. A number past 64 bits is large enough.
 fn number(text: &str) -> Option<u64> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().unwrap_or(u64::MAX))

@@ -1,13 +1,13 @@
 //! An SMTP server that stores what it gets, with STARTTLS.
 //!
-//! It shows a dialogue in a straight line: `receive` takes the terminator
-//! along, so that a command may end in CR LF or a bare LF (to be refused), but
-//! a line of a message in CR LF only; `feed` queues the answers, and waits for
-//! a peer that does not read them; `upgrade` goes over to TLS, and the same
-//! code goes on behind it. Memory stays bounded whatever a peer sends.
+//! It shows a dialogue in a straight line. `set_terminator` lets a command end in CR LF
+//! or a bare LF, which is refused, but a line of a message in CR LF only. `receive_part`
+//! takes lines of any length. `feed` queues the answers, and waits for a peer that does not
+//! read them. `upgrade` goes over to TLS, and the same code goes on within it. Memory stays
+//! bounded whatever a peer sends.
 //!
-//! Nothing is relayed and no address is looked up: all mail goes into one
-//! Maildir, whoever it is for. The server calls itself `localhost`.
+//! Nothing is relayed and no address is looked up. All mail goes into one
+//! Maildir, for any recipient. The server calls itself `localhost`.
 //!
 //! ```text
 //! cargo run --release -p example-smtp -- [ADDRESS] [--maildir DIR] [--max-size BYTES]
@@ -25,21 +25,21 @@
 //! cat Maildir/new/*
 //! ```
 //!
-//! You will see the dialogue, and then the mail behind a `Return-Path`, a
+//! You will see the dialogue, and then the mail after a `Return-Path`, a
 //! `Delivered-To` for each recipient and a `Received`. Lines are stored with
 //! LF, as is the custom; any other byte is stored as it came.
 //!
-//! Only CR LF `.` CR LF ends a message. Mail with a bare CR or LF anywhere in
-//! it is refused: two servers could see two different messages in it, and that
-//! is how mail is smuggled (CVE-2023-51764 and its family).
+//! Only CR LF `.` CR LF ends a message. Mail with a bare CR or LF anywhere in it is
+//! refused, because two servers could see two different messages in it. Mail is smuggled
+//! that way (CVE-2023-51764 and its family).
 //!
 //! A line of HTTP ends the session: a page of anybody's can make a browser send it, with
 //! a whole dialogue after it. So does a command that is too long, because it can be such a
-//! line. A message that is too large is read on for its end, but not for longer than once
-//! again its size; a session lasts an hour at most.
+//! line. The end of a message that is too large is awaited for as long again as the limit,
+//! and 1 MiB. A session lasts an hour at most.
 //!
-//! Ctrl-C or SIGTERM stops it: no new connections, idle ones are told so, and mail that
-//! has begun is finished, or dropped after ten seconds.
+//! Ctrl-C or SIGTERM stops it. It accepts no more connections, and says so to idle ones.
+//! Mail that has begun is finished, or dropped after ten seconds.
 //!
 //! `command.rs` reads commands, `maildir.rs` stores, `tls.rs` makes the TLS
 //! configuration, `session.rs` is the server.

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-/// What can be chosen on the command line.
+/// The choices of the command line.
 pub struct Config {
     pub maildir: Maildir,
     /// The most bytes a message may have, each line counted with its CR LF.
@@ -59,7 +59,7 @@ where
     };
     tokio::select! {
         ended = sessions(io, peer, config, stop.clone()) => ended,
-        // What is being received is dropped with the session.
+        // A mail that is being received is dropped with the session.
         () = too_late => Ok(()),
     }
 }
@@ -107,14 +107,13 @@ struct Session<T> {
     hello: Option<Hello>,
     /// The transaction, from MAIL on.
     mail: Option<Envelope>,
-    /// How many commands and messages were refused since the last that was
-    /// stored.
+    /// The number of commands and messages refused since the last mail that was stored.
     refused: usize,
 }
 
 struct Hello {
     name: String,
-    /// What it makes of the protocol, in the words of RFC 3848.
+    /// The name of the protocol that it speaks (RFC 3848).
     protocol: &'static str,
 }
 
@@ -187,11 +186,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         }
     }
 
-    /// A command, and what to answer to it.
+    /// Runs a command, and returns the answer to it.
     async fn step(&mut self) -> Result<Reply, Break> {
         let (stop, is_idle) = (self.stop.clone(), self.mail.is_none());
         let line = tokio::select! {
-            // What has come is answered, and only then is it time to stop.
+            // A command that has arrived is answered first.
             biased;
             line = self.command_line() => line?,
             () = stop.cancelled(), if is_idle => {
@@ -204,8 +203,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         }
     }
 
-    /// The next command. What may have been meant as something else ends the session, so that
-    /// nothing behind it runs.
+    /// Returns the next command. One that is unlike a command ends the session, so that nothing
+    /// after it runs.
     async fn command_line(&mut self) -> Result<BytesMut, Break> {
         self.channel.set_terminator(Terminator::line());
         let (mut line, mut is_complete) = (BytesMut::new(), false);
@@ -221,14 +220,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             return Err(Break::Bye("221 2.7.0 this is not HTTP"));
         }
         if self.channel.ended_by() != b"\r\n" {
-            // To others what is behind it may be the same line.
+            // To other servers the text after it may be the same line.
             return Err(Break::Bye("500 5.5.2 a line ends in CR LF"));
         }
         Ok(line)
     }
 
-    /// Adds the next part to a line, and returns whether it is complete. What goes further
-    /// beyond [`MAX_LINE`] is not kept.
+    /// Adds the next part to a line, and returns whether it is complete. Further parts of one
+    /// beyond [`MAX_LINE`] are dropped.
     async fn part(&mut self, line: &mut BytesMut) -> Result<bool, Break> {
         let part = timeout_at(self.end, self.channel.receive_part()).await;
         let part = part.map_err(|_| Break::Bye(TOO_SLOW))??;
@@ -263,7 +262,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             (Command::StartTls, _) if self.is_secure => "503 5.5.1 this is TLS",
             (Command::StartTls, _) if !self.channel.unread().is_empty() => {
                 // It came in the clear, and would be run as if it had not.
-                return Err(Break::Bye("554 5.5.1 nothing may be sent behind STARTTLS"));
+                return Err(Break::Bye("554 5.5.1 nothing may follow STARTTLS"));
             }
             (Command::StartTls, _) => return Err(Break::StartTls),
             (Command::Mail(..), Some(_)) => "503 5.5.1 one mail after the other",
@@ -323,7 +322,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         })
     }
 
-    /// Writes a message to a file. Whatever is wrong with it is answered at its end, unless
+    /// Writes a message to a file. A refusal is answered at the end of the message, unless
     /// that is too far away.
     async fn message(&mut self, file: Incoming) -> Result<Result<Incoming, Reply>, Break> {
         self.channel.set_terminator(Terminator::crlf());
@@ -359,8 +358,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         }
     }
 
-    /// What stands in front of a message: where it came from, and for whom
-    /// (RFC 5321, section 4.4).
+    /// Returns the lines in front of a message: its origin and its recipients (RFC 5321,
+    /// section 4.4).
     fn trace(&self) -> io::Result<String> {
         let mut trace = String::new();
         if let Some(mail) = &self.mail {
@@ -381,8 +380,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         Ok(trace)
     }
 
-    /// Queues a line. It is sent by what is awaited next, if there is room;
-    /// if not, the peer has to read first.
+    /// Queues a line, which the next wait for the peer sends. If there is no capacity, the
+    /// peer has to read first.
     async fn answer(&mut self, line: impl Into<Bytes>) -> Result<(), Break> {
         let queued = timeout_at(self.end, self.channel.feed(line.into())).await;
         Ok(queued.map_err(|_| Break::Bye(TOO_SLOW))??)
@@ -413,17 +412,17 @@ const EXCESS: u64 = 1 << 20;
 
 const MAX_RECIPIENTS: usize = 100;
 
-/// How many refusals are answered before the connection is given up.
+/// The number of refusals that are answered before the connection is given up.
 const MAX_REFUSED: usize = 20;
 
-/// How long to wait for a line, for room, or for a handshake (section 4.5.3.2).
+/// The wait for a line, for capacity, or for a handshake (section 4.5.3.2).
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
-/// How long a session may last, so that nobody keeps a place by a word now and then.
+/// The time of a session, so that nobody keeps a place by a word now and then.
 const SESSION: Duration = Duration::from_secs(60 * 60);
 
-/// How long a connection may take to finish.
+/// The time in which a connection has to finish.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How long to read on after the close.
+/// The time for which input is read after the close.
 const LINGER: Duration = Duration::from_secs(1);

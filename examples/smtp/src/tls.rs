@@ -1,4 +1,4 @@
-//! What the server shows of itself to those who say STARTTLS.
+//! The certificate that a client sees after STARTTLS.
 
 use std::error::Error;
 use std::path::Path;
