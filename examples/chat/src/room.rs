@@ -104,16 +104,10 @@ impl Room {
         if state.is_closed {
             return Err(Refused::Closed);
         }
-        let before = key.and_then(|key| state.number(key));
-        let before = before.and_then(|number| state.people.remove(&number));
+        let before = key.and_then(|key| state.take_over(key));
         let is_back = before.is_some();
         let (nick, key) = match (before, nick) {
-            (Some(person), _) => {
-                // If the other page is still there, the two must not take turns.
-                person.tell(Message::Notice("bye", "you are here on another page").encode(form));
-                person.pusher.close_when_done();
-                (person.nick, person.key)
-            }
+            (Some(person), _) => (person.nick, person.key),
             (None, Some(nick)) => (state.check(nick)?, (form == Form::Event).then(random)),
             (None, None) => (state.guest(), None),
         };
@@ -279,6 +273,15 @@ impl State {
             _ if command.starts_with('/') => notice(self, "no such command; try /help"),
             _ => self.publish(News::Said { who, text }),
         }
+    }
+
+    /// Takes the person with this key out of the room, and nobody notices.
+    fn take_over(&mut self, key: &str) -> Option<Person> {
+        let person = self.number(key).and_then(|number| self.people.remove(&number))?;
+        // If the other page is still there, the two must not take turns.
+        person.tell(Message::Notice("bye", "you are here on another page").encode(person.form));
+        person.pusher.close_when_done();
+        Some(person)
     }
 
     fn rename(&mut self, number: u64, to: String) {

@@ -32,23 +32,6 @@ pub async fn serve_all(
         room.close();
         stopping.cancel();
     };
-    let bridge = async {
-        if let Some(address) = redis {
-            // It ends with the room, but does not wait for Redis then.
-            let connect = || Client::connect(address.as_str());
-            tokio::select! {
-                () = bridge::run(Arc::clone(&room), connect, stopping.cancelled()) => {}
-                () = async { stopping.cancelled().await; sleep(GRACE).await } => {}
-            }
-        }
-    };
-    let pinging = stopping.run_until_cancelled(async {
-        loop {
-            sleep(PING).await;
-            room.ping();
-            room.dismiss_the_silent();
-        }
-    });
     let talk = |socket, stop| {
         notice_lost_peers(&socket);
         let handler = Lines::new(Arc::clone(&room));
@@ -62,11 +45,30 @@ pub async fn serve_all(
     };
     tokio::join!(
         closing,
-        pinging,
+        stopping.run_until_cancelled(look_after(&room)),
         serve(lines, stopping.clone(), talk),
         serve(web, stopping.clone(), browse),
-        bridge,
+        share(&room, redis, &stopping),
     );
+}
+
+/// Shares the room through Redis, if there is one, until the server is to stop.
+async fn share(room: &Arc<Room>, redis: Option<String>, stopping: &CancellationToken) {
+    let Some(address) = redis else { return };
+    let connect = || Client::connect(address.as_str());
+    tokio::select! {
+        () = bridge::run(Arc::clone(room), connect, stopping.cancelled()) => {}
+        // It ends with the room, but does not wait for Redis then.
+        () = async { stopping.cancelled().await; sleep(GRACE).await } => {}
+    }
+}
+
+async fn look_after(room: &Room) {
+    loop {
+        sleep(PING).await;
+        room.ping();
+        room.dismiss_the_silent();
+    }
 }
 
 /// Makes the kernel notice within a minute that the network of a peer is gone.
