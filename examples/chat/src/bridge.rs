@@ -1,8 +1,8 @@
 //! Several servers share one room through Redis' pub/sub.
 //!
-//! Each publishes what the people on it do, and every few seconds who they
-//! are. It hears its own messages as well; if it has not for a while, the
-//! connection is lost, whatever the socket says.
+//! Each publishes the events of the people on it, and every few seconds their names. It
+//! hears its own messages as well. If it has not heard any for a while, the connection is
+//! lost, even if the socket does not say so.
 
 use crate::room::{self, News, Room};
 use example_common::random;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-/// Connects the room with the others until it is closed, which `closed` tells.
+/// Connects the room with the others until `closed` is ready.
 /// `connect` makes a new connection to Redis.
 pub async fn run<T, Fut>(
     room: Arc<Room>,
@@ -77,8 +77,7 @@ impl Session<'_> {
         loop {
             tokio::select! {
                 received = client.receive() => self.receive(&mut client, received?),
-                // What has not been taken waits in the room's queue, which is
-                // bounded.
+                // The rest waits in the room's queue, which is bounded.
                 news = news.recv(), if client.unanswered() < BACKLOG as u64 => match news {
                     Some(news) => self.publish(&mut client, &encode(&news)),
                     None => {
@@ -112,7 +111,7 @@ impl Session<'_> {
         };
         self.heard.insert(server.to_owned(), Instant::now());
         if server == self.me {
-            // It works: what was said has come round.
+            // It works: a message has come round.
             if self.lost.take().is_some() {
                 self.room.notice("connected to the other servers again");
             }
@@ -161,7 +160,7 @@ fn encode(news: &News) -> String {
     }
 }
 
-/// What another server says is believed, but kept to the form.
+/// Reads a message of another server. It is believed, but kept to the form.
 fn decode(message: &str) -> Option<News> {
     let (kind, rest) = message.split_once(' ')?;
     let (who, text) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -184,10 +183,10 @@ fn silent() -> Error {
 
 pub const CHANNEL: &str = "asynchat.chat";
 
-/// How many messages may wait for Redis.
+/// The number of messages that may wait for Redis.
 const BACKLOG: usize = 1000;
 
-/// How often a server tells who is on it, and after how long it is given up.
+/// The interval at which a server names its people, and the silence after which it is gone.
 pub const BEAT: Duration = Duration::from_secs(10);
 pub const SILENCE: Duration = Duration::from_secs(35);
 

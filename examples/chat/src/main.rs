@@ -1,9 +1,9 @@
-//! A chat room: what one says, everybody hears. For people on `nc` and people
-//! in a browser, and over several machines if you like.
+//! A chat room, for people on `nc` and people in a browser, and over several machines if
+//! you like.
 //!
-//! It shows [`Pusher`](asynchat::Pusher): output for a channel from other tasks,
-//! and a slow reader that is cut off at its own high-water mark and never holds
-//! up the others. And a client and a server in one program.
+//! It shows [`Pusher`](asynchat::Pusher), output for a channel from other tasks. A slow
+//! reader is cut off at its own high-water mark and never holds up the others. It also shows
+//! a client and a server in one program.
 //!
 //! ```text
 //! cargo run --release -p example-chat -- [ADDRESS] [--http ADDRESS] [--redis ADDRESS]
@@ -21,20 +21,21 @@
 //!
 //! Browsers may come to the address they are connected to, to `localhost`, and to each
 //! name in `--host`. Under any other name a request is refused, because a page of
-//! somebody else's could have made the browser send it (DNS rebinding). Behind a proxy
-//! that name is the public one. A peer that sends a line of HTTP to the other port is a
+//! somebody else's could have made the browser send it (DNS rebinding). With a proxy, that
+//! name is the public one. A peer that sends a line of HTTP to the other port is a
 //! browser as well, and the connection ends.
 //!
 //! A page hears from the server every 20 seconds. One that has lost its connection
 //! connects again, and takes its seat over.
 //!
-//! Ctrl-C or SIGTERM stops it: everybody is told, and the connections are closed.
+//! Ctrl-C or SIGTERM stops it. It says so to everybody and closes the connections.
 //!
 //! `room.rs` is the room, `lines.rs` and `web.rs` are the people, `bridge.rs` is
 //! the way to the other servers, and `server.rs` joins them. Reading HTTP and
 //! speaking to Redis are those of the examples `http_server` and `redis`. There is
-//! no TLS, no password, no memory of what was said, and no limit to how much one may say.
-//! People who type lines have two minutes for the first one, and may then be silent.
+//! no TLS, no password, no memory, and no limit to the number of messages. People who type
+//! lines have two minutes for the first one, and may then be silent. There is no limit per
+//! address, because all people of one household or proxy may share one.
 
 use clap::Parser;
 use example_chat::server::serve_all;

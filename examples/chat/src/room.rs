@@ -1,7 +1,7 @@
-//! The room: who is in it, and everybody hears what is said.
+//! The room: the people in it, and the messages that everybody hears.
 //!
-//! It knows people by their [`Pusher`]s. To tell somebody something never
-//! waits: who has no room left in his own queue is cut off.
+//! It knows people by their [`Pusher`]s. A message to somebody never waits: a person whose
+//! own queue is full is cut off.
 
 use asynchat::{Pusher, TryPushError};
 use bytes::Bytes;
@@ -22,7 +22,7 @@ struct State {
     people: BTreeMap<u64, Person>,
     /// The number of the next one.
     next: u64,
-    /// Who is on the other servers, by server.
+    /// The people on the other servers, by server.
     elsewhere: BTreeMap<String, BTreeSet<String>>,
     /// The way to them, while there is one.
     link: Option<mpsc::Sender<News>>,
@@ -40,7 +40,7 @@ struct Person {
     key: Option<String>,
 }
 
-/// How somebody is told things.
+/// The form in which a person gets messages.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Form {
     /// Lines of text.
@@ -49,8 +49,8 @@ pub enum Form {
     Event,
 }
 
-/// What everybody in the room gets to know. What a person on this server does
-/// goes to the other servers as well.
+/// An event for everybody in the room. The events of people on this server go to the other
+/// servers as well.
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
     Said { who: String, text: String },
@@ -59,7 +59,7 @@ pub enum News {
     Renamed { from: String, to: String },
 }
 
-/// What a person is told.
+/// A message to a person.
 enum Message<'m> {
     Said {
         who: &'m str,
@@ -184,7 +184,7 @@ impl Room {
         }
     }
 
-    /// What somebody on another server did.
+    /// Announces an event of another server.
     pub fn hear_from(&self, server: &str, news: News) {
         let mut state = self.lock();
         let there = state.elsewhere.entry(server.to_owned()).or_default();
@@ -306,7 +306,7 @@ impl State {
         }
     }
 
-    /// Tells the other servers: whether they will get it, if there are any.
+    /// Tells the other servers. Returns `false` if there are some, and they will not get it.
     fn forward(&self, news: News) -> bool {
         self.link.as_ref().is_none_or(|link| link.try_send(news).is_ok())
     }
@@ -337,7 +337,7 @@ impl State {
         }
     }
 
-    /// Cuts the others off, and gives their names.
+    /// Cuts the others off, and returns their names.
     fn tell_who_has_room(&mut self, message: &Message<'_>) -> Vec<String> {
         // Made once, whoever gets it.
         let [line, event] = [Form::Line, Form::Event].map(|form| message.encode(form));
@@ -393,8 +393,8 @@ impl State {
 }
 
 impl Person {
-    /// Whether there was room; if not, the person is cut off. One who is about
-    /// to go needs not be told.
+    /// Returns whether the queue had capacity; if not, the person is cut off. One who is
+    /// about to go need not hear it.
     fn tell(&self, message: Bytes) -> bool {
         // Not everything is for everybody.
         if message.is_empty() {
@@ -470,7 +470,7 @@ pub fn is_nick(nick: &str) -> bool {
 /// Letters and a symbol without ink: the fillers of Hangul, and of Braille.
 const BLANKS: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
 
-/// How long somebody on a line may be here without a word. A connection costs nothing, and
+/// The time that somebody on a line has for a first word. A connection costs nothing, and
 /// takes a place from others.
 pub const FIRST_WORD: Duration = Duration::from_secs(120);
 

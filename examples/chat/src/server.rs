@@ -1,4 +1,4 @@
-//! The server: its two listeners, and what connections may take.
+//! The server: its two listeners, and the limits of connections.
 
 use crate::bridge;
 use crate::http::HEAD_END;
@@ -110,22 +110,22 @@ pub fn web_settings() -> Builder {
         .timeouts(Timeouts { frame: Some(REQUEST_TIME), ..Timeouts::all(IDLE_TIME) })
 }
 
-/// How far somebody may fall behind before being cut off: what a few people can
+/// The bytes by which somebody may lag before being cut off: as much as a few people can
 /// say at once before anybody else gets a turn.
 pub const HIGH_WATER: usize = 1 << 20;
 
-/// How long a browser may take for a head or a body.
+/// The time of a browser for a head or a body.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 
-/// How long its connection may be idle, or take nothing of what is sent to it.
+/// The time that its connection may be idle, or take no output.
 pub const IDLE_TIME: Duration = Duration::from_secs(60);
 
-/// How often a page hears from the server. Proxies give up after a minute of silence.
+/// The interval at which a page hears from the server. Proxies close after a minute of silence.
 pub const PING: Duration = Duration::from_secs(20);
 
-/// After how long a peer is lost that does not confirm what was sent to it.
+/// The time for a peer to confirm output. Then it is lost.
 #[cfg(target_os = "linux")]
 pub const LOST: Duration = Duration::from_secs(30);
 
-/// How long a connection may take to end once the server is to stop.
+/// The time that a connection has to end after the stop.
 const GRACE: Duration = Duration::from_secs(5);

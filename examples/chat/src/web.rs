@@ -1,5 +1,4 @@
-//! People in a browser: a page, server-sent events for what is said, and
-//! `POST` to speak.
+//! People in a browser: a page, server-sent events to hear, and `POST` to speak.
 
 use crate::http::{self, Body, HEAD_END, Request, Status};
 use crate::room::{Form, Refused, Room, Seat};
@@ -15,14 +14,14 @@ pub struct Web {
     here: Option<IpAddr>,
     state: State,
     keep_alive: bool,
-    /// Whether only the head of the answer is wanted.
+    /// The request is for the head of the answer alone.
     is_head: bool,
 }
 
-/// What comes next.
+/// The meaning of the next frame.
 enum State {
     Head,
-    /// What the person with this key says.
+    /// A message of the person with this key.
     Say(String),
     /// Nothing: the connection is for the events.
     Listening {
@@ -115,8 +114,8 @@ impl Web {
 
     fn listen(&mut self, channel: &mut Control<'_>, query: &str, head: &str) -> Result<(), Status> {
         let nick = query.strip_prefix("nick=").ok_or(http::BAD_REQUEST)?;
-        // The head goes first: what the room has to say comes through a pusher,
-        // and joins the queue when this callback is over.
+        // The head goes first: the messages of the room come through a pusher, and join the
+        // queue when this callback is over.
         let key = field(head, "Last-Event-ID");
         let seat = self.room.join(channel.pusher(), Form::Event, Some(nick), key);
         let seat = seat.map_err(|refused| match refused {
@@ -144,7 +143,8 @@ impl Web {
         };
         channel.push(format!(
             "HTTP/1.1 {status}\r\nContent-Type: {kind}; charset=utf-8\r\n\
-             Content-Length: {length}\r\nContent-Security-Policy: default-src 'self'; frame-ancestors 'none'; \
+             Content-Length: {length}\r\n\
+             Content-Security-Policy: default-src 'self'; frame-ancestors 'none'; \
              base-uri 'none'; form-action 'self'\r\n\
              X-Content-Type-Options: nosniff\r\n{allow}Connection: {connection}\r\n\r\n"
         ));
@@ -209,5 +209,5 @@ fn field<'h>(head: &'h str, name: &str) -> Option<&'h str> {
 
 const FORBIDDEN: Status = "403 Forbidden";
 
-/// The most bytes of what is said at once.
+/// The most bytes of a message.
 pub const MAX_LINE: usize = 1000;
