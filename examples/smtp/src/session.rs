@@ -83,7 +83,7 @@ where
         .build(io);
     let mut session = Session::new(channel, peer, Arc::clone(&config), stop.clone());
     session.channel.push_frame("220 localhost ESMTP")?;
-    if session.run().await? == Ended::Closed {
+    if !session.run().await? {
         return Ok(());
     }
     session.channel.push_frame("220 2.0.0 go ahead")?;
@@ -122,18 +122,11 @@ struct Envelope {
     recipients: Vec<String>,
 }
 
-/// How a session has ended.
-#[derive(PartialEq)]
-enum Ended {
-    Closed,
-    /// Asked for TLS, which was not answered yet.
-    StartTls,
-}
-
 /// Why a session does not go on.
 enum Break {
     /// This is the last answer.
     Bye(Reply),
+    /// The peer asks for TLS, and has no answer yet.
     StartTls,
     Lost(Error),
 }
@@ -159,18 +152,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         Session { channel, peer, config, stop, end, is_secure, hello, mail, refused }
     }
 
-    async fn run(&mut self) -> Result<Ended, Error> {
+    /// Serves the peer until the end. Returns whether it asks for TLS instead.
+    async fn run(&mut self) -> Result<bool, Error> {
         let Err(reason) = self.dialogue().await;
         match reason {
             Break::Bye(reply) => self.channel.push_frame(reply)?,
-            Break::StartTls => return Ok(Ended::StartTls),
+            Break::StartTls => return Ok(true),
             // It may still be reading.
             Break::Lost(Error::UnexpectedEof { .. }) => {}
             Break::Lost(error) => return Err(error),
         }
         let closed = timeout(GRACE, self.channel.close());
         closed.await.map_err(io::Error::from)??;
-        Ok(Ended::Closed)
+        Ok(false)
     }
 
     async fn dialogue(&mut self) -> Result<Infallible, Break> {
