@@ -1233,6 +1233,35 @@ async fn the_kernel_gives_up_a_peer_within_a_minute() {
     assert!(server::PING + server::LOST <= Duration::from_secs(60));
 }
 
+/// Each port has half of the files that the process may have open.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn silent_peers_on_one_port_leave_places_on_the_other() {
+    let mut program = Command::new("sh")
+        .args(["-c", "ulimit -n 64; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_example-chat")])
+        .args(["127.0.0.1:0", "--http", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut output = Channel::new(join(program.stdout.take().unwrap(), tokio::io::sink()), "\n");
+    let mut address = async || {
+        let line = text(&within(output.receive("\n")).await.unwrap());
+        let address = line.rsplit([' ', '/']).find(|word| !word.is_empty()).unwrap();
+        address.parse::<SocketAddr>().unwrap()
+    };
+    let (lines, web) = (address().await, address().await);
+    let mut silent = vec![];
+    for _ in 0..100 {
+        silent.push(TcpStream::connect(lines).await.unwrap());
+    }
+    for _ in 0..10 {
+        let mut page = Channel::new(TcpStream::connect(web).await.unwrap(), "\r\n");
+        page.push("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(within(page.receive("\r\n")).await.unwrap(), "HTTP/1.1 200 OK");
+    }
+}
+
 // Real peers: nc, and a browser.
 
 /// A headless browser, spoken to over a pipe: its messages end in NUL.
