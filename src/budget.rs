@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 /// A burst that a channel passes on to others must not reach their high-water mark
 /// before they had their turn.
 #[derive(Debug)]
-pub(crate) struct Budget(i32);
+pub(crate) struct Budget(i64);
 
 impl Budget {
     pub(crate) const fn new() -> Self {
@@ -18,14 +18,15 @@ impl Budget {
     }
 
     #[inline(always)]
-    pub(crate) fn spend(&mut self, cost: i32) {
-        self.0 = self.0.saturating_sub(cost);
+    pub(crate) fn spend(&mut self, cost: usize) {
+        // It never comes near the ends of its type.
+        self.0 = self.0.wrapping_sub(cost as i64);
     }
 
-    /// Spends this number of bytes.
+    /// Spends a frame of this number of bytes.
     #[inline(always)]
-    pub(crate) fn spend_bytes(&mut self, bytes: usize) {
-        self.spend(i32::try_from(bytes).unwrap_or(i32::MAX));
+    pub(crate) fn spend_frame(&mut self, bytes: usize) {
+        self.spend(FRAME + bytes);
     }
 
     #[inline(always)]
@@ -67,10 +68,10 @@ pub(crate) fn poll_runtime(cx: &mut Context<'_>) -> Poll<()> {
 }
 
 /// The work between two yields.
-const BUDGET: i32 = 64 * 1024;
+const BUDGET: i64 = 64 * 1024;
 
 /// The cost of a frame, besides its bytes.
-pub(crate) const FRAME: i32 = 64;
+pub(crate) const FRAME: usize = 64;
 
 /// The cost of a call to the transport, besides the bytes it moves.
-pub(crate) const CALL: i32 = 512;
+pub(crate) const CALL: usize = 512;

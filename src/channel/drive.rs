@@ -129,7 +129,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         let _broke = self.poll_read_ahead(cx);
         let moved = self.writer.sent() + self.reader.received() - before;
         self.writer.budget.spend(CALL);
-        self.writer.budget.spend_bytes(moved as usize);
+        self.writer.budget.spend(moved as usize);
         self.release_buffers();
         Poll::Pending
     }

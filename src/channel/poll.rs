@@ -271,7 +271,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                     let read = self.unread().len().saturating_sub(before);
                     let budget = &mut self.reader.budget;
                     budget.spend(CALL);
-                    budget.spend_bytes(if policy.counts_frames { READ } else { read });
+                    budget.spend(if policy.counts_frames { READ } else { read });
                 }
                 Poll::Ready(Some(over)) => return Poll::Ready(Err(over)),
                 Poll::Pending => {
@@ -294,12 +294,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         let before = self.unread().len();
         let next = self.next_span(mode, at_eof);
         if policy.counts_frames {
-            self.reader.budget.spend_bytes(before - self.unread().len());
+            self.reader.budget.spend(before - self.unread().len());
         }
         match next {
             Ok(Some(span)) => {
                 if policy.counts_frames {
-                    self.reader.budget.spend_bytes(span.consume);
+                    self.reader.budget.spend(span.consume);
                 }
                 if to_the_end && span.is_complete && self.reader.deliver_end() {
                     // Only the first frame that the end of input ends precedes a failure.
@@ -481,7 +481,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             }
             let read = ready!(self.reader.poll_read(cx, &mut self.framed, limit));
             self.reader.budget.spend(CALL);
-            self.reader.budget.spend_bytes(self.unread().len().saturating_sub(before));
+            self.reader.budget.spend(self.unread().len().saturating_sub(before));
             self.note_break(read);
         }
         // Input that ended well, or alone, leaves the output to wait for.
@@ -593,7 +593,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         let before = self.writer.sent();
         let sent = self.poll_send(cx, None);
         self.writer.budget.spend(CALL);
-        self.writer.budget.spend_bytes((self.writer.sent() - before) as usize);
+        self.writer.budget.spend((self.writer.sent() - before) as usize);
         if sent.is_ready() {
             return sent;
         }
@@ -637,7 +637,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             }
             let read = ready!(self.reader.poll_read(cx, &mut self.framed, usize::MAX));
             self.reader.budget.spend(CALL);
-            self.reader.budget.spend_bytes(self.unread().len());
+            self.reader.budget.spend(self.unread().len());
             self.framed.read_buffer_mut().clear();
             match read {
                 // Everything is sent. The way in which the peer goes is its own.

@@ -74,46 +74,18 @@ enum Cut {
     Wait,
 }
 
-/// Cuts frames outside the codec: a loop over many frames does not look into the codec for
-/// each of them.
+/// A terminator for a loop over many frames, which does not look into the codec for each.
 ///
 /// It is valid until the codec changes.
 #[derive(Clone, Copy)]
-pub(crate) struct FastPath {
-    rule: Rule,
-    max_length: usize,
-    progress: Progress,
-}
-
-#[derive(Clone, Copy)]
-enum Rule {
+pub(crate) enum FastPath {
     Short(Short),
     Every(u64),
     Length(Length),
 }
 
-impl FastPath {
-    /// Looks for the end of the first frame in `src`, no byte of which was searched before.
-    #[inline(always)]
-    pub(crate) fn look(&mut self, src: &[u8]) -> Look {
-        match self.rule {
-            Rule::Short(short) => {
-                let look = look_short(short, src, self.progress, self.max_length);
-                if let Look::Pattern(found) = look {
-                    self.progress.note(found);
-                }
-                look
-            }
-            Rule::Every(n) => look_measured(0, Some(n), src, self.max_length),
-            Rule::Length(length) => {
-                look_measured(length.head_len(), length.total(src), src, self.max_length)
-            }
-        }
-    }
-}
-
 #[inline(always)]
-fn look_short(short: Short, src: &[u8], progress: Progress, limit: usize) -> Look {
+pub(crate) fn look_short(short: Short, src: &[u8], progress: Progress, limit: usize) -> Look {
     look_found(short.look(src, progress), limit)
 }
 
@@ -128,7 +100,7 @@ fn look_found(found: Option<Match>, limit: usize) -> Look {
 
 /// A frame of `total` bytes, if it is there and within the limit.
 #[inline(always)]
-fn look_measured(head: usize, total: Option<u64>, src: &[u8], limit: usize) -> Look {
+pub(crate) fn look_measured(head: usize, total: Option<u64>, src: &[u8], limit: usize) -> Look {
     match total {
         Some(total) if total <= limit.min(src.len()) as u64 => {
             Look::Measured { head: head as u32, len: total as usize }
@@ -427,12 +399,23 @@ impl Cutter {
         if self.streaming || !self.is_fresh() {
             return None;
         }
-        let rule = match self.terminator.0 {
-            Kind::Every(n) => Rule::Every(n),
-            Kind::Length(length) if length.head_len() <= self.max_head => Rule::Length(length),
-            _ => Rule::Short(self.terminator.short()?),
-        };
-        Some(FastPath { rule, max_length: self.max_length, progress: self.progress })
+        match self.terminator.0 {
+            Kind::Every(n) => Some(FastPath::Every(n)),
+            Kind::Length(length) if length.head_len() <= self.max_head => {
+                Some(FastPath::Length(length))
+            }
+            _ => self.terminator.short().map(FastPath::Short),
+        }
+    }
+
+    /// Returns the progress of a search that has just begun.
+    #[inline(always)]
+    pub(crate) fn fresh_progress(&self) -> Progress {
+        debug_assert!(self.progress.is_fresh());
+        let mut progress = self.progress;
+        // The compiler does not know that it is fresh.
+        progress.reset();
+        progress
     }
 
     /// The number of the frame that the undelivered bytes belong to.

@@ -4,7 +4,7 @@ mod cut;
 mod front;
 mod span;
 
-pub(crate) use self::cut::{Cutter, Look, ReadMode};
+pub(crate) use self::cut::{Cutter, FastPath, Look, ReadMode, look_measured, look_short};
 pub(crate) use self::span::Span;
 
 use crate::terminator::{IntoTerminator, Progress};

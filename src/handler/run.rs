@@ -3,11 +3,11 @@
 
 use super::control::Control;
 use super::{Handler, Run};
-use crate::budget::FRAME;
 use crate::channel::{Event, Policy, RunState, Side};
-use crate::codec::{Look, ReadMode, Span};
+use crate::codec::{FastPath, Look, ReadMode, Span, look_measured, look_short};
 use crate::pusher::Inbox;
 use crate::read::{End, InputGuard, Reading};
+use crate::terminator::{Progress, Short};
 use crate::{Channel, Error, Timeout};
 use std::error;
 use std::future::{Future, poll_fn};
@@ -261,27 +261,62 @@ fn is_interrupted(control: &mut Control<'_>) -> bool {
         || !lent.writer.has_capacity()
 }
 
-/// Delivers frames on the fast path until a callback does more than to push: only then, or
-/// by a pusher, a reason to stop can arise. Returns whether there may be another frame.
-#[inline]
+/// Delivers frames on the fast path, if there is one. Returns whether there may be another
+/// frame.
 fn deliver_fast<H: Handler + ?Sized>(
     control: &mut Control<'_>,
     handler: &mut H,
 ) -> Result<bool, H::Error> {
-    let Some(mut fast) = control.codec.cutter.fast_path() else { return Ok(false) };
+    let Some(fast) = control.codec.cutter.fast_path() else { return Ok(false) };
+    let limit = control.codec.max_length();
+    // A loop for each: one for all would ask for each frame which it is.
+    match fast {
+        FastPath::Short(Short::Byte(byte)) => {
+            deliver_each(control, handler, move |src, progress| {
+                look_short(Short::Byte(byte), src, progress, limit)
+            })
+        }
+        FastPath::Short(Short::Line) => deliver_each(control, handler, move |src, progress| {
+            look_short(Short::Line, src, progress, limit)
+        }),
+        FastPath::Short(Short::Word(word)) => {
+            deliver_each(control, handler, move |src, progress| {
+                look_short(Short::Word(word), src, progress, limit)
+            })
+        }
+        FastPath::Every(n) => {
+            deliver_each(control, handler, move |src, _| look_measured(0, Some(n), src, limit))
+        }
+        FastPath::Length(length) => deliver_each(control, handler, move |src, _| {
+            look_measured(length.head_len(), length.total(src), src, limit)
+        }),
+    }
+}
+
+/// Delivers frames until a callback does more than to push: only then, or by a pusher, a
+/// reason to stop can arise.
+#[inline(never)]
+fn deliver_each<H: Handler + ?Sized>(
+    control: &mut Control<'_>,
+    handler: &mut H,
+    look: impl Fn(&[u8], Progress) -> Look,
+) -> Result<bool, H::Error> {
     let has_pushers = control.lent.inbox.is_some();
+    let (input, mut consumed) = (control.input, *control.consumed);
     loop {
-        let rest = control.rest();
-        let look = fast.look(rest);
+        // Branches, not choices of values: the next frame does not wait for them.
+        let Some(rest) = input.get(consumed..) else { return Ok(false) };
+        let look = look(rest, control.codec.cutter.fresh_progress());
         if let Look::Absent = look {
             // Or the tail of each read would be searched twice.
             control.codec.cutter.resume(control.codec.cutter.searched(rest));
         }
         let Some(span) = control.codec.cutter.note(look) else { return Ok(false) };
-        *control.consumed += span.consume;
-        control.lent.reader.budget.spend(FRAME);
-        control.lent.reader.budget.spend_bytes(span.consume);
-        handler.frame(control, rest.get(..span.len).unwrap_or_default())?;
+        let Some(data) = rest.get(..span.len) else { return Ok(false) };
+        consumed += span.consume;
+        *control.consumed = consumed;
+        control.lent.reader.budget.spend_frame(span.consume);
+        handler.frame(control, data)?;
         let is_exhausted = control.lent.reader.budget.is_exhausted();
         if control.is_dirty || has_pushers || is_exhausted || !control.has_capacity() {
             return Ok(true);
@@ -297,8 +332,7 @@ fn deliver_one<H: Handler + ?Sized>(
     let rest = control.rest();
     let look = control.codec.cutter.look(rest, POLICY.mode);
     let Some(span) = control.codec.cutter.take(look, rest, POLICY.mode) else { return Ok(false) };
-    control.lent.reader.budget.spend(FRAME);
-    control.lent.reader.budget.spend_bytes(span.consume);
+    control.lent.reader.budget.spend_frame(span.consume);
     deliver_span(control, handler, span)?;
     Ok(true)
 }
