@@ -25,6 +25,7 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             serve::report(format_args!("echo: {error}"));
+            serve::flush();
             ExitCode::FAILURE
         }
     }

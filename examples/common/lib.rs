@@ -6,9 +6,11 @@ use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
 use tokio::net::TcpListener;
 
-/// Writes an error with its causes to stderr, in a line that begins with the program.
+/// Writes an error with its causes to stderr, in a line that begins with the program, as the
+/// last that it says.
 pub fn report(program: &str, error: &dyn Error) {
     serve::report(format_args!("{program}: {}", with_causes(error)));
+    serve::flush();
 }
 
 /// Binds a listener. The error names the address.

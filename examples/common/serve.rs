@@ -5,11 +5,13 @@
 use std::fmt::Display;
 use std::future::Future;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,6 +27,7 @@ where
     let (connections, cut_off) = (TaskTracker::new(), CancellationToken::new());
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let accepting = async {
+        let mut reported: Option<Instant> = None;
         while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
             match listener.accept().await {
                 Ok((socket, _)) => {
@@ -40,7 +43,10 @@ where
                 Err(error) if is_about_one_peer(&error) => {}
                 Err(error) => {
                     // Out of descriptors, most likely: wait for some to come free.
-                    report(format_args!("accept: {error}"));
+                    if reported.is_none_or(|at| at.elapsed() >= REPORT_PAUSE) {
+                        report(format_args!("accept: {error}"));
+                        reported = Some(Instant::now());
+                    }
                     sleep(PAUSE).await;
                 }
             }
@@ -57,6 +63,7 @@ where
         cut_off.cancel();
         connections.wait().await;
     }
+    flush();
 }
 
 /// Returns whether the peer left before it was accepted. The next one may be waiting.
@@ -95,10 +102,51 @@ fn signal() -> io::Result<impl Future<Output = ()>> {
     Ok(async move { drop(interrupt.recv().await) })
 }
 
-/// Writes a line to stderr. If that fails, the program goes on. `eprintln!` panics instead.
+/// Writes a line to stderr, on a thread of its own: a pipe that nobody reads holds up nobody.
+/// Lines that it does not take in time are counted and dropped.
 pub fn report(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let lines = LINES.get_or_init(|| {
+        let (lines, waiting) = mpsc::sync_channel(MAX_LINES);
+        // Without the thread all lines are dropped.
+        let _ = thread::Builder::new().spawn(|| write_lines(waiting));
+        lines
+    });
+    if lines.try_send((format!("{line}\n"), None)).is_err() {
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+    }
 }
+
+/// Waits until the reported lines are written, for a second at most.
+pub fn flush() {
+    let Some(lines) = LINES.get().cloned() else { return };
+    let (done, written) = mpsc::channel();
+    // They may leave no room at once.
+    let _ = thread::Builder::new().spawn(move || lines.send((String::new(), Some(done))));
+    let _ = written.recv_timeout(FLUSH_TIME);
+}
+
+fn write_lines(lines: mpsc::Receiver<Line>) {
+    for (line, _done) in lines {
+        // `eprintln!` panics if that fails.
+        let _ = io::stderr().write_all(line.as_bytes());
+        let dropped = DROPPED.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            let _ = writeln!(io::stderr(), "{dropped} lines were dropped");
+        }
+    }
+}
+
+/// Text for stderr, and what is dropped once it is written.
+type Line = (String, Option<mpsc::Sender<()>>);
+
+static LINES: OnceLock<mpsc::SyncSender<Line>> = OnceLock::new();
+static DROPPED: AtomicUsize = AtomicUsize::new(0);
+
+/// Lines that may wait to be written.
+const MAX_LINES: usize = 1000;
+
+/// The time that the last lines have.
+const FLUSH_TIME: Duration = Duration::from_secs(1);
 
 /// The number of peers served at once. Further ones wait to be accepted. A process may
 /// usually have 1,024 files open, and a connection may need a second one.
@@ -106,6 +154,9 @@ pub const MAX_CONNECTIONS: usize = 400;
 
 /// The pause after an error that another `accept` would only repeat.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The least time between two reports of such errors.
+const REPORT_PAUSE: Duration = Duration::from_secs(5);
 
 /// The time that connections have to end after the stop.
 pub const DEADLINE: Duration = Duration::from_secs(15);

@@ -61,6 +61,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             serve::report(format_args!("http_server: {error}"));
+            serve::flush();
             ExitCode::FAILURE
         }
     }

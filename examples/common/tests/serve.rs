@@ -1,11 +1,13 @@
 //! The accept loop: its limit, and how it stops.
 
-use example_common::serve::{DEADLINE, MAX_CONNECTIONS, serve, stop_signal};
+use example_common::serve::{DEADLINE, MAX_CONNECTIONS, flush, report, serve, stop_signal};
+use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -98,3 +100,39 @@ async fn stop_signal_is_cancelled_by_both_signals() {
         within(stop.cancelled()).await;
     }
 }
+
+/// In a process of its own, whose stderr is a pipe that is not read at first.
+#[tokio::test]
+async fn report_drops_and_counts_lines_nobody_reads() {
+    if std::env::var_os("IS_CHILD").is_some() {
+        (0..REPORTS).for_each(|_| report("x".repeat(999)));
+        flush();
+        writeln!(std::io::stdout(), "returned").unwrap();
+        std::io::stdin().read_to_end(&mut vec![]).unwrap();
+        flush();
+        report("the end");
+        return flush();
+    }
+    let mut child = again("report_drops_and_counts_lines_nobody_reads");
+    let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+    while !within(lines.next_line()).await.unwrap().unwrap().ends_with("returned") {}
+    let said = within(child.wait_with_output()).await.unwrap().stderr;
+    let said = String::from_utf8(said).unwrap();
+    let mut count = said.lines().filter(|line| line.starts_with('x')).count();
+    for line in said.lines() {
+        if let Some(dropped) = line.strip_suffix(" lines were dropped") {
+            count += dropped.parse::<usize>().unwrap();
+        }
+    }
+    assert_eq!(count, REPORTS);
+    assert!(said.ends_with("\nthe end\n"), "{said}");
+}
+
+/// Runs a test once more, in a process of its own.
+fn again(test: &str) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test]).env("IS_CHILD", "").stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+const REPORTS: usize = 10_000;

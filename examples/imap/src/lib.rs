@@ -6,7 +6,7 @@ pub mod parse;
 use bytes::Bytes;
 use clap::{Parser, Subcommand};
 use client::{Client, Fetched, Selected, Settings};
-use example_common::serve::report;
+use example_common::serve::{flush, report};
 use futures::{Stream, TryStreamExt};
 use indicatif::ProgressBar;
 use parse::Value;
@@ -97,6 +97,7 @@ pub async fn run(args: Args, password: &OsStr, out: &mut impl Write) -> Result<(
 /// Shows the user an alert of the server.
 fn alert(text: &str) {
     report(format_args!("{}: the server warns: {text:?}", env!("CARGO_PKG_NAME")));
+    flush();
 }
 
 async fn start_tls(
