@@ -6,16 +6,18 @@
 //! ```
 //!
 //! You will see each line you type once more. `Sink` appends CR LF, and waits
-//! while the peer does not read. Ctrl-C or SIGTERM stops it: no new connections,
-//! and each one ends after the lines that have arrived.
+//! while the peer does not read. A peer that is silent for a minute, in a line or between two,
+//! or reads nothing for so long, is dropped. Ctrl-C or SIGTERM stops it: no new
+//! connections, and each one ends after the lines that have arrived.
 
 #[path = "common/serve.rs"]
 mod serve;
 
-use asynchat::{Channel, Error, Terminator};
+use asynchat::{Channel, Error, Terminator, Timeouts};
 use futures::SinkExt;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +51,7 @@ async fn echo(socket: TcpStream, stop: CancellationToken) -> Result<(), Error> {
     let mut channel = Channel::builder()
         .terminator(Terminator::line())
         .encode_terminator(Terminator::crlf())
+        .timeouts(Timeouts::all(Duration::from_secs(60)))
         .build(socket);
     loop {
         let frame = tokio::select! {

@@ -25,7 +25,7 @@ where
     Fut: Future<Output = ()> + Send + 'static,
 {
     let (connections, cut_off) = (TaskTracker::new(), CancellationToken::new());
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(max_connections()));
     let accepting = async {
         let mut reported: Option<Instant> = None;
         while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
@@ -64,6 +64,20 @@ where
         connections.wait().await;
     }
     flush();
+}
+
+/// The number of peers served at once: as many as the files that this process may have open
+/// allow, if each connection has a second one.
+pub fn max_connections() -> usize {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit};
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let connections = usize::try_from(files.saturating_sub(RESERVE) / 2);
+        connections.unwrap_or(usize::MAX).clamp(1, MAX_CONNECTIONS)
+    }
+    #[cfg(not(unix))]
+    MAX_CONNECTIONS
 }
 
 /// Returns whether the peer left before it was accepted. The next one may be waiting.
@@ -148,9 +162,12 @@ const MAX_LINES: usize = 1000;
 /// The time that the last lines have.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
-/// The number of peers served at once. Further ones wait to be accepted. A process may
-/// usually have 1,024 files open, and a connection may need a second one.
+/// The most peers served at once. Further ones wait to be accepted.
 pub const MAX_CONNECTIONS: usize = 400;
+
+/// The files that a process has open besides those of its connections.
+#[cfg(unix)]
+const RESERVE: u64 = 32;
 
 /// The pause after an error that another `accept` would only repeat.
 const PAUSE: Duration = Duration::from_millis(100);

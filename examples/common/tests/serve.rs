@@ -1,6 +1,6 @@
 //! The accept loop: its limit, and how it stops.
 
-use example_common::serve::{DEADLINE, MAX_CONNECTIONS, flush, report, serve, stop_signal};
+use example_common::serve::*;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -52,7 +52,7 @@ async fn within<F: Future>(future: F) -> F::Output {
 async fn serve_lets_peers_above_the_limit_wait() {
     let (address, stop, served) = start(polite).await;
     let mut peers = vec![];
-    for _ in 0..MAX_CONNECTIONS {
+    for _ in 0..max_connections() {
         peers.push(greeted(address).await);
     }
     // The kernel has accepted it, and the server cannot have seen it.
@@ -101,6 +101,46 @@ async fn stop_signal_is_cancelled_by_both_signals() {
     }
 }
 
+#[cfg(unix)]
+fn allow_open_files(number: u64) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = Some(number);
+    setrlimit(Resource::Nofile, limit).unwrap();
+}
+
+#[tokio::test]
+#[cfg(unix)]
+async fn max_connections_fit_into_the_open_files() {
+    if std::env::var_os("IS_CHILD").is_some() {
+        for (files, connections) in [(0, 1), (20, 1), (64, 16), (256, 112), (1024, 400)] {
+            allow_open_files(files);
+            assert_eq!(max_connections(), connections);
+        }
+        return;
+    }
+    let child = again("max_connections_fit_into_the_open_files");
+    let output = within(child.wait_with_output()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(start_paused = true)]
+#[cfg(unix)]
+async fn serve_reports_failed_accepts_rarely() {
+    if std::env::var_os("IS_CHILD").is_some() {
+        let (address, stop, served) = start(polite).await;
+        let _peer = std::net::TcpStream::connect(address).unwrap();
+        allow_open_files(0);
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        stop.cancel();
+        return served.await.unwrap();
+    }
+    let child = again("serve_reports_failed_accepts_rarely");
+    let output = child.wait_with_output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.lines().filter(|line| line.starts_with("accept: ")).count(), 3, "{said}");
+}
+
 /// In a process of its own, whose stderr is a pipe that is not read at first.
 #[tokio::test]
 async fn report_drops_and_counts_lines_nobody_reads() {
@@ -132,7 +172,7 @@ async fn report_drops_and_counts_lines_nobody_reads() {
 fn again(test: &str) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test]).env("IS_CHILD", "").stdin(Stdio::piped());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap()
 }
 
 const REPORTS: usize = 10_000;
