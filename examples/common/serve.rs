@@ -34,6 +34,10 @@ where
                     // Output is gathered by the channel: waiting to fill packets only
                     // delays it.
                     let _ = socket.set_nodelay(true);
+                    // And the kernel takes no megabytes at once: how long it takes nothing then
+                    // says how long the peer does.
+                    #[cfg(target_os = "linux")]
+                    let _ = socket2::SockRef::from(&socket).set_tcp_notsent_lowat(MAX_UNSENT);
                     let (served, cut_off) = (connection(socket, stop.clone()), cut_off.clone());
                     connections.spawn(async move {
                         cut_off.run_until_cancelled(served).await;
@@ -168,6 +172,10 @@ pub const MAX_CONNECTIONS: usize = 400;
 /// The files that a process has open besides those of its connections.
 #[cfg(unix)]
 const RESERVE: u64 = 32;
+
+/// Bytes that the kernel holds of a connection, besides those that the peer has room for.
+#[cfg(target_os = "linux")]
+const MAX_UNSENT: u32 = 64 * 1024;
 
 /// The pause after an error that another `accept` would only repeat.
 const PAUSE: Duration = Duration::from_millis(100);

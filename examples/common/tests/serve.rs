@@ -67,6 +67,36 @@ async fn serve_lets_peers_above_the_limit_wait() {
     within(served).await.unwrap();
 }
 
+/// Writes for as long as the kernel takes it, and returns how much that was.
+#[cfg(target_os = "linux")]
+async fn fill(socket: TcpStream) -> usize {
+    let (mut taken, mut tries) = (0, 0);
+    while tries < 1000 {
+        match socket.try_write(&[0; 65536]) {
+            Ok(length) => (taken, tries) = (taken + length, 0),
+            Err(_) => tries += 1,
+        }
+        tokio::task::yield_now().await;
+    }
+    taken
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn kernel_takes_little_output_for_peers_that_do_not_read() {
+    let (filled, mut taken) = tokio::sync::mpsc::unbounded_channel();
+    let (address, ..) = start(move |socket, _| {
+        let filled = filled.clone();
+        async move { filled.send(fill(socket).await).unwrap() }
+    })
+    .await;
+    let peer = tokio::net::TcpSocket::new_v4().unwrap();
+    peer.set_recv_buffer_size(4096).unwrap();
+    let _peer = peer.connect(address).await.unwrap();
+    let taken = within(taken.recv()).await.unwrap();
+    assert!(taken < 256 * 1024, "{taken}");
+}
+
 #[tokio::test]
 async fn serve_waits_for_its_connections_when_stopped() {
     let (address, stop, served) = start(stubborn).await;
