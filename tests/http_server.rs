@@ -18,11 +18,12 @@ use server::Config;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, yield_now};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, advance, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 const MAX_BODY: u64 = 16 << 20;
@@ -474,6 +475,52 @@ async fn files_outside_the_root_are_not_found() {
     let mut rootless = Peer::new(None);
     rootless.send("GET /files/a.txt HTTP/1.0\r\n\r\n").await;
     assert_eq!(rootless.reads_to_end().await, refusal("404 Not Found"));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_pipe_among_the_files_is_not_opened() {
+    use rustix::fs::inotify;
+    let (_outside, root) = served();
+    let pipe = root.join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let opened = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    inotify::add_watch(&opened, &pipe, inotify::WatchFlags::OPEN).unwrap();
+    let mut peer = Peer::new(Some(root));
+    peer.send("GET /files/pipe HTTP/1.0\r\n\r\n").await;
+    assert_eq!(peer.reads_to_end().await, refusal("404 Not Found"));
+    let event = rustix::io::read(&opened, &mut [0; 64]);
+    assert_eq!(event, Err(rustix::io::Errno::AGAIN));
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_are_unavailable_while_all_calls_hang() {
+    let (_outside, root) = served();
+    let config = config(Some(root));
+    let turns = &config.files.as_ref().unwrap().turns;
+    let mut hung = vec![];
+    for _ in 0..files::MAX_CALLS {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        hung.push(release);
+        let call = tokio::spawn(files::in_turn(Arc::clone(turns), move || released.recv()));
+        yield_now().await;
+        // Nobody waits for it any more.
+        call.abort();
+    }
+    assert_eq!(turns.available_permits(), 0);
+    let mut peer = Peer::with(config);
+    let request = "GET /files/a.txt HTTP/1.1\r\nHost: x\r\n\r\n";
+    peer.send(request).await;
+    assert!(is_silent(&mut peer.io).await);
+    advance(files::OPEN_TIME).await;
+    let unavailable = "503 Service Unavailable";
+    peer.reads(&answer(unavailable, TEXT, "keep-alive", unavailable)).await;
+    peer.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    peer.reads(&page("keep-alive")).await;
+    drop(hung);
+    tokio::time::resume();
+    peer.send(request).await;
+    peer.reads(&answer("200 OK", BINARY, "keep-alive", "text of a\n")).await;
 }
 
 #[tokio::test]

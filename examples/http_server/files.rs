@@ -1,18 +1,15 @@
 //! Files below a folder. No name leads out of it, even if files are moved meanwhile. A
-//! call that may block (for a lease, a pipe, a network) is made on a thread for such calls.
+//! call that may block (for a lease, a network) is made on a thread for such calls, of which
+//! there are so many.
 
 use crate::http::{NOT_FOUND, Status, UNAVAILABLE};
-use asynchat::producer;
 use bytes::Bytes;
-use futures::{Stream, TryStreamExt, stream};
+use futures::{Stream, stream};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Component, Path};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -20,7 +17,7 @@ use tokio::time::timeout;
 /// A folder whose files may be read.
 pub(crate) struct Files {
     folder: Arc<File>,
-    turns: Arc<Semaphore>,
+    pub(crate) turns: Arc<Semaphore>,
 }
 
 impl Files {
@@ -29,7 +26,7 @@ impl Files {
         if !folder.metadata()?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        Ok(Files { folder, turns: Arc::new(Semaphore::new(MAX_OPENING)) })
+        Ok(Files { folder, turns: Arc::new(Semaphore::new(MAX_CALLS)) })
     }
 
     /// Opens a regular file. Returns what is in it, and its length in bytes.
@@ -38,61 +35,94 @@ impl Files {
         name: String,
     ) -> Result<(impl Stream<Item = io::Result<Bytes>> + use<>, u64), Status> {
         let (folder, turns) = (Arc::clone(&self.folder), Arc::clone(&self.turns));
-        let opening = async {
-            let turn = turns.acquire_owned().await;
-            // It cannot be stopped, and has its turn for as long as it takes.
-            spawn_blocking(move || (open(&folder, &name), turn).0).await
-        };
+        let opening = in_turn(Arc::clone(&turns), move || open(&folder, &name));
         let Ok(Ok(opened)) = timeout(OPEN_TIME, opening).await else { return Err(UNAVAILABLE) };
         let (file, length) = opened?;
-        let blocks = Box::pin(producer::from_reader_exact(Reader(Some(file.into())), length));
-        let in_time = stream::try_unfold(blocks, |mut blocks| async {
-            let block = timeout(READ_TIME, blocks.try_next()).await??;
-            Ok(block.map(|block| (block, blocks)))
+        let file = Open { file: Some(file), turns };
+        let blocks = stream::try_unfold((file, length), |(file, left)| async move {
+            if left == 0 {
+                return Ok(None);
+            }
+            let reading = in_turn(Arc::clone(&file.turns), move || file.read(left));
+            let (file, block) = timeout(READ_TIME, reading).await???;
+            let left = left - block.len() as u64;
+            Ok(Some((block, (file, left))))
         });
-        Ok((in_time, length))
+        Ok((blocks, length))
     }
+}
+
+/// Makes a call that may block, when it is its turn.
+pub(crate) async fn in_turn<T: Send + 'static>(
+    turns: Arc<Semaphore>,
+    call: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let turn = turns.acquire_owned().await;
+    // It cannot be stopped, and has its turn for as long as it takes.
+    Ok(spawn_blocking(move || (call(), turn)).await?.0)
 }
 
 /// An open file. Closing it may block as well.
-struct Reader(Option<tokio::fs::File>);
+struct Open {
+    file: Option<File>,
+    turns: Arc<Semaphore>,
+}
 
-impl AsyncRead for Reader {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.0.as_mut().map_or(Poll::Ready(Ok(())), |file| Pin::new(file).poll_read(cx, buf))
+impl Open {
+    /// Reads a block of what is left, which is not empty.
+    fn read(self, left: u64) -> io::Result<(Self, Bytes)> {
+        let mut block = Vec::with_capacity(BLOCK);
+        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        match file.take(left.min(BLOCK as u64)).read_to_end(&mut block)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok((self, block.into())),
+        }
     }
 }
 
-impl Drop for Reader {
+impl Drop for Open {
     fn drop(&mut self) {
-        let file = self.0.take();
-        spawn_blocking(|| drop(file));
+        let file = self.file.take();
+        tokio::spawn(in_turn(Arc::clone(&self.turns), || drop(file)));
     }
 }
 
 #[cfg(unix)]
 fn open(folder: &File, name: &str) -> Result<(File, u64), Status> {
-    use rustix::fs::{FileType, fstat};
+    use rustix::fs::{FileType, OFlags, fstat};
     use rustix::io::Errno;
 
-    let opened = find(folder, Path::new(name)).and_then(|file| Ok((fstat(&file)?, file)));
-    match opened {
-        Ok((stat, file)) if FileType::from_raw_mode(stat.st_mode).is_file() => {
-            Ok((file.into(), u64::try_from(stat.st_size).map_err(|_| UNAVAILABLE)?))
-        }
-        Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP) => Err(NOT_FOUND),
-        Err(Errno::XDEV | Errno::NAMETOOLONG | Errno::NXIO | Errno::NODEV) => Err(NOT_FOUND),
+    let find = |flags| {
+        let file = find(folder, Path::new(name), flags)?;
+        let stat = fstat(&file)?;
+        let is_file = FileType::from_raw_mode(stat.st_mode).is_file();
+        is_file.then_some((file, stat)).ok_or(Errno::NOENT)
+    };
+    // To open a pipe would wake up its writer: so it is looked at first.
+    #[cfg(target_os = "linux")]
+    find(OFlags::PATH).map_err(status)?;
+    // Neither a pipe without another end nor a lease is waited for.
+    let (file, stat) = find(OFlags::NONBLOCK | OFlags::NOCTTY).map_err(status)?;
+    Ok((file.into(), u64::try_from(stat.st_size).map_err(|_| UNAVAILABLE)?))
+}
+
+#[cfg(unix)]
+fn status(error: rustix::io::Errno) -> Status {
+    use rustix::io::Errno;
+    match error {
+        Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP => NOT_FOUND,
+        Errno::XDEV | Errno::NAMETOOLONG | Errno::NXIO | Errno::NODEV => NOT_FOUND,
         // No descriptors are left, somebody has a lease, the disk fails.
-        Err(_) => Err(UNAVAILABLE),
+        _ => UNAVAILABLE,
     }
 }
 
 #[cfg(unix)]
-fn find(folder: &File, name: &Path) -> rustix::io::Result<rustix::fd::OwnedFd> {
+fn find(
+    folder: &File,
+    name: &Path,
+    flags: rustix::fs::OFlags,
+) -> rustix::io::Result<rustix::fd::OwnedFd> {
     use rustix::fd::{AsFd, OwnedFd};
     use rustix::fs::{Mode, OFlags, openat};
     use rustix::io::{Errno, retry_on_intr};
@@ -101,8 +131,7 @@ fn find(folder: &File, name: &Path) -> rustix::io::Result<rustix::fd::OwnedFd> {
     if !is_plain || name.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return Err(Errno::NOENT);
     }
-    // Neither a pipe without another end nor a lease is waited for.
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = flags | OFlags::CLOEXEC;
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{ResolveFlags, openat2};
@@ -128,11 +157,14 @@ fn open(_: &File, _: &str) -> Result<(File, u64), Status> {
     Err(NOT_FOUND)
 }
 
-/// The number of files opened at once: other threads are for reading.
-const MAX_OPENING: usize = 256;
+/// The calls made at once. Each may keep a thread and a descriptor for as long as it hangs.
+pub(crate) const MAX_CALLS: usize = 64;
+
+/// Bytes of a file that are read at once.
+const BLOCK: usize = 32 * 1024;
 
 /// The time that opening a file may take.
-const OPEN_TIME: Duration = Duration::from_secs(5);
+pub(crate) const OPEN_TIME: Duration = Duration::from_secs(5);
 
 /// The time that reading a block of it may take.
 const READ_TIME: Duration = Duration::from_secs(30);
