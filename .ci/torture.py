@@ -108,7 +108,7 @@ def talk(address, text):
 
 
 def http(path, body=None):
-    head = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nHost: a\r\n"
+    head = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nHost: localhost\r\n"
     head += f"Content-Length: {len(body or b'')}\r\n"
     return (head + "\r\n").encode() + (body or b"")
 

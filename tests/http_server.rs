@@ -30,7 +30,7 @@ const MAX_BODY: u64 = 16 << 20;
 
 fn config(root: Option<PathBuf>) -> Config {
     let files = root.map(|root| Files::new(&root).unwrap());
-    Config { files, max_body: MAX_BODY, max_held: 0 }
+    Config { files, names: vec!["x".to_owned()], max_body: MAX_BODY, max_held: 0 }
 }
 
 /// A connection to the server without a socket.
@@ -121,7 +121,7 @@ fn chunked_head(kind: &str, connection: &str) -> String {
 
 const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
-const BINARY: &str = "application/octet-stream";
+const BINARY: &str = "application/octet-stream\r\nX-Content-Type-Options: nosniff";
 const PAGE: &str = "<!doctype html><title>asynchat</title><p>It works.\n";
 const LINES: &str = "7\r\nline 1\n\r\n7\r\nline 2\n\r\n0\r\n\r\n";
 
@@ -151,6 +151,36 @@ async fn page_is_answered_and_kept_alive_or_closed() {
             peer.reads(&page("close")).await;
         }
         assert_eq!(peer.reads_to_end().await, "", "{request}");
+    }
+}
+
+#[tokio::test]
+async fn hosts_of_others_are_misdirected() {
+    for (line, host, status) in [
+        ("GET / HTTP/1.1", "Host: localhost:8080", "200"),
+        ("GET / HTTP/1.1", "Host: LocalHost.", "200"),
+        ("GET / HTTP/1.1", "Host: 127.0.0.1:", "200"),
+        ("GET / HTTP/1.1", "Host: 192.0.2.1:80", "200"),
+        ("GET / HTTP/1.1", "Host: [::1]:8080", "200"),
+        ("GET / HTTP/1.1", "Host: [2001:db8::1]", "200"),
+        ("GET / HTTP/1.1", "Host: X:80", "200"),
+        ("GET / HTTP/1.0", "Name: evil.example", "200"),
+        ("GET / HTTP/1.0", "Host: evil.example", "421"),
+        ("GET / HTTP/1.1", "Host: evil.example:8080", "421"),
+        ("GET /files/a HTTP/1.1", "Host: evil.example", "421"),
+        ("POST /echo HTTP/1.1", "Host: evil.example", "421"),
+        ("GET / HTTP/1.1", "Host: x.evil.example", "421"),
+        ("GET / HTTP/1.1", "Host: localhost.evil.example", "421"),
+        ("GET / HTTP/1.1", "Host: 127.0.0.1.evil.example", "421"),
+        ("GET / HTTP/1.1", "Host: 127.0.0.1,evil.example", "421"),
+        ("GET / HTTP/1.1", "Host:", "421"),
+        // The target has the last word.
+        ("GET http://localhost/ HTTP/1.1", "Host: evil.example", "200"),
+        ("GET http://evil.example/ HTTP/1.1", "Host: localhost", "421"),
+        ("GET http://evil.example/ HTTP/1.0", "Name: localhost", "421"),
+    ] {
+        let got = talk(format!("{line}\r\n{host}\r\nConnection: close\r\n\r\n")).await;
+        assert_eq!(&got[9..12], status, "{line} {host}");
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use httparse::Header;
 use std::io;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::LazyLock;
 
 /// A status code with its reason phrase.
@@ -35,6 +35,8 @@ pub(crate) struct Request<'h> {
     pub(crate) method: &'h str,
     pub(crate) path: &'h str,
     pub(crate) query: &'h str,
+    /// The server that is asked, perhaps with a port.
+    pub(crate) host: Option<&'h str>,
     /// HTTP/1.1 or a later 1.x, and not 1.0.
     pub(crate) is_1_1: bool,
     pub(crate) keep_alive: bool,
@@ -58,7 +60,7 @@ impl<'h> Request<'h> {
         }
         let end = head.iter().position(|&byte| byte == b'\r').ok_or(BAD_REQUEST)?;
         let (method, target, is_1_1) = request_line(&head[..end])?;
-        let (path, query) = split_target(method, target)?;
+        let (server, path, query) = split_target(method, target)?;
         let fields = &head[end + 2..];
         let mut headers = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let headers = match httparse::parse_headers(fields, &mut headers) {
@@ -66,11 +68,11 @@ impl<'h> Request<'h> {
             Err(httparse::Error::TooManyHeaders) => return Err(FIELDS_TOO_LARGE),
             _ => return Err(BAD_REQUEST),
         };
-        match only(headers, "Host")? {
+        let host = match only(headers, "Host")? {
             Some(host) if !is_authority(host) => return Err(BAD_REQUEST),
             None if is_1_1 => return Err(BAD_REQUEST),
-            _ => {}
-        }
+            host => server.or(host.and_then(|host| std::str::from_utf8(host).ok())),
+        };
         let body = body(headers, is_1_1)?;
         let mut expected = list(headers, "Expect").peekable();
         let expects_continue = expected.peek().is_some() && is_1_1 && body != Body::Length(0);
@@ -81,7 +83,7 @@ impl<'h> Request<'h> {
             list(headers, "Connection").any(|value| value.eq_ignore_ascii_case(option))
         };
         let keep_alive = !has_option(b"close") && (is_1_1 || has_option(b"keep-alive"));
-        Ok(Request { method, path, query, is_1_1, keep_alive, expects_continue, body })
+        Ok(Request { method, path, query, host, is_1_1, keep_alive, expects_continue, body })
     }
 }
 
@@ -113,8 +115,12 @@ fn request_line(line: &[u8]) -> Result<(&str, &str, bool), Status> {
     Ok((method, target, is_1_1))
 }
 
-/// The path and the query of a target in one of its forms (RFC 9112, section 3.2).
-fn split_target<'h>(method: &str, target: &'h str) -> Result<(&'h str, &'h str), Status> {
+/// The server, if it is named, the path and the query of a target in one of its forms (RFC
+/// 9112, section 3.2).
+fn split_target<'h>(
+    method: &str,
+    target: &'h str,
+) -> Result<(Option<&'h str>, &'h str, &'h str), Status> {
     // A fragment never leaves a client.
     if target.bytes().any(|byte| byte.is_ascii_control() || byte == b'#') {
         return Err(BAD_REQUEST);
@@ -122,10 +128,10 @@ fn split_target<'h>(method: &str, target: &'h str) -> Result<(&'h str, &'h str),
     // Unlike that of `Host` it must have a name.
     let is_server =
         |text: &str| is_authority(text.as_bytes()) && !text.is_empty() && !text.starts_with(':');
-    let target = match (method, target) {
+    let (server, target) = match (method, target) {
         ("CONNECT", _) if !is_server(target) || !target.contains(':') => return Err(BAD_REQUEST),
-        ("CONNECT", _) | ("OPTIONS", "*") => target,
-        _ if target.starts_with('/') => target,
+        ("CONNECT", _) | ("OPTIONS", "*") => (None, target),
+        _ if target.starts_with('/') => (None, target),
         _ => {
             let (scheme, rest) = target.split_once("://").ok_or(BAD_REQUEST)?;
             let (server, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
@@ -136,21 +142,38 @@ fn split_target<'h>(method: &str, target: &'h str) -> Result<(&'h str, &'h str),
                 // We are not asked as that (RFC 9110, section 7.4).
                 return Err(MISDIRECTED);
             }
-            rest
+            (Some(server), rest)
         }
     };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    Ok((if path.is_empty() { "/" } else { path }, query))
+    Ok((server, if path.is_empty() { "/" } else { path }, query))
+}
+
+/// Returns `true` if a host, perhaps with a port, is `localhost`, one of the names, or an
+/// address that is ours. Under any other name a page of somebody else's may have made a
+/// browser come (DNS rebinding).
+pub(crate) fn is_ours(host: &str, names: &[String], is_address: impl Fn(IpAddr) -> bool) -> bool {
+    let (host, _port) = split_authority(host);
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost")
+        || names.iter().any(|name| name.eq_ignore_ascii_case(host))
+        || address.parse().is_ok_and(is_address)
+}
+
+/// The host and the port, which may be empty.
+fn split_authority(text: &str) -> (&str, &str) {
+    match text.rfind(':') {
+        Some(colon) if !text.ends_with(']') => (&text[..colon], &text[colon + 1..]),
+        _ => (text, ""),
+    }
 }
 
 /// Returns `true` for a host, which may be empty, with or without a port (RFC 3986,
 /// section 3.2).
 pub(crate) fn is_authority(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else { return false };
-    let (host, port) = match text.rfind(':') {
-        Some(colon) if !text.ends_with(']') => (&text[..colon], &text[colon + 1..]),
-        _ => (text, ""),
-    };
+    let (host, port) = split_authority(text);
     let is_in_name =
         |byte| is_in_token(byte) && !b"#^`|".contains(&byte) || b"(),;=".contains(&byte);
     let is_escape = |rest: &[u8]| rest.len() > 1 && rest[..2].iter().all(u8::is_ascii_hexdigit);

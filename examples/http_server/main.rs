@@ -6,7 +6,7 @@
 //! whatever a peer sends or does not read.
 //!
 //! ```text
-//! cargo run --example http_server -- [ADDRESS] [--root DIR] [--max-body BYTES]
+//! cargo run --example http_server -- [ADDRESS] [--root DIR] [--max-body BYTES] [--name NAME]...
 //! ```
 //!
 //! The default address is 127.0.0.1:8080; with port 0 the system chooses one.
@@ -24,6 +24,9 @@
 //! everything before it reads, as most do, can then wait for us as we wait for it, until it
 //! is dropped. A body of more than `--max-body` bytes (1 GiB unless set) is refused. Names
 //! below `/files/` are not percent-decoded.
+//!
+//! A request is for an address, for `localhost` or for a NAME, the public one behind a proxy;
+//! with any other `Host` a page of somebody else's could read what is served (DNS rebinding).
 //!
 //! Requests are read by the book (RFC 9112): a request that two readers could understand
 //! differently gets an error and the close. A head has ten seconds, and a body twenty and
@@ -69,7 +72,7 @@ fn main() -> ExitCode {
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let mut address = "127.0.0.1:8080".to_owned();
-    let mut config = Config { files: None, max_body: 1 << 30, max_held: 16 << 20 };
+    let mut config = Config { files: None, names: vec![], max_body: 1 << 30, max_held: 16 << 20 };
     let mut args = std::env::args_os().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(USAGE);
@@ -83,6 +86,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
                 let bytes = value()?.to_str().and_then(|bytes| bytes.parse().ok());
                 config.max_body = bytes.ok_or("--max-body takes a number of bytes")?;
             }
+            Some("--name") => config.names.push(value()?.into_string().map_err(|_| USAGE)?),
             Some(text) if !text.starts_with('-') => address = text.to_owned(),
             _ => return Err(USAGE.into()),
         }
@@ -97,4 +101,4 @@ async fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-const USAGE: &str = "usage: http_server [ADDRESS] [--root DIR] [--max-body BYTES]";
+const USAGE: &str = "usage: http_server [ADDRESS] [--root DIR] [--max-body BYTES] [--name NAME]...";

@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Config {
     /// The files below `/files/`, if any.
     pub(crate) files: Option<Files>,
+    /// The names of the server, besides `localhost` and its addresses.
+    pub(crate) names: Vec<String>,
     /// The most bytes a request's body may have.
     pub(crate) max_body: u64,
     /// The most bytes of a body that are held before `/echo` begins to answer.
@@ -260,6 +262,10 @@ impl Http {
         let head = head.strip_prefix(b"\r\n").unwrap_or(head);
         self.exchange.is_head = head.starts_with(b"HEAD ");
         let request = Request::parse(head)?;
+        // No page has an address of somebody else's as its name.
+        if !request.host.is_none_or(|host| http::is_ours(host, &self.config.names, |_| true)) {
+            return Err(http::MISDIRECTED);
+        }
         if matches!(request.body, Body::Length(length) if length > self.config.max_body) {
             return Err(http::CONTENT_TOO_LARGE);
         }
@@ -469,11 +475,12 @@ impl fmt::Display for Start<'_> {
 
 const HTML: &str = "Content-Type: text/html; charset=utf-8\r\n";
 const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n";
-const BINARY: &str = "Content-Type: application/octet-stream\r\n";
+const BINARY: &str =
+    "Content-Type: application/octet-stream\r\nX-Content-Type-Options: nosniff\r\n";
 const TEXT_IN_CHUNKS: &str =
     "Content-Type: text/plain; charset=utf-8\r\nTransfer-Encoding: chunked\r\n";
-const BINARY_IN_CHUNKS: &str =
-    "Content-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n";
+const BINARY_IN_CHUNKS: &str = "Content-Type: application/octet-stream\r\n\
+     X-Content-Type-Options: nosniff\r\nTransfer-Encoding: chunked\r\n";
 
 /// As many bytes may be held, or be on their way back, of all connections.
 static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(64 << 20)));

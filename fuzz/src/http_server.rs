@@ -49,7 +49,8 @@ fn serve(input: &[u8], mut steps: Steps, mut fates: Input<'_>) -> Vec<u8> {
     let io = Rc::new(RefCell::new(io));
     // With and without.
     let max_held = if input.len() % 2 == 0 { 64 } else { 0 };
-    let config = Arc::new(Config { files: None, max_body: MAX_BODY, max_held });
+    let config =
+        Arc::new(Config { files: None, names: vec!["x".to_owned()], max_body: MAX_BODY, max_held });
     let stop = CancellationToken::new();
     let mut served = pin!(server::connection(Shared(Rc::clone(&io)), config, stop));
     let count = Arc::new(Count::default());

@@ -38,7 +38,12 @@ pub(crate) fn play(case: &Case) -> Result<(), String> {
 async fn http(talk: &Talk) -> Heard {
     let (io, theirs) = duplex(64 * 1024);
     let stop = CancellationToken::new();
-    let config = Arc::new(server::Config { files: None, max_body: MAX_BODY, max_held: 0 });
+    let config = Arc::new(server::Config {
+        files: None,
+        names: vec!["x".to_owned()],
+        max_body: MAX_BODY,
+        max_held: 0,
+    });
     let served = tokio::spawn(server::connection(theirs, config, stop));
     let heard = talk.with(io).await;
     // It ends with its peer, and by no panic.
