@@ -283,7 +283,7 @@ async fn a_head_that_drips_is_answered_when_its_time_is_over() {
 async fn an_idle_connection_is_closed_without_a_word() {
     let begun = Instant::now();
     assert_eq!(rest(&mut Peer::new(None)).await, "", "nothing was asked");
-    assert_took(begun, server::IDLE_TIME);
+    assert_took(begun, server::HEAD_TIME);
     let mut peer = Peer::new(None);
     for _ in 0..3 {
         peer.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;

@@ -30,9 +30,10 @@
 //!
 //! Requests are read by the book (RFC 9112): a request that two readers could understand
 //! differently gets an error and the close. A head has ten seconds, and a body twenty and
-//! one more for every 500 bytes that have arrived. An idle connection is closed after a
-//! minute, and one whose peer takes nothing of an answer after half a minute. Ctrl-C or
-//! SIGTERM lets requests that have begun finish within ten seconds.
+//! one more for every 500 bytes that have arrived. A connection is closed when nothing is
+//! asked in its first ten seconds, or later for a minute, and one whose peer takes nothing of
+//! an answer after half a minute. Ctrl-C or SIGTERM lets requests that have begun finish
+//! within ten seconds.
 //!
 //! `server.rs` is the server, and `files.rs` opens files. `common/http.rs` reads heads
 //! and chunks, and `common/serve.rs` has the accept loop. There is no TLS and no `Date` field.

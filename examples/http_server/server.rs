@@ -54,7 +54,8 @@ where
         .max_length(MAX_HEAD)
         // `httparse` wants to see the blank line.
         .keep_terminator(true)
-        .timeouts(http.timeouts())
+        // Who connects has something to ask.
+        .timeouts(Timeouts { idle: Some(HEAD_TIME), ..http.timeouts() })
         .build(io);
     tokio::select! {
         ended = channel.run(&mut http) => return ended,
@@ -351,7 +352,7 @@ impl Http {
             return channel.close_when_done();
         }
         self.exchange = Exchange::default();
-        if self.state != State::Head {
+        if self.state != State::Head || channel.timeouts().idle != Some(IDLE_TIME) {
             self.turn_to(channel, State::Head);
         }
     }
@@ -495,7 +496,7 @@ const MAX_LINE: usize = 1024;
 
 const MAX_TRAILERS: usize = 64;
 
-/// The time that a head may take, once it has begun.
+/// The time that a head may take, once it has begun, and until the first one begins.
 pub(crate) const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// The time that a body may take, in addition to the time that its bytes earn.
