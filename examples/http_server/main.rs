@@ -32,7 +32,7 @@
 //! differently gets an error and the close. A head has ten seconds, and a body twenty and
 //! one more for every 500 bytes that have arrived. A connection is closed when nothing is
 //! asked in its first ten seconds, or later for a minute, and one whose peer takes nothing of
-//! an answer after half a minute. Ctrl-C or SIGTERM lets requests that have begun finish
+//! an answer after a minute. Ctrl-C or SIGTERM lets requests that have begun finish
 //! within ten seconds.
 //!
 //! `server.rs` is the server, and `files.rs` opens files. `common/http.rs` reads heads
