@@ -154,7 +154,7 @@ fn write_lines(lines: mpsc::Receiver<Line>) {
     }
 }
 
-/// Text for stderr, and what is dropped once it is written.
+/// Text for stderr, and a sender that is dropped after it is written.
 type Line = (String, Option<mpsc::Sender<()>>);
 
 static LINES: OnceLock<mpsc::SyncSender<Line>> = OnceLock::new();

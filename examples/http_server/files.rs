@@ -69,7 +69,7 @@ struct Open {
 }
 
 impl Open {
-    /// Reads a block of what is left, which is not empty.
+    /// Reads a block of the bytes that are left. It is not empty.
     fn read(self, left: u64) -> io::Result<(Self, Bytes)> {
         let mut block = Vec::with_capacity(BLOCK);
         let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;

@@ -25,8 +25,8 @@
 //! is dropped. A body of more than `--max-body` bytes (1 GiB unless set) is refused. Names
 //! below `/files/` are not percent-decoded.
 //!
-//! A request is for an address, for `localhost` or for a NAME, the public one behind a proxy;
-//! with any other `Host` a page of somebody else's could read what is served (DNS rebinding).
+//! A request is for an address, for `localhost` or for a NAME (of a proxy, its public one).
+//! Any other `Host` is refused: with DNS rebinding a foreign page could read the answer.
 //!
 //! Requests are read by the book (RFC 9112): a request that two readers could understand
 //! differently gets an error and the close. A head has ten seconds, and a body twenty and

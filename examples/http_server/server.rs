@@ -54,7 +54,7 @@ where
         .max_length(MAX_HEAD)
         // `httparse` wants to see the blank line.
         .keep_terminator(true)
-        // Who connects has something to ask.
+        // A peer that connects has something to ask.
         .timeouts(Timeouts { idle: Some(HEAD_TIME), ..http.timeouts() })
         .build(io);
     tokio::select! {
