@@ -508,8 +508,8 @@ const BODY_RATE: NonZeroU32 = NonZeroU32::new(500).unwrap();
 /// The time that a connection may be idle between two requests.
 pub(crate) const IDLE_TIME: Duration = Duration::from_secs(60);
 
-/// The time in which a peer may take nothing of its answer. The kernel may show one that reads
-/// all the time only every 64 KiB.
+/// The time in which a peer may take nothing of its answer. The kernel shows in large steps
+/// what a steady reader takes.
 pub(crate) const WRITE_TIME: Duration = Duration::from_secs(60);
 
 /// The time that a connection may take to finish once the server is stopping.

@@ -185,7 +185,8 @@ async fn report_drops_and_counts_lines_nobody_reads() {
     }
     let mut child = again("report_drops_and_counts_lines_nobody_reads");
     let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
-    while !within(lines.next_line()).await.unwrap().unwrap().ends_with("returned") {}
+    within(async { while !lines.next_line().await.unwrap().unwrap().ends_with("returned") {} })
+        .await;
     let said = within(child.wait_with_output()).await.unwrap().stderr;
     let said = String::from_utf8(said).unwrap();
     let mut count = said.lines().filter(|line| line.starts_with('x')).count();
