@@ -37,7 +37,7 @@ impl Web {
     fn head(&mut self, channel: &mut Control<'_>, head: &[u8]) -> Result<(), Status> {
         let request = Request::parse(head)?;
         let text = String::from_utf8_lossy(head);
-        self.check_origin(&text, request.path)?;
+        self.check_origin(&request, &text)?;
         self.keep_alive = request.keep_alive;
         self.is_head = request.method == "HEAD";
         match (request.method, request.path, request.body) {
@@ -61,38 +61,26 @@ impl Web {
     }
 
     /// Refuses a request that a page of another origin can make a browser send.
-    fn check_origin(&self, head: &str, path: &str) -> Result<(), Status> {
-        let target = head.split(' ').nth(1).filter(|target| !target.starts_with('/'));
-        if ![field(head, "Host"), target].into_iter().flatten().all(|host| self.is_ours(host)) {
+    fn check_origin(&self, request: &Request<'_>, head: &str) -> Result<(), Status> {
+        if !request.host.is_none_or(|host| self.is_ours(host)) {
             return Err("421 Not a name of this server (see --host)");
         }
         let is_foreign = |site| site != "same-origin" && site != "none";
         match (field(head, "Origin"), field(head, "Sec-Fetch-Site")) {
-            (Some(origin), _) if !self.is_ours(origin) => {
+            (Some(origin), _)
+                if !self.is_ours(origin.split_once("://").map_or(origin, |(_, host)| host)) =>
+            {
                 Err("403 Not an origin of this server (see --host)")
             }
             // The page itself may be linked to.
-            (_, Some(site)) if is_foreign(site) && path != "/" => Err(FORBIDDEN),
+            (_, Some(site)) if is_foreign(site) && request.path != "/" => Err(FORBIDDEN),
             _ => Ok(()),
         }
     }
 
-    /// Returns whether this is the server: a host, perhaps with a port, or a URL. The port
-    /// may be that of a proxy.
-    fn is_ours(&self, url: &str) -> bool {
-        let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
-        let authority = authority.split(['/', '?']).next().unwrap_or_default();
-        let host = match authority.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-            _ => authority,
-        };
-        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let address = address.unwrap_or(host).parse().ok();
-        let name = host.strip_suffix('.').unwrap_or(host);
-        let is_name = |ours: &str| ours.eq_ignore_ascii_case(name);
-        is_name("localhost")
-            || self.hosts.iter().any(|host| is_name(host))
-            || address.is_some() && address == self.here
+    /// Returns whether a host is this server. The port may be that of a proxy.
+    fn is_ours(&self, host: &str) -> bool {
+        http::is_ours(host, &self.hosts, |address| Some(address) == self.here)
     }
 
     fn get(

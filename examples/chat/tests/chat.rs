@@ -576,7 +576,8 @@ async fn requests_that_another_page_could_cause_are_refused() {
     for (request, status) in [
         ("GET http://evil.example/ HTTP/1.1\r\nHost: x\r\n\r\n", "421"),
         ("GET http://evil.example?//x/ HTTP/1.1\r\nHost: x\r\n\r\n", "421"),
-        ("GET http://x/ HTTP/1.1\r\nHost: evil.example\r\n\r\n", "421"),
+        // The target has the last word (RFC 9112, section 3.2.2).
+        ("GET http://x/ HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n", "200"),
         ("GET http://x/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "200"),
         // Links to the page itself are welcome.
         (
