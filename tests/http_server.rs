@@ -365,6 +365,19 @@ async fn a_body_that_begins_late_has_no_more_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn body_that_came_at_once_has_no_time_to_be_silent() {
+    let sizes = [("Content-Length: 1000001", ""), ("Transfer-Encoding: chunked", "f4241\r\n")];
+    for (fields, size) in sizes {
+        let mut peer = Peer::new(None);
+        let begun = Instant::now();
+        peer.send(format!("POST /missing HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n{size}")).await;
+        peer.send("x".repeat(1_000_000)).await;
+        rest(&mut peer).await;
+        assert_took(begun, server::BODY_TIME);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_long_body_may_take_its_time() {
     let mut peer = Peer::new(None);
     let (length, rate) = (60_000, 500);

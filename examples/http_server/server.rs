@@ -8,7 +8,6 @@ use asynchat::{Channel, Control, Error, Handler, Run, Terminator, Timeout, Timeo
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, stream};
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -79,8 +78,10 @@ struct Http {
     config: Arc<Config>,
     state: State,
     exchange: Exchange,
-    /// When the body began.
-    body_began: Instant,
+    /// When the first bytes of the current piece of the body arrived.
+    piece_began: Instant,
+    /// When the body is late.
+    due: Instant,
     /// `true` if the current request is the last.
     stopping: bool,
 }
@@ -175,10 +176,14 @@ impl Handler for Http {
             self.refuse(channel, http::BAD_REQUEST, "");
             return Ok(());
         }
+        let now = Instant::now();
         if channel.timeouts().idle.is_some() {
-            // The rest has what is left of the time.
-            channel.set_timeouts(Timeouts { idle: None, ..self.timeouts() });
+            self.piece_began = now;
         }
+        // A peer that sends much at once may not be silent for long.
+        let earned = Duration::from_secs_f64(data.len() as f64 / BODY_RATE);
+        self.due = (self.due + earned).min(now + BODY_TIME);
+        channel.set_timeouts(Timeouts { idle: None, ..self.timeouts() });
         if self.exchange.echo.is_some() {
             let may_wait = self.exchange.held.add(data) && !self.exchange.answered;
             if !may_wait || self.exchange.held.bytes.len() > self.config.max_held {
@@ -225,8 +230,8 @@ impl Handler for Http {
 /// Requests.
 impl Http {
     fn new(config: Arc<Config>) -> Self {
-        let (state, exchange, body_began) = (State::Head, Exchange::default(), Instant::now());
-        Http { config, state, exchange, body_began, stopping: false }
+        let (state, exchange, now) = (State::Head, Exchange::default(), Instant::now());
+        Http { config, state, exchange, piece_began: now, due: now, stopping: false }
     }
 
     /// Turns to the next piece.
@@ -244,18 +249,21 @@ impl Http {
         channel.codec_mut().set_streaming(streaming);
         channel.codec_mut().set_max_length(max_length);
         self.state = state;
+        self.piece_began = Instant::now();
         channel.set_timeouts(self.timeouts());
     }
 
-    /// The times for the next piece. A body has one time for all of its chunks.
+    /// The times for the next piece, or for the rest of one that has begun. A body has one
+    /// time for all of its chunks.
     fn timeouts(&self) -> Timeouts {
-        let earned = Duration::from_secs(self.exchange.chunks / u64::from(BODY_RATE.get()));
-        let left = (BODY_TIME + earned).saturating_sub(self.body_began.elapsed());
-        let (idle, frame, min_rate) = match self.state {
-            State::Head => (IDLE_TIME, HEAD_TIME, None),
-            _ => (left, left, Some(BODY_RATE)),
+        let (idle, frame) = match self.state {
+            State::Head => (IDLE_TIME, HEAD_TIME),
+            _ => {
+                let left = self.due.saturating_duration_since(Instant::now());
+                (left, self.piece_began.elapsed() + left)
+            }
         };
-        Timeouts { frame: Some(frame), min_rate, idle: Some(idle), write: Some(WRITE_TIME) }
+        Timeouts { idle: Some(idle), write: Some(WRITE_TIME), ..Timeouts::all(frame) }
     }
 
     fn head(&mut self, channel: &mut Control<'_>, head: &[u8]) -> Result<(), Status> {
@@ -290,7 +298,7 @@ impl Http {
             Body::Length(length) => State::Body(length),
             Body::Chunked => State::ChunkSize,
         };
-        self.body_began = Instant::now();
+        self.due = Instant::now() + BODY_TIME;
         self.turn_to(channel, state);
         Ok(())
     }
@@ -320,9 +328,8 @@ impl Http {
         if chunks > self.config.max_body {
             return Err(http::CONTENT_TOO_LARGE);
         }
-        self.turn_to(channel, if size > 0 { State::ChunkData(size) } else { State::Trailers });
-        // They earn time when they have come.
         self.exchange.chunks = chunks;
+        self.turn_to(channel, if size > 0 { State::ChunkData(size) } else { State::Trailers });
         Ok(())
     }
 
@@ -499,11 +506,12 @@ const MAX_TRAILERS: usize = 64;
 /// The time that a head may take, once it has begun, and until the first one begins.
 pub(crate) const HEAD_TIME: Duration = Duration::from_secs(10);
 
-/// The time that a body may take, in addition to the time that its bytes earn.
+/// The time that a body may take, in addition to what its bytes earn; and the most that is
+/// left at any moment, however much has come.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(20);
 
 /// Bytes per second that are not too slow for a body.
-const BODY_RATE: NonZeroU32 = NonZeroU32::new(500).unwrap();
+const BODY_RATE: f64 = 500.0;
 
 /// The time that a connection may be idle between two requests.
 pub(crate) const IDLE_TIME: Duration = Duration::from_secs(60);
