@@ -174,17 +174,30 @@ fn split_authority(text: &str) -> (&str, &str) {
 pub(crate) fn is_authority(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else { return false };
     let (host, port) = split_authority(text);
-    let is_in_name =
-        |byte| is_in_token(byte) && !b"#^`|".contains(&byte) || b"(),;=".contains(&byte);
-    let is_escape = |rest: &[u8]| rest.len() > 1 && rest[..2].iter().all(u8::is_ascii_hexdigit);
     let is_host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => {
-            host.bytes().all(is_in_name)
-                && host.split('%').skip(1).all(|rest| is_escape(rest.as_bytes()))
-        }
+        None => is_name(host.as_bytes()),
     };
     is_host && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Returns `true` for a registered name, which may be empty and have escapes.
+fn is_name(mut text: &[u8]) -> bool {
+    loop {
+        text = match text {
+            [] => return true,
+            [b'%', rest @ ..] => match rest {
+                [high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                    rest
+                }
+                _ => return false,
+            },
+            [b'#' | b'^' | b'`' | b'|', ..] => return false,
+            [b'(' | b')' | b',' | b';' | b'=', rest @ ..] => rest,
+            [byte, rest @ ..] if is_in_token(*byte) => rest,
+            _ => return false,
+        }
+    }
 }
 
 /// The value of a field that may occur only once.
@@ -283,7 +296,8 @@ fn is_token(text: &[u8]) -> bool {
 }
 
 fn is_in_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
 /// Returns `true` unless this is a control character, a bare CR or LF for example.

@@ -7,7 +7,6 @@ use crate::serve;
 use asynchat::{Channel, Control, Error, Handler, Run, Terminator, Timeout, Timeouts, producer};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, stream};
-use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -375,7 +374,7 @@ impl Http {
 
     fn begin(&mut self, channel: &mut Control<'_>, start: Start<'_>) {
         self.exchange.answered = true;
-        channel.push_fmt(format_args!("{start}"));
+        start.parts(|part| channel.push_slice(part.as_bytes()));
     }
 
     fn answer(&mut self, channel: &mut Control<'_>, status: Status, fields: &str, body: &str) {
@@ -452,7 +451,9 @@ impl Http {
                     (Start { status, fields: TEXT, length, ..start }, body)
                 }
             };
-            let head = stream::iter([Ok(start.to_string().into())]);
+            let mut text = String::new();
+            start.parts(|part| text += part);
+            let head = stream::iter([Ok(text.into())]);
             head.chain(body.take(if is_head { 0 } else { usize::MAX }))
         };
         self.exchange.answered = true;
@@ -470,17 +471,19 @@ struct Start<'a> {
     keep_alive: bool,
 }
 
-impl fmt::Display for Start<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HTTP/1.1 {}\r\n{}", self.status, self.fields)?;
+impl Start<'_> {
+    /// Its parts, one after the other.
+    fn parts(&self, mut push: impl FnMut(&str)) {
+        ["HTTP/1.1 ", self.status, "\r\n", self.fields].into_iter().for_each(&mut push);
         if let Some(length) = self.length {
-            write!(f, "Content-Length: {length}\r\n")?;
+            ["Content-Length: ", &length.to_string(), "\r\n"].into_iter().for_each(&mut push);
         }
-        let connection = if self.keep_alive { "keep-alive" } else { "close" };
-        write!(f, "Connection: {connection}\r\n\r\n")
+        push(if self.keep_alive { KEEP_ALIVE } else { CLOSE });
     }
 }
 
+const KEEP_ALIVE: &str = "Connection: keep-alive\r\n\r\n";
+const CLOSE: &str = "Connection: close\r\n\r\n";
 const HTML: &str = "Content-Type: text/html; charset=utf-8\r\n";
 const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n";
 const BINARY: &str =
@@ -506,8 +509,7 @@ const MAX_TRAILERS: usize = 64;
 /// The time that a head may take, once it has begun, and until the first one begins.
 pub(crate) const HEAD_TIME: Duration = Duration::from_secs(10);
 
-/// The time that a body may take, in addition to what its bytes earn; and the most that is
-/// left at any moment, however much has come.
+/// The time that a body may take beyond what its bytes earn, and the most that is ever left.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(20);
 
 /// Bytes per second that are not too slow for a body.
@@ -516,8 +518,7 @@ const BODY_RATE: f64 = 500.0;
 /// The time that a connection may be idle between two requests.
 pub(crate) const IDLE_TIME: Duration = Duration::from_secs(60);
 
-/// The time in which a peer may take nothing of its answer. The kernel shows in large steps
-/// what a steady reader takes.
+/// The time in which a peer may take nothing of an answer. A kernel shows it in large steps.
 pub(crate) const WRITE_TIME: Duration = Duration::from_secs(60);
 
 /// The time that a connection may take to finish once the server is stopping.

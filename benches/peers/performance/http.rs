@@ -50,7 +50,7 @@ pub(crate) fn start<F: Future<Output = ()>>(
 }
 
 async fn serve_ours(listener: TcpListener) {
-    let config = Config { files: None, max_body: 1 << 20, max_held: 256 << 10 };
+    let config = Config { files: None, names: Vec::new(), max_body: 1 << 20, max_held: 256 << 10 };
     server::serve(listener, config, CancellationToken::new()).await;
 }
 
