@@ -1,0 +1,822 @@
+//! The NATS client: sessions cut everywhere, hostile servers, slow subscribers, and a real
+//! nats-server.
+
+#[path = "../../../tests/peers/mod.rs"]
+mod peers;
+
+use asynchat::Timeout;
+use clap::Parser;
+use example_nats::client::{ANSWER, Client, Error, Login, MAX_WAITING, TIMEOUTS};
+use example_nats::protocol::Publish;
+use example_nats::{Args, connect, run};
+use peers::within;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::{JoinHandle, yield_now};
+use tokio::time::{Instant, sleep, timeout};
+
+/// That of a channel.
+const HIGH_WATER: usize = 128 * 1024;
+
+const INFO: &str = "INFO {\"headers\":true,\"max_payload\":1048576}\r\n";
+
+/// A server that does what the test says.
+struct Fake(DuplexStream);
+
+impl Fake {
+    async fn open() -> (Client, Fake) {
+        Fake::open_with(1 << 20, INFO).await
+    }
+
+    /// No more than `size` bytes go at once, in either direction.
+    async fn open_with(size: usize, info: &str) -> (Client, Fake) {
+        let (io, mut fake) = Fake::begin(size);
+        fake.sends(info).await;
+        fake.is_connected().await;
+        fake.sends("PONG\r\n").await;
+        (within(io).await.unwrap().unwrap(), fake)
+    }
+
+    fn begin(size: usize) -> (JoinHandle<Result<Client, Error>>, Fake) {
+        let (io, there) = duplex(size);
+        (tokio::spawn(async move { Client::new(io, &Login::default()).await }), Fake(there))
+    }
+
+    async fn sends(&mut self, data: impl AsRef<[u8]>) {
+        timeout(HOUR, self.0.write_all(data.as_ref())).await.expect("it hangs").unwrap();
+    }
+
+    async fn is_connected(&mut self) -> String {
+        let line = self.line().await;
+        self.gets("PING\r\n").await;
+        line.strip_prefix("CONNECT ").unwrap().to_owned()
+    }
+
+    async fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            line.push(timeout(HOUR, self.0.read_u8()).await.expect("it hangs").unwrap());
+        }
+        String::from_utf8(line).unwrap()
+    }
+
+    #[track_caller]
+    fn gets(&mut self, expected: &str) -> impl Future<Output = ()> {
+        let place = std::panic::Location::caller();
+        async move {
+            let mut got = vec![0; expected.len()];
+            let read = timeout(HOUR, self.0.read_exact(&mut got)).await.expect("it hangs");
+            read.unwrap_or_else(|error| panic!("{place}: {error}"));
+            assert_eq!(String::from_utf8_lossy(&got), expected, "{place}");
+        }
+    }
+
+    async fn gets_the_end(mut self) {
+        let mut rest = String::new();
+        timeout(HOUR, self.0.read_to_string(&mut rest)).await.expect("it hangs").unwrap();
+        assert_eq!(rest, "");
+    }
+}
+
+/// A guard where the clock is paused.
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn to(subject: &str) -> Publish<'_> {
+    Publish { subject, ..Publish::default() }
+}
+
+async fn error_of(client: &Client) -> Error {
+    let error = timeout(HOUR, client.flush()).await.expect("it hangs");
+    error.expect_err("the connection has ended")
+}
+
+fn is_invalid_head(error: &Error) -> bool {
+    matches!(error, Error::Channel(error) if matches!(**error, asynchat::Error::InvalidHead(_)))
+}
+
+// Whole sessions.
+
+const MESSAGES: &str = "PING\r\n+OK\r\nMSG a.b 2 5\r\nhello\r\nmsg\ta.c  2 answer.to\t0\r\n\r\n\
+    INFO {\"connect_urls\":[]}\r\nHMSG a.b 2 r 33 37\r\nNATS/1.0\r\nOne: 1\r\nTwo:  2 : 3\r\n\r\n\
+    \r\n\r\n\r\nMSG other 99 1\r\nx\r\nPONG\r\nHMSG a.b 2 23 23\r\nNATS/1.0 503 No one\r\n\r\n\r\n\
+    ping\r\n";
+
+/// Sends a text in two pieces.
+async fn sends_cut(fake: &mut Fake, text: &str, cut: usize) {
+    fake.sends(&text[..cut]).await;
+    for _ in 0..3 {
+        yield_now().await;
+    }
+    fake.sends(&text[cut..]).await;
+}
+
+#[tokio::test]
+async fn messages_are_the_same_cut_at_every_byte() {
+    for cut in 0..=MESSAGES.len() {
+        let (client, mut fake) = Fake::open().await;
+        let mut messages = within(client.subscribe("a.*", None)).await.unwrap();
+        fake.gets("SUB a.*  2\r\n").await;
+        sends_cut(&mut fake, MESSAGES, cut).await;
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            let message = within(messages.next()).await.unwrap();
+            seen.push(format!(
+                "{} {:?} {:?} {:?} {:?}",
+                message.subject(),
+                message.reply(),
+                message.status(),
+                message.headers().collect::<Vec<_>>(),
+                String::from_utf8_lossy(message.payload())
+            ));
+            assert_eq!(message.payload().to_vec(), message.into_payload());
+        }
+        let expected = [
+            r#"a.b None None [] "hello""#,
+            r#"a.c Some("answer.to") None [] """#,
+            r#"a.b Some("r") None [("One", "1"), ("Two", "2 : 3")] "\r\n\r\n""#,
+            r#"a.b None Some("503") [] """#,
+        ];
+        assert_eq!(seen, expected, "cut at {cut}");
+        fake.gets("PONG\r\nPONG\r\n").await;
+    }
+}
+
+#[tokio::test]
+async fn handshake_is_the_same_cut_at_every_byte() {
+    let session = format!("{INFO}+OK\r\nPING\r\nINFO {{}}\r\nPONG\r\n");
+    for cut in 0..=session.len() {
+        let (client, mut fake) = Fake::begin(1 << 20);
+        sends_cut(&mut fake, &session, cut).await;
+        fake.is_connected().await;
+        fake.gets("PONG\r\n").await;
+        drop(within(client).await.unwrap().unwrap());
+        fake.gets_the_end().await;
+    }
+}
+
+#[tokio::test]
+async fn everything_is_sent_in_order_over_pipes_of_every_size() {
+    for size in [1, 2, 3, 7, 64, 5000] {
+        let (client, mut fake) = Fake::open_with(size, INFO).await;
+        let (payload, large) = ("x".repeat(4095), "y".repeat(4096));
+        let sent = (payload.clone(), large.clone());
+        let sending = tokio::spawn(async move {
+            client.publish("a", "").await.unwrap();
+            client.publish("a.b", "MSG\r\n").await.unwrap();
+            let headers = &[("One", "1"), ("Two", "")];
+            let with = Publish { subject: "a", reply: Some("r.1"), headers };
+            client.publish_with(with, "hi").await.unwrap();
+            client.publish("a", sent.0).await.unwrap();
+            client.publish("a", sent.1.clone()).await.unwrap();
+            client.publish_with(Publish { reply: Some("r"), ..to("a") }, sent.1).await.unwrap();
+            client.close().await.unwrap();
+        });
+        fake.gets("PUB a 0\r\n\r\nPUB a.b 5\r\nMSG\r\n\r\n").await;
+        fake.gets("HPUB a r.1 27 29\r\nNATS/1.0\r\nOne: 1\r\nTwo: \r\n\r\nhi\r\n").await;
+        fake.gets(&format!("PUB a 4095\r\n{payload}\r\nPUB a 4096\r\n{large}\r\n")).await;
+        fake.gets(&format!("PUB a r 4096\r\n{large}\r\n")).await;
+        fake.gets_the_end().await;
+        within(sending).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn connect_says_what_the_server_must_know() {
+    let (io, there) = duplex(4096);
+    let login = Login { user: Some("a\"b".into()), password: Some("c".into()), token: None };
+    let client = tokio::spawn(async move { Client::new(io, &login).await });
+    let mut fake = Fake(there);
+    fake.sends(INFO).await;
+    let connect: serde_json::Value = serde_json::from_str(&fake.is_connected().await).unwrap();
+    assert_eq!((&connect["user"], &connect["pass"]), (&"a\"b".into(), &"c".into()));
+    for (name, value) in [("verbose", false), ("headers", true), ("no_responders", true)] {
+        assert_eq!(connect[name], value, "{name}");
+    }
+    fake.sends("PONG\r\n").await;
+    within(client).await.unwrap().unwrap();
+}
+
+// Requests.
+
+#[tokio::test(start_paused = true)]
+async fn answers_come_to_their_callers_in_any_order() {
+    let (client, mut fake) = Fake::open().await;
+    let ask = |text: &'static str| {
+        let client = client.clone();
+        tokio::spawn(async move { client.request(to("a"), text).await })
+    };
+    let one = ask("1");
+    let inbox = fake.line().await;
+    let inbox = inbox.strip_prefix("SUB ").unwrap().strip_suffix("* 1\r\n").unwrap();
+    assert!(inbox.starts_with("_INBOX."));
+    fake.gets(&format!("PUB a {inbox}2 1\r\n1\r\n")).await;
+    let two = ask("2");
+    fake.gets(&format!("PUB a {inbox}3 1\r\n2\r\n")).await;
+    let three = ask("3");
+    fake.gets(&format!("PUB a {inbox}4 1\r\n3\r\n")).await;
+    let nobody = "16 16\r\nNATS/1.0 503\r\n\r\n\r\n";
+    fake.sends(format!("MSG {inbox}77 1 1\r\nx\r\nMSG {inbox}x 1 1\r\nx\r\n")).await;
+    fake.sends(format!("MSG {inbox}3 1 3\r\ntwo\r\nHMSG {inbox}4 1 {nobody}")).await;
+    fake.sends(format!("MSG {inbox}2 1 3\r\none\r\nMSG {inbox}2 1 5\r\nagain\r\n")).await;
+    assert_eq!(one.await.unwrap().unwrap().payload(), b"one");
+    assert_eq!(two.await.unwrap().unwrap().payload(), b"two");
+    assert!(matches!(three.await.unwrap(), Err(Error::NoResponders)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_without_an_answer_ends_in_time() {
+    let (client, mut fake) = Fake::open().await;
+    let start = Instant::now();
+    let (answer, ()) = tokio::join!(client.request(to("a"), "1"), async {
+        fake.line().await;
+        let publish = fake.line().await;
+        fake.gets("1\r\n").await;
+        let inbox = publish.split(' ').nth(2).unwrap();
+        sleep(ANSWER + Duration::from_secs(1)).await;
+        // Too late.
+        fake.sends(format!("MSG {inbox} 1 1\r\nx\r\n")).await;
+    });
+    assert!(matches!(answer, Err(Error::Timeout)));
+    assert_eq!(start.elapsed().as_secs(), ANSWER.as_secs() + 1);
+    // It is forgotten, and its connection is good.
+    let (flushed, ()) = tokio::join!(client.flush(), async {
+        fake.gets("PING\r\n").await;
+        fake.sends("PONG\r\n").await;
+    });
+    flushed.unwrap();
+}
+
+#[tokio::test]
+async fn flush_returns_after_what_the_server_has_sent_before() {
+    let (client, mut fake) = Fake::open().await;
+    let mut messages = client.subscribe("a", None).await.unwrap();
+    client.publish("a", "x").await.unwrap();
+    let flushing = tokio::spawn({
+        let client = client.clone();
+        async move { client.flush().await }
+    });
+    fake.gets("SUB a  2\r\nPUB a 1\r\nx\r\nPING\r\n").await;
+    fake.sends("MSG a 2 1\r\nx\r\n").await;
+    yield_now().await;
+    assert!(!flushing.is_finished());
+    fake.sends("PONG\r\n").await;
+    within(flushing).await.unwrap().unwrap();
+    assert_eq!(within(messages.next()).await.unwrap().payload(), b"x");
+}
+
+// Subscriptions.
+
+#[tokio::test]
+async fn subscription_is_ended_once_when_it_is_dropped() {
+    let (client, mut fake) = Fake::open().await;
+    let one = client.subscribe("a", Some("group")).await.unwrap();
+    let mut two = client.subscribe("b", None).await.unwrap();
+    fake.gets("SUB a group 2\r\nSUB b  3\r\n").await;
+    drop(one);
+    fake.gets("UNSUB 2\r\n").await;
+    fake.sends("MSG a 2 1\r\nx\r\nMSG b 3 1\r\ny\r\n").await;
+    assert_eq!(within(two.next()).await.unwrap().payload(), b"y");
+    drop((two, client));
+    fake.gets("UNSUB 3\r\n").await;
+    fake.gets_the_end().await;
+}
+
+/// Queues as much as goes.
+async fn fill(client: &Client) {
+    let large = vec![b'x'; HIGH_WATER];
+    client.publish("full", large).await.unwrap();
+    let client = client.clone();
+    let more = async { while client.publish("full", vec![b'x'; 4000]).await.is_ok() {} };
+    assert!(timeout(Duration::from_secs(1), more).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn subscription_dropped_without_capacity_is_ended_later() {
+    for event in ["MSG a 2 1\r\nx\r\nMSG a 2 1\r\nx\r\n", "PING\r\n"] {
+        let (client, mut fake) = Fake::open_with(1 << 10, INFO).await;
+        let messages = client.subscribe("a", None).await.unwrap();
+        fake.gets("SUB a  2\r\n").await;
+        fill(&client).await;
+        drop(messages);
+        fake.sends(event).await;
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"UNSUB 2\r\n") {
+            let read = timeout(HOUR, fake.0.read_buf(&mut seen)).await.expect("it hangs");
+            assert_ne!(read.unwrap(), 0);
+        }
+        fake.sends(event).await;
+        sleep(Duration::from_secs(1)).await;
+        let (flushed, ()) = tokio::join!(client.flush(), async {
+            loop {
+                match &*fake.line().await {
+                    "PING\r\n" => break fake.sends("PONG\r\n").await,
+                    line => assert_eq!(line, "PONG\r\n"),
+                }
+            }
+        });
+        flushed.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_subscriber_loses_messages_and_delays_nobody() {
+    let (client, mut fake) = Fake::open().await;
+    let mut slow = client.subscribe("slow", None).await.unwrap();
+    let mut other = client.subscribe("other", None).await.unwrap();
+    fake.gets("SUB slow  2\r\nSUB other  3\r\n").await;
+    let message = "MSG slow 2 1\r\nx\r\n";
+    let mut sent = 0;
+    while slow.dropped() == 0 {
+        fake.sends(message.repeat(1000)).await;
+        sent += 1000;
+        yield_now().await;
+    }
+    fake.sends("MSG other 3 1\r\nx\r\n").await;
+    assert_eq!(other.next().await.unwrap().payload(), b"x");
+    let count = sent - slow.dropped();
+    // With what a message needs besides.
+    assert!((MAX_WAITING as u64 / 128..MAX_WAITING as u64 / 32).contains(&count), "{count}");
+    for _ in 0..count {
+        slow.next().await.unwrap();
+    }
+    // There is room again.
+    fake.sends("MSG slow 2 1\r\ny\r\n").await;
+    assert_eq!(slow.next().await.unwrap().payload(), b"y");
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_subscriber_of_large_messages_is_bounded_in_bytes() {
+    let (client, mut fake) = Fake::open().await;
+    let mut slow = client.subscribe("slow", None).await.unwrap();
+    let mut other = client.subscribe("other", None).await.unwrap();
+    fake.gets("SUB slow  2\r\nSUB other  3\r\n").await;
+    let count = MAX_WAITING / 1_000_000;
+    let message = format!("MSG slow 2 1000000\r\n{}\r\n", "x".repeat(1_000_000));
+    // The dropped ones do not count later.
+    for round in 1..=2 {
+        for _ in 0..count + 30 {
+            fake.sends(&message).await;
+        }
+        fake.sends("MSG other 3 1\r\nx\r\n").await;
+        assert_eq!(other.next().await.unwrap().payload(), b"x");
+        assert_eq!(slow.dropped(), 30 * round);
+        for _ in 0..count {
+            assert_eq!(slow.next().await.unwrap().payload().len(), 1_000_000);
+        }
+    }
+}
+
+// The end.
+
+#[tokio::test]
+async fn drain_delivers_what_is_on_its_way_and_closes() {
+    let (client, mut fake) = Fake::open().await;
+    let mut messages = client.subscribe("a", None).await.unwrap();
+    let draining = tokio::spawn({
+        let client = client.clone();
+        async move { client.drain().await }
+    });
+    fake.gets("SUB a  2\r\nUNSUB 2\r\nPING\r\n").await;
+    fake.sends("MSG a 2 1\r\n1\r\nMSG a 2 1\r\n2\r\nPONG\r\n").await;
+    fake.gets_the_end().await;
+    within(draining).await.unwrap().unwrap();
+    for expected in [b"1", b"2"] {
+        assert_eq!(within(messages.next()).await.unwrap().payload(), expected);
+    }
+    assert!(matches!(within(messages.next()).await, Err(Error::Closed)));
+    assert!(matches!(within(client.publish("a", "x")).await, Err(Error::Closed)));
+}
+
+#[tokio::test]
+async fn everybody_learns_the_reason_of_the_end() {
+    let (client, mut fake) = Fake::open().await;
+    let mut messages = client.subscribe("a", None).await.unwrap();
+    let asking = tokio::spawn({
+        let client = client.clone();
+        async move { client.request(to("a"), "").await.map(drop) }
+    });
+    let flushing = tokio::spawn({
+        let client = client.clone();
+        async move { client.flush().await }
+    });
+    fake.gets("SUB a  2\r\n").await;
+    fake.line().await;
+    fake.sends("-ERR 'Stale\u{1b} Connection'\r\n").await;
+    let is_it = |error: Error| {
+        assert_eq!(error.to_string(), "server: Stale\\u{1b} Connection");
+        assert!(matches!(error, Error::Server(text) if text == "Stale\u{1b} Connection"));
+    };
+    is_it(within(asking).await.unwrap().unwrap_err());
+    is_it(within(flushing).await.unwrap().unwrap_err());
+    is_it(within(messages.next()).await.err().unwrap());
+    is_it(within(client.publish("a", "")).await.unwrap_err());
+    is_it(within(client.request(to("a"), "")).await.err().unwrap());
+    is_it(within(client.subscribe("a", None)).await.err().unwrap());
+    is_it(within(client.close()).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn server_that_closes_ends_the_session() {
+    let (client, fake) = Fake::open().await;
+    let mut messages = client.subscribe("a", None).await.unwrap();
+    drop(fake);
+    assert!(within(messages.next()).await.is_err());
+    assert!(within(client.publish("a", "")).await.is_err());
+}
+
+// Refusals.
+
+#[tokio::test]
+async fn subjects_and_headers_cannot_inject_a_line() {
+    let (client, mut fake) = Fake::open().await;
+    let long = "a".repeat(1025);
+    let always = [
+        "",
+        " ",
+        "a b",
+        "a\tb",
+        "a\r\nPUB b 0",
+        "a\n",
+        "a\0",
+        "a\x7f",
+        ".",
+        "a.",
+        ".a",
+        "a..b",
+        &long,
+    ];
+    for subject in always.into_iter().chain(["*", "a.*", "a.>", ">"]) {
+        let published = client.publish(subject, "").await;
+        assert!(matches!(published, Err(Error::Invalid("subject"))), "{subject:?}");
+        let published = client.publish_with(Publish { reply: Some(subject), ..to("a") }, "").await;
+        assert!(matches!(published, Err(Error::Invalid("subject"))), "{subject:?}");
+        let asked = client.request(to(subject), "").await;
+        assert!(matches!(asked, Err(Error::Invalid("subject"))), "{subject:?}");
+        let subscribed = client.subscribe("a", Some(subject)).await;
+        assert!(matches!(subscribed, Err(Error::Invalid("subject"))), "{subject:?}");
+    }
+    for subject in always.into_iter().chain([">.a", "a.>.b"]) {
+        let subscribed = client.subscribe(subject, None).await;
+        assert!(matches!(subscribed, Err(Error::Invalid("subject"))), "{subject:?}");
+    }
+    for header in [("", ""), ("a b", ""), ("a:", ""), ("é", ""), ("a\r\n", ""), ("a", "b\nc: d")] {
+        let published = client.publish_with(Publish { headers: &[header], ..to("a") }, "").await;
+        assert!(matches!(published, Err(Error::Invalid("header"))), "{header:?}");
+    }
+    client.publish("a*.b>é", "").await.unwrap();
+    // Of a request that was refused only the subscription to its answers is here.
+    fake.line().await;
+    fake.gets("PUB a*.b>é 0\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn payload_is_checked_against_the_limit_of_the_server() {
+    let info = "INFO {\"headers\":true,\"max_payload\":30}\r\n";
+    let (client, mut fake) = Fake::open_with(4096, info).await;
+    let headers = &[("One", "1")];
+    client.publish("a", "x".repeat(30)).await.unwrap();
+    client.publish_with(Publish { headers, ..to("a") }, "x".repeat(10)).await.unwrap();
+    let too_long = client.publish("a", "x".repeat(31)).await;
+    assert!(matches!(too_long, Err(Error::Invalid(_))));
+    let too_long = client.publish_with(Publish { headers, ..to("a") }, "x".repeat(11)).await;
+    assert!(matches!(too_long, Err(Error::Invalid(_))));
+    fake.gets(&format!("PUB a 30\r\n{}\r\nHPUB a 20 30\r\n", "x".repeat(30))).await;
+}
+
+#[tokio::test]
+async fn server_without_headers_is_sent_none() {
+    let (client, _fake) = Fake::open_with(4096, "INFO {\"max_payload\":30}\r\n").await;
+    let published = client.publish_with(Publish { headers: &[("a", "")], ..to("a") }, "").await;
+    assert!(matches!(published, Err(Error::Invalid(_))));
+}
+
+// Hostile servers.
+
+#[tokio::test]
+async fn greeting_that_is_none_is_refused() {
+    let refused = |text: &'static str| async move {
+        let (client, mut fake) = Fake::begin(1 << 20);
+        fake.sends(text).await;
+        within(client).await.unwrap().err().unwrap_or_else(|| panic!("{text}"))
+    };
+    for text in ["\r\n", "HTTP/1.1 400 Bad Request\r\n", "INFO {\r\n", "PONG\r\n", "info {}\r\n"] {
+        assert!(matches!(refused(text).await, Error::Protocol("no INFO")), "{text}");
+    }
+    assert!(matches!(
+        refused("INFO {\"tls_required\":true}\r\n").await,
+        Error::Protocol("TLS is required")
+    ));
+    assert!(is_invalid_head(&refused("INFO {}\r\nWHAT\r\n").await));
+    let error = refused("INFO {}\r\n-ERR 'Authorization Violation'\r\n").await;
+    assert!(matches!(error, Error::Server(text) if text == "Authorization Violation"));
+    assert!(matches!(refused("INFO {}\r\nMSG a 2 0\r\nxx").await, Error::Protocol(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_server_is_left_in_time() {
+    for text in ["", "INF", "INFO {}\r\n", "INFO {}\r\n+OK\r\nPO"] {
+        let (client, mut fake) = Fake::begin(4096);
+        fake.sends(text).await;
+        let start = Instant::now();
+        assert!(matches!(client.await.unwrap(), Err(Error::Timeout)), "{text}");
+        assert_eq!(start.elapsed(), ANSWER);
+    }
+}
+
+#[tokio::test]
+async fn line_that_never_ends_is_refused() {
+    let endless = async |mut fake: Fake, begin: &str| {
+        let mut sent = 0;
+        // Fails when the client has closed.
+        while fake.0.write_all(begin.as_bytes()).await.is_ok() {
+            sent += begin.len();
+        }
+        assert!(sent < 256 * 1024, "{begin} {sent}");
+    };
+    let (client, fake) = Fake::begin(4096);
+    within(endless(fake, "INFO ")).await;
+    let too_long = within(client).await.unwrap().err().unwrap();
+    assert!(matches!(too_long, Error::Channel(_)), "{too_long}");
+    for begin in ["M", "MSG a", "-ERR", "\n"] {
+        let (client, fake) = Fake::open_with(4096, INFO).await;
+        within(endless(fake, begin)).await;
+        assert!(is_invalid_head(&error_of(&client).await), "{begin}");
+    }
+}
+
+#[tokio::test]
+async fn lie_about_a_message_ends_the_session() {
+    let limit = |error: &Error| {
+        matches!(error, Error::Channel(error)
+            if matches!(**error, asynchat::Error::FrameTooLong { .. }))
+    };
+    let is_protocol = |error: &Error| matches!(error, Error::Protocol(_));
+    type Check<'a> = &'a dyn Fn(&Error) -> bool;
+    let cases: [(&str, Check<'_>); 18] = [
+        ("MSG a 2 9223372036854775808\r\n", &limit),
+        ("MSG a 2 18446744073709551615\r\n", &limit),
+        ("MSG a 2 9999999\r\n", &limit),
+        ("HMSG a 2 12 9223372036854775808\r\n", &limit),
+        ("MSG a 2 18446744073709551616\r\n", &is_invalid_head),
+        ("MSG a 2 -1\r\n", &is_invalid_head),
+        ("MSG a 2\r\nab\r\n", &is_protocol),
+        ("MSG\r\n", &is_invalid_head),
+        ("MSG a 2 r s 0\r\n\r\n", &is_protocol),
+        ("MSG a -2 0\r\n\r\n", &is_protocol),
+        ("MSG a 2 1\r\nxyz", &is_protocol),
+        ("HMSG a 2 3 2\r\nxy\r\n", &is_protocol),
+        ("HMSG a 2 18446744073709551616 2\r\nxy\r\n", &is_protocol),
+        ("HMSG a 2 x 2\r\nxy\r\n", &is_protocol),
+        ("HMSG a 2 2\r\nxy\r\n", &is_protocol),
+        ("HMSG a 2 r 3 4 5 6\r\nabcdef\r\n", &is_protocol),
+        ("PUB a 0\r\n\r\n", &is_invalid_head),
+        ("\r\n", &is_invalid_head),
+    ];
+    for (text, is_it) in cases {
+        let (client, mut fake) = Fake::open().await;
+        let mut messages = client.subscribe("a", None).await.unwrap();
+        fake.gets("SUB a  2\r\n").await;
+        fake.sends(text).await;
+        let error = within(messages.next()).await.err().unwrap();
+        assert!(is_it(&error), "{text}: {error:?}");
+    }
+    let info = "INFO {\"max_payload\":18446744073709551615}\r\n";
+    let (client, mut fake) = Fake::open_with(4096, info).await;
+    fake.sends("MSG a 2 100000000\r\n").await;
+    assert!(limit(&error_of(&client).await));
+    let (client, mut fake) = Fake::open().await;
+    fake.sends(b"MSG \xfe 2 1\r\nx\r\n").await;
+    assert!(is_protocol(&error_of(&client).await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn server_that_stops_in_a_message_is_left_in_time() {
+    let (client, mut fake) = Fake::open().await;
+    fake.sends("MSG a 2 100\r\nx").await;
+    let start = Instant::now();
+    let error = error_of(&client).await;
+    assert_eq!(start.elapsed().as_secs(), TIMEOUTS.frame.unwrap().as_secs());
+    assert!(matches!(error, Error::Channel(error)
+        if matches!(*error, asynchat::Error::Timeout(Timeout::Frame(_)))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn server_that_says_nothing_is_asked_once() {
+    let (client, mut fake) = Fake::open().await;
+    let start = Instant::now();
+    let idle = TIMEOUTS.idle.unwrap().as_secs();
+    fake.gets("PING\r\n").await;
+    fake.sends("PONG\r\n").await;
+    fake.gets("PING\r\n").await;
+    assert_eq!(start.elapsed().as_secs(), 2 * idle);
+    fake.gets_the_end().await;
+    assert_eq!(start.elapsed().as_secs(), 3 * idle);
+    assert!(matches!(error_of(&client).await, Error::Channel(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pong_for_the_owner_does_not_end_a_flush() {
+    let (client, mut fake) = Fake::open().await;
+    fake.gets("PING\r\n").await;
+    let flushing = tokio::spawn(async move { client.flush().await });
+    fake.gets("PING\r\n").await;
+    fake.sends("PONG\r\n").await;
+    sleep(Duration::from_secs(1)).await;
+    assert!(!flushing.is_finished());
+    fake.sends("PONG\r\n").await;
+    within(flushing).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn server_that_never_reads_holds_back_the_callers() {
+    let (client, fake) = Fake::open_with(4096, INFO).await;
+    let (start, mut sent) = (Instant::now(), 0);
+    let error = loop {
+        match timeout(HOUR, client.publish("a", vec![b'x'; 1000])).await.expect("it hangs") {
+            Ok(()) => sent += 1000,
+            Err(error) => break error,
+        }
+    };
+    assert!(sent < HIGH_WATER + 8192, "{sent}");
+    assert_eq!(start.elapsed().as_secs(), TIMEOUTS.write.unwrap().as_secs());
+    assert!(matches!(error, Error::Channel(error)
+        if matches!(*error, asynchat::Error::Timeout(Timeout::Write(_)))));
+    drop(fake);
+}
+
+#[tokio::test(start_paused = true)]
+async fn server_that_only_pings_is_not_read_without_end() {
+    let (client, mut fake) = Fake::open_with(4096, INFO).await;
+    let pings = "PING\r\n".repeat(1000);
+    let start = Instant::now();
+    let mut sent = 0;
+    while fake.0.write_all(pings.as_bytes()).await.is_ok() {
+        sent += pings.len();
+    }
+    assert!(sent < 2 * HIGH_WATER, "{sent}");
+    assert_eq!(start.elapsed().as_secs(), TIMEOUTS.write.unwrap().as_secs());
+    error_of(&client).await;
+}
+
+// A real server.
+
+fn server(more: &[&str]) -> Option<peers::Server> {
+    if !peers::is_installed("nats-server") {
+        return None;
+    }
+    peers::Server::start_if_whole("Server is ready", |port| {
+        let port = port.to_string();
+        let arguments = ["nats-server", "--addr", "127.0.0.1", "--port", &port];
+        arguments.iter().chain(more).map(|&argument| argument.to_owned()).collect()
+    })
+}
+
+fn url(server: &peers::Server, login: &str) -> String {
+    format!("nats://{login}{}", server.address)
+}
+
+#[tokio::test]
+async fn messages_come_back_from_a_real_server() {
+    let Some(server) = server(&[]) else { return };
+    let (one, two) = within(async {
+        (connect(&url(&server, "")).await.unwrap(), connect(&url(&server, "")).await.unwrap())
+    })
+    .await;
+    let mut messages = one.subscribe("a.>", None).await.unwrap();
+    let groups = [(); 2].map(|()| one.subscribe("a.*", Some("group")));
+    let mut groups = futures_of(groups).await;
+    one.flush().await.unwrap();
+    let headers = &[("One", "1"), ("Two", "a b")];
+    let large = vec![b'y'; 1 << 20];
+    two.publish_with(Publish { subject: "a.b", reply: Some("r"), headers }, "hi").await.unwrap();
+    two.publish("a.b", large.clone()).await.unwrap();
+    two.publish("a.é", "").await.unwrap();
+    let longer = vec![b'y'; (1 << 20) + 1];
+    assert!(matches!(two.publish("a", longer).await, Err(Error::Invalid(_))));
+    two.flush().await.unwrap();
+    let message = within(messages.next()).await.unwrap();
+    assert_eq!((message.subject(), message.reply()), ("a.b", Some("r")));
+    assert_eq!(message.headers().collect::<Vec<_>>(), headers);
+    assert_eq!(message.payload(), b"hi");
+    assert!(within(messages.next()).await.unwrap().into_payload() == large);
+    assert_eq!(within(messages.next()).await.unwrap().subject(), "a.é");
+    // Each message has come to one of the group.
+    one.drain().await.unwrap();
+    let mut count = 0;
+    for group in &mut groups {
+        while within(group.next()).await.is_ok() {
+            count += 1;
+        }
+    }
+    assert_eq!(count, 3);
+}
+
+async fn futures_of<F: Future<Output = Result<A, Error>>, A>(futures: [F; 2]) -> [A; 2] {
+    let [one, two] = futures;
+    [within(one).await.unwrap(), within(two).await.unwrap()]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_tasks_share_a_connection_to_a_real_server() {
+    let Some(server) = server(&[]) else { return };
+    let client = within(connect(&url(&server, ""))).await.unwrap();
+    let mut requests = client.subscribe("double", None).await.unwrap();
+    let answering = tokio::spawn({
+        let client = client.clone();
+        async move {
+            while let Ok(request) = requests.next().await {
+                let reply = request.reply().unwrap().to_owned();
+                client.publish(&reply, request.payload().repeat(2)).await.unwrap();
+            }
+        }
+    });
+    let tasks: Vec<_> = (0..16)
+        .map(|task| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                for n in 0..200 {
+                    let text = format!("{task} {n};");
+                    let answer = client.request(to("double"), text.clone());
+                    if n % 10 == 0 {
+                        // Given up: no answer comes to another caller.
+                        let _ = timeout(Duration::from_micros(n), answer).await;
+                    } else {
+                        assert_eq!(answer.await.unwrap().payload(), text.repeat(2).as_bytes());
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        within(task).await.unwrap();
+    }
+    assert!(matches!(client.request(to("nobody"), "").await, Err(Error::NoResponders)));
+    within(client.drain()).await.unwrap();
+    within(answering).await.unwrap();
+}
+
+#[tokio::test]
+async fn login_is_checked_by_a_real_server() {
+    let refused = |error: asynchat::BoxError| {
+        let error = error.downcast::<Error>().unwrap();
+        assert!(matches!(*error, Error::Server(text) if text == "Authorization Violation"));
+    };
+    let Some(user) = server(&["--user", "a@b", "--pass", "c:d"]) else { return };
+    within(connect(&url(&user, "a%40b:c%3Ad@"))).await.unwrap();
+    for wrong in ["", "a%40b:c@", "a%40b@"] {
+        refused(within(connect(&url(&user, wrong))).await.err().unwrap());
+    }
+    let Some(token) = server(&["--auth", "s3cret"]) else { return };
+    within(connect(&url(&token, "s3cret@"))).await.unwrap();
+    refused(within(connect(&url(&token, ""))).await.err().unwrap());
+}
+
+#[tokio::test]
+async fn server_that_stops_ends_the_session() {
+    let Some(mut server) = server(&[]) else { return };
+    let client = within(connect(&url(&server, ""))).await.unwrap();
+    let mut messages = client.subscribe("a", None).await.unwrap();
+    client.flush().await.unwrap();
+    server.stop();
+    within(messages.next()).await.err().unwrap();
+    within(client.publish("a", "")).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn command_line_publishes_subscribes_asks_and_answers() {
+    let Some(server) = server(&[]) else { return };
+    let url = url(&server, "");
+    let program = |words: &'static [&'static str]| {
+        let url = url.clone();
+        tokio::spawn(async move {
+            let mut out = Vec::new();
+            let args = ["nats", "--server", &url].into_iter().chain(words.iter().copied());
+            let ended = run(Args::parse_from(args), &mut out).await;
+            ended.map(|()| String::from_utf8(out).unwrap()).map_err(|error| error.to_string())
+        })
+    };
+    let sub = program(&["sub", "a.*", "--count", "2"]);
+    while !sub.is_finished() {
+        let published = program(&["pub", "a.b", "hi\u{1b}", "--header", "One: 1"]);
+        assert_eq!(within(published).await.unwrap().unwrap(), "");
+    }
+    assert_eq!(sub.await.unwrap().unwrap(), "a.b One: 1 hi\\u{1b}\n".repeat(2));
+    let reply = program(&["reply", "noon", "time", "--queue", "q", "--count", "1"]);
+    let answer = loop {
+        match within(program(&["req", "time", "please"])).await.unwrap() {
+            Err(error) if error == "nobody answers" => {}
+            other => break other,
+        }
+    };
+    assert!(answer.unwrap().ends_with(" noon\n"));
+    assert_eq!(within(reply).await.unwrap().unwrap(), "time please\n");
+    let bad = within(program(&["pub", "a b", ""])).await.unwrap();
+    assert_eq!(bad.unwrap_err(), "not sent: subject");
+}
+
+#[tokio::test]
+async fn url_that_is_not_of_nats_is_refused() {
+    for url in ["127.0.0.1", "http://127.0.0.1", "tls://127.0.0.1", "nats:", "nats://a:b:c"] {
+        assert!(connect(url).await.is_err(), "{url}");
+    }
+}
