@@ -22,8 +22,11 @@ mod jsonrpc;
 mod measure;
 mod memory;
 mod messages;
+mod nats;
 mod network;
 mod page;
+#[path = "../../../tests/peers/mod.rs"]
+mod peers;
 #[allow(dead_code)]
 #[path = "../../../examples/common/serve.rs"]
 mod serve;
@@ -68,7 +71,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-const QUESTIONS: [fn(usize) -> Result<Section>; 20] = [
+const QUESTIONS: [fn(usize) -> Result<Section>; 21] = [
     |number| {
         let outcomes = memory::decode_owned(&[8, 16, 32, 64]);
         Ok(section(number, "Whole lines to `Bytes`, in memory", &[1.7, 0.0, 0.0], outcomes))
@@ -205,6 +208,16 @@ const QUESTIONS: [fn(usize) -> Result<Section>; 20] = [
         let mut section = section(number, title, &[1.0], jsonrpc::contests());
         section.notes = "Each message is awaited before the next one. Both ends are of the same \
                          kind, each on a thread of its own; most of the time is that of JSON."
+            .into();
+        Ok(section)
+    },
+    |number| {
+        let title = "NATS: one connection to a nats-server";
+        let outcomes = nats::contests().ok_or("no nats-server is installed")?;
+        let mut section = section(number, title, &[1.0], outcomes);
+        section.notes = "Each client has a runtime of one thread, and the server the other core. \
+                         A round of publishing ends when the server has answered. Requests are \
+                         answered by a client of the same kind on a thread of its own."
             .into();
         Ok(section)
     },
