@@ -982,6 +982,35 @@ fn try_push_does_not_overtake_a_granted_push() {
 }
 
 #[test]
+fn granted_pushes_keep_their_order_however_they_are_polled() {
+    let orders = (0..256).map(|code| [code & 3, code >> 2 & 3, code >> 4 & 3, code >> 6]);
+    let is_whole = |order: &[usize; 4]| (0..4).all(|task| order.contains(&task));
+    // After so many of them another push comes.
+    for (order, others_after) in orders.filter(is_whole).flat_map(|o| (0..=4).map(move |n| (o, n)))
+    {
+        let (mut channel, peer) = narrow();
+        let pusher = channel.pusher();
+        pusher.try_push(full()).unwrap();
+        let mut waiting = ["a", "b", "c", "d"].map(|name| spawn(pusher.push(name)));
+        for task in &mut waiting {
+            assert_pending!(task.poll());
+        }
+        assert_eq!(show(poll!(channel.flush())), "done");
+        peer.written();
+        for (polled, task) in order.into_iter().enumerate() {
+            if polled == others_after {
+                pusher.try_push("e").unwrap();
+                pusher.try_push("f").unwrap();
+            }
+            assert_eq!(show(waiting[task].poll()), "done");
+        }
+        let rest = if others_after < 4 { "ef" } else { "" };
+        assert_eq!(show(poll!(channel.flush())), "done");
+        assert_eq!(peer.written(), ["abcd", rest].concat(), "polled in the order {order:?}");
+    }
+}
+
+#[test]
 fn where_there_is_room_for_several_all_of_them_go_on() {
     let (mut channel, peer) = narrow();
     let pusher = channel.pusher();

@@ -5,8 +5,8 @@
 
 use crate::budget::FRAME;
 use crate::producer::BoxProducer;
-use crate::write::{Mark, Watermarks, Writer};
-use bytes::Bytes;
+use crate::write::{LARGE, Mark, Watermarks, Writer};
+use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +21,8 @@ pub(crate) struct Inbox {
 
 pub(crate) enum Pushed {
     Chunk(Bytes),
+    /// Small chunks, copied together, to which more may come. Never empty.
+    Block(BytesMut),
     /// Boxed, so that a chunk takes no more space than `Bytes`.
     Other(Box<Other>),
 }
@@ -70,6 +72,8 @@ pub(super) struct State {
     /// The channel's own marks, for all of these.
     watermarks: Option<Watermarks>,
     next_ticket: Ticket,
+    /// That of the last push that has waited for capacity, and keeps its place.
+    last_waiter: Ticket,
     /// The pushes that wait for capacity. A ticket that is not here has been granted.
     waiting: BTreeMap<Ticket, Waiting>,
     /// The tasks that wait for the close.
@@ -125,13 +129,45 @@ impl State {
         wakers
     }
 
-    /// Queues `item` in its place. Returns whom to wake.
-    fn put(&mut self, ticket: Ticket, item: Pushed, cost: u64) -> Option<Waker> {
-        // A granted push may be polled after later ones, but keeps its place.
-        let at = self.pushed.partition_point(|(other, _)| *other < ticket);
-        self.pushed.insert(at, (ticket, item));
+    /// Queues `item` in its place. Returns whom to wake, and what was copied.
+    fn put(&mut self, ticket: Ticket, item: Pushed, cost: u64) -> (Option<Waker>, Option<Pushed>) {
         self.cost += cost;
-        self.task.take()
+        let copied = self.gather(ticket, item);
+        (self.task.take(), copied)
+    }
+
+    /// Queues `item` in its place. Small chunks are copied together. Returns a chunk that was
+    /// copied, to be dropped outside the lock.
+    fn gather(&mut self, ticket: Ticket, item: Pushed) -> Option<Pushed> {
+        match (self.pushed.back_mut(), &item) {
+            // A granted push may be polled after later ones, but keeps its place.
+            (Some((last, _)), _) if *last > ticket => {
+                let at = self.pushed.partition_point(|(other, _)| *other < ticket);
+                self.pushed.insert(at, (ticket, item));
+                return None;
+            }
+            // Nothing can come to lie within a block that was begun after all who wait.
+            (Some((first, Pushed::Block(block))), Pushed::Chunk(chunk))
+                if *first > self.last_waiter && chunk.len() <= block.capacity() - block.len() =>
+            {
+                block.extend_from_slice(chunk);
+            }
+            (Some((_, last)), Pushed::Chunk(chunk))
+                if chunk.len() < LARGE && ticket > self.last_waiter =>
+            {
+                // Another block, as large as those before it, is not moved to grow.
+                let before = if let Pushed::Block(block) = last { block.capacity() } else { 0 };
+                let size = (2 * before).clamp(BLOCK_MIN, BLOCK_MAX).max(chunk.len());
+                let mut block = BytesMut::with_capacity(size);
+                block.extend_from_slice(chunk);
+                self.pushed.push_back((ticket, Pushed::Block(block)));
+            }
+            _ => {
+                self.pushed.push_back((ticket, item));
+                return None;
+            }
+        }
+        Some(item)
     }
 
     /// Takes what was pushed. Until the next notification it counts as queued.
@@ -155,9 +191,10 @@ impl Shared {
     }
 
     fn put(&self, mut state: MutexGuard<'_, State>, ticket: Ticket, item: Pushed, cost: u64) {
-        let task = state.put(ticket, item, cost);
+        let (task, copied) = state.put(ticket, item, cost);
         self.has_news.store(true, Ordering::Release);
         drop(state);
+        drop(copied);
         if let Some(task) = task {
             task.wake();
         }
@@ -222,6 +259,8 @@ pub(super) struct Waiter<'a> {
     shared: &'a Shared,
     cost: u64,
     ticket: Option<Ticket>,
+    /// `false` if what it pushes is the last in any case.
+    keeps_place: bool,
     /// How often output had been discarded when it began to wait.
     discards: u64,
 }
@@ -237,8 +276,8 @@ pub(super) enum Place {
 }
 
 impl<'a> Waiter<'a> {
-    pub(super) fn new(shared: &'a Shared, cost: u64) -> Self {
-        Waiter { shared, cost, ticket: None, discards: 0 }
+    pub(super) fn new(shared: &'a Shared, cost: u64, keeps_place: bool) -> Self {
+        Waiter { shared, cost, ticket: None, keeps_place, discards: 0 }
     }
 
     /// Waits for capacity of this cost, which is kept until it is used. An error is the
@@ -254,6 +293,9 @@ impl<'a> Waiter<'a> {
             None => {
                 let ticket = state.ticket();
                 (self.ticket, self.discards) = (Some(ticket), state.discards);
+                if self.keeps_place {
+                    state.last_waiter = ticket;
+                }
                 if !state.waiting.is_empty() || !state.has_capacity() {
                     let waker = waker.clone();
                     state.waiting.insert(ticket, Waiting { cost: self.cost, waker });
@@ -452,6 +494,7 @@ fn queue(pushed: VecDeque<(Ticket, Pushed)>, writer: &mut Writer) {
         writer.budget.spend(FRAME);
         match item {
             Pushed::Chunk(chunk) => writer.push(chunk),
+            Pushed::Block(block) => writer.push(block.freeze()),
             Pushed::Other(other) => match *other {
                 Other::Parts(parts) => parts.into_iter().for_each(|part| writer.push(part)),
                 Other::Producer(producer) => writer.push_producer(producer),
@@ -460,6 +503,10 @@ fn queue(pushed: VecDeque<(Ticket, Pushed)>, writer: &mut Writer) {
         }
     }
 }
+
+/// The first and the largest size of a block of small chunks.
+const BLOCK_MIN: usize = 1024;
+const BLOCK_MAX: usize = 64 * 1024;
 
 /// No queue is so long.
 const UNKNOWN: u64 = u64::MAX;

@@ -217,7 +217,7 @@ impl Pusher {
     /// Cancel safe: if the future is dropped before it is ready, the next push that waits
     /// has its place.
     pub async fn reserve(&self) -> Result<Permit<'_>, PushError<()>> {
-        let mut waiter = Waiter::new(&self.shared, chunk_cost(0));
+        let mut waiter = Waiter::new(&self.shared, chunk_cost(0), false);
         poll_fn(|cx| waiter.poll_granted(cx)).await.map_err(PushError)?;
         Ok(Permit::new(waiter))
     }
@@ -253,7 +253,7 @@ impl Pusher {
     /// Cancel safe: the output and its order stay as they are.
     pub async fn flush(&self) -> Result<(), PushError<()>> {
         let (flush, flushed) = oneshot::channel();
-        let mut waiter = Waiter::new(&self.shared, MARK_COST);
+        let mut waiter = Waiter::new(&self.shared, MARK_COST, true);
         poll_fn(|cx| waiter.poll_granted(cx)).await.map_err(PushError)?;
         let wrap = |flush| Other::Mark(Mark::Flush(flush)).into();
         let put = waiter.put(flush, MARK_COST, Place::Undiscarded, wrap);
@@ -316,7 +316,7 @@ impl Pusher {
             Err(Refused::Closed(data)) => return Err(data),
             Err(Refused::Full(data)) => data,
         };
-        let mut waiter = Waiter::new(&self.shared, cost);
+        let mut waiter = Waiter::new(&self.shared, cost, true);
         if poll_fn(|cx| waiter.poll_granted(cx)).await.is_err() {
             return Err(data);
         }

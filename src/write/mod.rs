@@ -5,7 +5,7 @@ mod buffer;
 mod queue;
 mod watermarks;
 
-pub(crate) use self::queue::{MARK_COST, Mark, PRODUCER_COST, chunk_cost};
+pub(crate) use self::queue::{LARGE, MARK_COST, Mark, PRODUCER_COST, chunk_cost};
 pub(crate) use self::watermarks::Watermarks;
 
 use self::buffer::{BufferSink, WriteBuffer};
