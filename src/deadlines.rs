@@ -10,11 +10,12 @@
 //! not ready, and nobody is late.
 
 use crate::Timeout;
+use crate::sync::{AtomicBool, Mutex, MutexGuard};
 use std::future::Future;
 use std::num::NonZeroU32;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};

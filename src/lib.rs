@@ -86,6 +86,7 @@ pub mod producer;
 mod pusher;
 mod read;
 mod rewind;
+mod sync;
 mod terminator;
 mod write;
 

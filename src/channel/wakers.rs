@@ -4,7 +4,8 @@
 //! registers it with all of them. As long as one task waits, that is its waker. When
 //! two wait, it is one that wakes both.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, PoisonError};
 use std::task::{Wake, Waker};
 
 /// A side of a channel, which a task of its own may poll.
@@ -120,7 +121,7 @@ impl Both {
     }
 
     /// No waker is called or dropped under the lock.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Slots> {
+    fn lock(&self) -> MutexGuard<'_, Slots> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

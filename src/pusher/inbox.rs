@@ -5,11 +5,12 @@
 
 use crate::budget::FRAME;
 use crate::producer::BoxProducer;
+use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard};
 use crate::write::{LARGE, Mark, Watermarks, Writer};
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 /// The channel's end.

@@ -8,13 +8,12 @@ pub use self::permit::Permit;
 
 use self::inbox::{Other, Place, Pushed, Refused, Shared, Waiter};
 use crate::producer::boxed;
+use crate::sync::{Arc, oneshot};
 use crate::write::{MARK_COST, Mark, PRODUCER_COST, Writer, chunk_cost};
 use bytes::Bytes;
 use futures::Stream;
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::{fmt, io};
-use tokio::sync::oneshot;
 
 /// Pushes into a channel from other tasks.
 ///

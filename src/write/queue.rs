@@ -1,6 +1,7 @@
 //! Output in call order: bytes, and producers of bytes.
 
 use crate::producer::{self, BoxProducer};
+use crate::sync::oneshot;
 use bytes::{Bytes, BytesMut};
 use futures::Sink;
 use std::cell::Cell;
@@ -8,7 +9,6 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::{io, pin::Pin};
-use tokio::sync::oneshot;
 
 #[derive(Default)]
 pub(crate) struct Queue {

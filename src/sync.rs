@@ -1,0 +1,5 @@
+//! The locks and atomics that threads share.
+
+pub(crate) use std::sync::atomic::AtomicBool;
+pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
+pub(crate) use tokio::sync::oneshot;
