@@ -86,6 +86,7 @@ pub mod producer;
 mod pusher;
 mod read;
 mod rewind;
+#[cfg_attr(asynchat_model, path = "../tests/model/src/sync.rs")]
 mod sync;
 mod terminator;
 mod write;
