@@ -19,7 +19,8 @@ impl Budget {
 
     #[inline(always)]
     pub(crate) fn spend(&mut self, cost: usize) {
-        // It never comes near the ends of its type.
+        // Nothing has so many bytes.
+        debug_assert!(i64::try_from(cost).is_ok());
         self.0 = self.0.wrapping_sub(cost as i64);
     }
 

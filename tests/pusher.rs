@@ -982,6 +982,24 @@ fn try_push_does_not_overtake_a_granted_push() {
 }
 
 #[test]
+fn large_chunk_is_not_copied_after_short_ones() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    for _ in 0..70 {
+        pusher.try_push(vec![b's'; 1000]).unwrap();
+    }
+    let large = [4096, 30_000].map(|len| Bytes::from(vec![b'l'; len]));
+    for chunk in &large {
+        pusher.try_push(chunk.clone()).unwrap();
+    }
+    assert_eq!(show(poll!(channel.flush())), "done");
+    let pieces = peer.pieces().concat();
+    for chunk in &large {
+        assert!(pieces.contains(&(chunk.as_ptr() as usize, chunk.len())), "{pieces:?}");
+    }
+}
+
+#[test]
 fn granted_pushes_keep_their_order_however_they_are_polled() {
     let orders = (0..256).map(|code| [code & 3, code >> 2 & 3, code >> 4 & 3, code >> 6]);
     let is_whole = |order: &[usize; 4]| (0..4).all(|task| order.contains(&task));

@@ -100,8 +100,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     #[inline(always)]
     fn buffered_frame(&mut self, mode: ReadMode) -> Option<Span> {
         let has_news = self.inbox.as_ref().is_some_and(|inbox| inbox.has_news());
-        // Without work there is capacity as well. Corked output waits for the input.
-        let has_work = self.writer.has_work() && !(self.corked && self.is_output_patient());
+        // Without work there is capacity as well. Corked output waits for the input, unless
+        // pushers are to be told what it adds.
+        let is_corked = self.corked && self.inbox.is_none();
+        let has_work = self.writer.has_work() && !(is_corked && self.may_gather());
         let is_busy = has_news || has_work || self.reader.budget.is_exhausted();
         if is_busy || !self.reader.is_open() || !self.wakers.is_input_idle() {
             return None;
@@ -117,8 +119,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Some(span)
     }
 
-    /// Returns `true` if what is queued can wait for the answers to the frames that are buffered.
-    fn is_output_patient(&mut self) -> bool {
+    /// Updates the watermark. Returns whether the output can wait for the answers to the frames
+    /// that are buffered.
+    fn may_gather(&mut self) -> bool {
         !self.writer.is_urgent() && self.writer.has_capacity()
     }
 
@@ -239,7 +242,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         // For the frame, or the error, that is returned.
         self.reader.budget.spend(FRAME);
         self.drain_inbox();
-        if policy.corked && self.is_output_patient() {
+        if policy.corked && self.may_gather() {
             self.notify_pushers();
             if let Some(found) = look(self) {
                 return Poll::Ready(Ok(found));

@@ -181,7 +181,8 @@ impl Cutter {
         matches!(self.front, Front::Skipped(_))
     }
 
-    /// Finds and notes the next frame, if nothing is unusual.
+    /// Finds and notes the next frame, if nothing is unusual: `find_inline` and `find_by_call`
+    /// in one, which costs fewer instructions than one after the other.
     #[inline(always)]
     pub(super) fn find_fast(&mut self, src: &[u8]) -> Option<Span> {
         if !self.is_fresh() {
@@ -194,7 +195,7 @@ impl Cutter {
         self.find_short(short, src)
     }
 
-    /// The same for the terminators that need no call.
+    /// Finds and notes a frame whose terminator is neither a message nor a set.
     #[inline(always)]
     pub(super) fn find_inline(&mut self, src: &[u8]) -> Option<Span> {
         if !self.is_fresh() {
@@ -207,7 +208,7 @@ impl Cutter {
         self.find_short(short, src)
     }
 
-    /// The same for the terminators that do.
+    /// Finds and notes a frame that is a message, or that a set ends: both take a call.
     #[inline(always)]
     pub(super) fn find_by_call(&mut self, src: &[u8]) -> Option<Span> {
         match self.terminator.0 {

@@ -149,11 +149,14 @@ impl State {
             }
             // Nothing can come to lie within a block that was begun after all who wait.
             (Some((first, Pushed::Block(block))), Pushed::Chunk(chunk))
-                if *first > self.last_waiter && chunk.len() <= block.capacity() - block.len() =>
+                if *first > self.last_waiter
+                    && chunk.len() < LARGE
+                    && chunk.len() <= block.capacity() - block.len() =>
             {
                 block.extend_from_slice(chunk);
             }
-            (Some((_, last)), Pushed::Chunk(chunk))
+            // Not after anything else: small chunks between others would hold a block each.
+            (Some((_, last @ (Pushed::Chunk(_) | Pushed::Block(_)))), Pushed::Chunk(chunk))
                 if chunk.len() < LARGE && ticket > self.last_waiter =>
             {
                 // Another block, as large as those before it, is not moved to grow.

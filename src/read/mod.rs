@@ -363,8 +363,8 @@ impl Reader {
         }
     }
 
-    /// Reads grow while they return full, and shrink when two in a row do not: the second may
-    /// be the rest of a burst.
+    /// Reads grow while they return full. They shrink when two in a row return less than a
+    /// quarter: the second may be the rest of a burst.
     fn adapt(&mut self, read: u32) {
         let is_short = read < self.read_size / 4;
         if read >= self.read_size {

@@ -81,8 +81,9 @@ impl Queue {
         if self.extend_block(&chunk) {
             return;
         }
-        // Copying a short chunk costs less than an entry for it. After a mark, which a flush
-        // may make of each chunk, no block is begun for a longer one.
+        // Copying a short chunk costs less than an entry for it. A longer one begins no block
+        // if it may be the only one: in an empty queue, and after a mark, which a flush may
+        // make of each chunk.
         let is_alone = self.is_empty() || self.ends_in_mark();
         if chunk.len() < if is_alone { BLOCK_MIN } else { LARGE } {
             self.begin_block(&chunk);

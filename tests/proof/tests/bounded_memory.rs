@@ -908,6 +908,18 @@ fn tiny_pieces(report: &mut Report) {
                 let mut handler = Answer { answer: b"", slices: true };
                 assert!(poll_up_to(1, channel.run(&mut handler)).is_none());
             });
+            let name = format!("tiny, {}, {what}: pusher, and parts in turn", config.name);
+            report.attack(&name, config.output(1), n, |n| {
+                let mut channel = open();
+                let mut pushing = Pushing::into(&mut channel);
+                for _ in 0..n {
+                    pushing.push(text);
+                    // Ready at once, or full: nothing waits.
+                    poll_up_to(1, pushing.pusher.push_parts([Bytes::from_static(b"t")]));
+                }
+                let mut handler = Answer { answer: b"", slices: true };
+                assert!(poll_up_to(1, channel.run(&mut handler)).is_none());
+            });
             // With something between them, so that they are not gathered.
             let name = format!("tiny, {}, {what}: and 4 KiB in turn", config.name);
             report.attack(&name, config.output(4096), 1000, |n| {
