@@ -18,14 +18,14 @@ pub async fn listen(address: &str) -> Result<TcpListener, String> {
     TcpListener::bind(address).await.map_err(|error| format!("{address}: {error}"))
 }
 
-/// Returns whether a line begins an HTTP request, is its `Host` field, or is part of a TLS
-/// handshake.
+/// Returns whether a line begins an HTTP request, is its `Host` field, or begins as a TLS
+/// handshake or a STUN request does.
 ///
-/// A web page of any origin can make a browser send a request to any port. Its body, or the
-/// session ticket in its handshake, is the page's own text, and a server of another protocol
-/// must not come to it.
+/// A web page of any origin can make a browser send a request to any port. Its body, the
+/// session ticket in its handshake or the user name of WebRTC is the page's own text. A server
+/// of another protocol must not come to it.
 pub fn is_browser(line: &[u8]) -> bool {
-    if line.first() == Some(&TLS_HANDSHAKE) {
+    if matches!(line, [..=MAX_STUN | TLS_HANDSHAKE, ..]) {
         return true;
     }
     let begins = |word: &[u8], start: &[u8]| {
@@ -43,6 +43,10 @@ pub fn is_browser(line: &[u8]) -> bool {
 
 /// The first byte of a TLS record (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
+
+/// The highest first byte of a STUN message (RFC 7983). With its length before it (RFC 4571),
+/// as WebRTC sends it to a TCP port, one of less than 1 KiB begins with such a byte as well.
+const MAX_STUN: u8 = 3;
 
 /// Returns 32 hexadecimal digits that nobody can guess.
 pub fn random() -> String {

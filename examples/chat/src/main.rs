@@ -22,8 +22,8 @@
 //! Browsers may come to the address they are connected to, to `localhost`, and to each
 //! name in `--host`. Under any other name a request is refused, because a page of
 //! somebody else's could have made the browser send it (DNS rebinding). With a proxy, that
-//! name is the public one. A peer that sends a line of HTTP to the other port is a
-//! browser as well, and the connection ends.
+//! name is the public one. A peer that sends a line of HTTP, TLS or WebRTC to the
+//! other port is a browser as well, and the connection ends.
 //!
 //! A page hears from the server every 20 seconds. One that has lost its connection
 //! connects again, and takes its seat over.

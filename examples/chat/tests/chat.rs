@@ -190,10 +190,15 @@ async fn what_one_says_everybody_hears() {
 }
 
 #[tokio::test]
-async fn a_browser_that_speaks_tls_is_not_heard() {
+async fn a_browser_that_speaks_tls_or_stun_is_not_heard() {
     let hello = [&b"\x16\x03\x01\x02\x00\x01"[..], &[b'x'; 40], b"\nticket\n"].concat();
     let long = [&b"\x16\x03\x01"[..], &vec![b'x'; 2 * web::MAX_LINE], b"\nticket\n"].concat();
-    for first in [hello, long] {
+    // The length of an attribute, and that of a frame, can be a line end.
+    let stun = |length: &[u8]| {
+        let head = b"\0\x01\x01\xf6\x21\x12\xa4\x42transaction_\0\x06\x01\nticket\n";
+        [length, head, &[b'x'; 2 * web::MAX_LINE], b"\nticket\n"].concat()
+    };
+    for first in [hello, long, stun(b""), stun(b"\x02\x0a"), stun(b"\x02\x0b")] {
         let chat = Chat::start(None).await;
         let mut alice = chat.named("alice").await;
         let mut page = chat.person().await;

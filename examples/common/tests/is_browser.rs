@@ -3,7 +3,7 @@
 use example_common::is_browser;
 
 #[test]
-fn is_browser_finds_requests_the_host_and_tls() {
+fn is_browser_finds_requests_the_host_tls_and_stun() {
     for line in [
         "GET / HTTP/1.1",
         "POST /a?b=c HTTP/1.1\r",
@@ -20,6 +20,10 @@ fn is_browser_finds_requests_the_host_and_tls() {
         "POST\t/\tHTTP/1.1",
         "GET  / HTTP/1.1",
         "\u{16}\u{3}\u{1}\u{2}\0\u{1}",
+        // STUN: to a TURN server, in a frame, and in one of 0x010a bytes.
+        "\0\u{3}\0\u{8}!\u{12}",
+        "\0\u{8c}\0\u{1}\0\u{78}!\u{12}",
+        "\u{1}",
     ] {
         assert!(is_browser(line.as_bytes()), "{line:?}");
     }
@@ -36,6 +40,10 @@ fn is_browser_finds_requests_the_host_and_tls() {
         "EHLO host",
         "MAIL FROM:<a@b> SIZE=1",
         "/nick host",
+        "\thi",
+        "\u{8}hi",
+        "\u{1b}[A",
+        "NOOP\0",
     ] {
         assert!(!is_browser(line.as_bytes()), "{line:?}");
     }

@@ -33,10 +33,10 @@
 //! refused, because two servers could see two different messages in it. Mail is smuggled
 //! that way (CVE-2023-51764 and its family).
 //!
-//! A line of HTTP ends the session: a page of anybody's can make a browser send it, with
-//! a whole dialogue after it. So does a command that is too long, because it can be such a
-//! line. The end of a message that is too large is awaited for as long again as the limit,
-//! and 1 MiB. A session lasts an hour at most.
+//! A line of HTTP, TLS or WebRTC ends the session: a page of anybody's can make a browser
+//! send it, with a whole dialogue after it. So does a command that is too long, because it
+//! can be such a line. The end of a message that is too large is awaited for as long again
+//! as the limit, and 1 MiB. A session lasts an hour at most.
 //!
 //! Ctrl-C or SIGTERM stops it. It accepts no more connections, and says so to idle ones.
 //! Mail that has begun is finished, or dropped after ten seconds.

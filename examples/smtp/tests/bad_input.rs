@@ -16,7 +16,7 @@ use folder::Folder;
 const FOLDERS: [Folder; 1] = [Folder {
     name: "smtp",
     play: play_smtp::play,
-    least: 65,
+    least: 66,
     bad: &[("# a\n# Source: b\nanswer 200\n", "unknown: answer 200")],
     untrue: &[
         "# a\n# Source: b\nsend \"NOOP\\r\\n\"\ncodes 220 500\nopen\n",
