@@ -102,10 +102,11 @@ impl Web {
 
     fn listen(&mut self, channel: &mut Control<'_>, query: &str, head: &str) -> Result<(), Status> {
         let nick = query.strip_prefix("nick=").ok_or(http::BAD_REQUEST)?;
+        // An image of a foreign page has no `Origin`, but cannot have this field either.
+        let key = field(head, "Last-Event-ID").ok_or(FORBIDDEN)?;
         // The head goes first: the messages of the room come through a pusher, and join the
         // queue when this callback is over.
-        let key = field(head, "Last-Event-ID");
-        let seat = self.room.join(channel.pusher(), Form::Event, Some(nick), key);
+        let seat = self.room.join(channel.pusher(), Form::Event, Some(nick), Some(key));
         let seat = seat.map_err(|refused| match refused {
             Refused::Taken => "409 Conflict",
             Refused::NotAName => http::BAD_REQUEST,

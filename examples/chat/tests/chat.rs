@@ -70,7 +70,7 @@ impl Chat {
     }
 
     async fn browser_person(&self, nick: &str) -> (Person<TcpStream>, String) {
-        self.browser_person_with(self.web, nick, "").await
+        self.browser_person_with(self.web, nick, NO_KEY).await
     }
 
     /// One who comes through a proxy, perhaps, and with these fields.
@@ -106,6 +106,9 @@ impl Chat {
         .await
     }
 }
+
+/// The field of a page that has not been in the room.
+const NO_KEY: &str = "Last-Event-ID:\r\n";
 
 struct Person<T> {
     channel: Channel<T>,
@@ -512,10 +515,12 @@ async fn web_requests_are_answered() {
         ("GET / HTTP/1.0\r\n\r\n".into(), "200"),
         (get("/missing"), "404"),
         (get("/events"), "400"),
-        (get("/events?nick="), "400"),
-        (get("/events?nick=a%20b"), "400"),
-        (get("/events?nick=a&x=y"), "400"),
-        (get("/events?nick=Taken"), "409"),
+        (listen(""), "400"),
+        // An image of a foreign page, for example.
+        (get("/events?nick=a"), "403"),
+        (listen("a%20b"), "400"),
+        (listen("a&x=y"), "400"),
+        (listen("Taken"), "409"),
         (get("/say?key=x"), "405"),
         (post("/", "Content-Length: 0\r\n"), "405"),
         (post("/say", "Content-Length: 0\r\n"), "400"),
@@ -573,7 +578,7 @@ async fn requests_that_another_page_could_cause_are_refused() {
         if status == "200" {
             web.hears_this("event: said\ndata: web: hi").await;
         } else {
-            let events = format!("GET /events?nick=evil HTTP/1.1\r\n{fields}\r\n\r\n");
+            let events = format!("GET /events?nick=evil HTTP/1.1\r\n{fields}\r\n{NO_KEY}\r\n");
             let events = chat.request(&events).await;
             assert!(events.starts_with(&format!("HTTP/1.1 {status} ")), "{fields}: {events}");
         }
@@ -673,7 +678,7 @@ async fn a_person_on_a_line_has_two_minutes_for_a_word() {
 #[tokio::test]
 async fn a_page_knows_who_is_here() {
     let room = Arc::new(Room::default());
-    let page = silent_browser(&room, "GET /events?nick=web HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let page = silent_browser(&room, &listen("web")).await;
     let mut web = Person { channel: Channel::new(page, "\n\n"), ends: "\n\n" };
     web.hears_up_to("event: here\ndata: web").await;
     web.hears_up_to("event: joined\ndata: web has come").await;
@@ -734,7 +739,7 @@ async fn nginx_with_its_defaults_passes_everything_on() {
         ["nginx", "-p", prefix, "-c", config.to_str().unwrap()].map(str::to_owned).to_vec()
     });
     let mut alice = chat.named("alice").await;
-    let (mut web, key) = chat.browser_person_with(nginx.address, "web", "").await;
+    let (mut web, key) = chat.browser_person_with(nginx.address, "web", NO_KEY).await;
     alice.hears_this("* web has come").await;
     web.hears_up_to("web has come").await;
     let mut say = Channel::new(TcpStream::connect(nginx.address).await.unwrap(), "\n");
@@ -1162,6 +1167,10 @@ async fn what_a_lying_redis_says_is_made_harmless() {
     assert!(!lost.chars().any(char::is_control), "{lost:?}");
 }
 
+fn listen(nick: &str) -> String {
+    format!("GET /events?nick={nick} HTTP/1.1\r\nHost: x\r\n{NO_KEY}\r\n")
+}
+
 /// A browser that sends this, and then nothing.
 async fn silent_browser(room: &Arc<Room>, request: &str) -> DuplexStream {
     let (mut io, theirs) = duplex(64 * 1024);
@@ -1177,8 +1186,7 @@ async fn silent_browser(room: &Arc<Room>, request: &str) -> DuplexStream {
 #[tokio::test(start_paused = true)]
 async fn a_browser_that_is_silent_is_let_go_and_one_that_listens_is_not() {
     let room = Arc::new(Room::default());
-    let listen = "GET /events?nick=ann HTTP/1.1\r\nHost: x\r\n\r\n";
-    let listener = silent_browser(&room, listen).await;
+    let listener = silent_browser(&room, &listen("ann")).await;
     for (request, status) in [
         ("", ""),
         ("GET / HTTP/1.1\r\nHo", "HTTP/1.1 408 Request Timeout\r\n"),
@@ -1208,8 +1216,7 @@ async fn a_browser_that_is_silent_is_let_go_and_one_that_listens_is_not() {
 #[tokio::test(start_paused = true)]
 async fn a_page_that_has_stopped_reading_loses_its_seat() {
     let room = Arc::new(Room::default());
-    let listen = "GET /events?nick=ann HTTP/1.1\r\nHost: x\r\n\r\n";
-    let _page = silent_browser(&room, listen).await;
+    let _page = silent_browser(&room, &listen("ann")).await;
     let mut bob = in_room(&room).await;
     let words = "x".repeat(900);
     for _ in 0..100 {
