@@ -440,26 +440,27 @@ impl fmt::Display for Refused {
 /// Returns a text that looks like itself alone: it cannot move a cursor, end an event, reverse
 /// what stands beside it, or look like another line.
 ///
-/// Controls and formats go, among them those for directions (UTR #36, bidirectional text
-/// spoofing). Runs of blanks become one space. No more than four marks stay on a letter
-/// (UTS #39, optional detection).
+/// Controls, formats, also those for directions (UTR #36, bidirectional text spoofing), and
+/// unassigned characters go. Runs of blanks become one space, and none stays at an end. No
+/// mark stays without a letter, and no more than four on one (UTS #39, optional detection).
 pub fn plain(text: &str) -> String {
     let (mut plain, mut marks) = (String::new(), 0);
-    for c in text.trim().chars() {
+    for c in text.chars() {
         let (c, is_mark) = match general_category(c) {
             // Scripts and emoji need the two joiners.
             Kind::NonspacingMark | Kind::EnclosingMark => (c, true),
             Kind::Format if matches!(c, '\u{200c}' | '\u{200d}') => (c, true),
-            Kind::Control | Kind::Format => continue,
+            Kind::Control | Kind::Format | Kind::Unassigned => continue,
             _ if c.is_whitespace() || BLANKS.contains(&c) => (' ', false),
             _ => (c, false),
         };
         marks = if is_mark { marks + 1 } else { 0 };
-        if marks <= 4 && !(c == ' ' && plain.ends_with(' ')) {
+        let is_after_blank = plain.is_empty() || plain.ends_with(' ');
+        if marks <= 4 && !(is_after_blank && (c == ' ' || is_mark)) {
             plain.push(c);
         }
     }
-    plain
+    plain.trim_end().to_owned()
 }
 
 pub fn is_nick(nick: &str) -> bool {
@@ -467,8 +468,17 @@ pub fn is_nick(nick: &str) -> bool {
     (1..=20).contains(&nick.len()) && nick.chars().all(is_allowed)
 }
 
-/// Letters and a symbol without ink: the fillers of Hangul, and of Braille.
-const BLANKS: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
+/// Letters and symbols without ink: those of Hangul, Braille, hieroglyphs and music.
+const BLANKS: [char; 8] = [
+    '\u{115f}',
+    '\u{1160}',
+    '\u{2800}',
+    '\u{3164}',
+    '\u{ffa0}',
+    '\u{13441}',
+    '\u{13442}',
+    '\u{1d159}',
+];
 
 /// The time that somebody on a line has for a first word. A connection costs nothing, and
 /// takes a place from others.

@@ -242,6 +242,7 @@ async fn what_cannot_be_said_is_refused_or_made_harmless() {
         (b"fake\rbob: hi\r\n", "alice: fakebob: hi"),
         ("\u{85}\u{9b}\u{e9}\r\n".as_bytes(), "alice: \u{e9}"),
         (b"  indented\r\n", "alice: indented"),
+        ("\u{200d}\r\n \u{34f} \n\u{2065}\n\u{1d159}\u{fe0f}\nink\n".as_bytes(), "alice: ink"),
     ] {
         alice.channel.push_slice(words);
         alice.hears_this(heard).await;
@@ -264,7 +265,17 @@ async fn what_cannot_be_said_is_refused_or_made_harmless() {
 /// Texts that look like something else, or are like these, and how they are heard.
 fn spoofs() -> Vec<(String, &'static str)> {
     let wide = |blank: &str| format!("hm{}* the server moves", blank.repeat(70));
-    let blanks = [" ", "\u{a0}", "\u{2028}", "\u{2800}", "\u{3000}", "\u{3164}", " \u{200b}"];
+    let blanks = [
+        " ",
+        "\u{a0}",
+        "\u{2028}",
+        "\u{2800}",
+        "\u{3000}",
+        "\u{3164}",
+        " \u{200b}",
+        "\u{1d159}\u{200d}",
+        "\u{13441}\u{13442}",
+    ];
     let mut spoofs: Vec<_> =
         blanks.iter().map(|blank| (wide(blank), "hm * the server moves")).collect();
     spoofs.extend(
@@ -277,6 +288,12 @@ fn spoofs() -> Vec<(String, &'static str)> {
         ("\u{301}\u{20dd}\u{200d}\u{200b}\0", "e\u{301}\u{20dd}\u{200d}\u{301}x"),
     ] {
         spoofs.push((format!("e{}x", marks.repeat(50)), heard));
+    }
+    // Without ink, and unassigned: they neither stand between blanks nor begin a text.
+    for ignored in "\u{200d}\u{200c}\u{34f}\u{fe0f}\u{17b4}\u{332}\u{2065}\u{fff0}\u{e0002}".chars()
+    {
+        spoofs.push((wide(&format!(" {ignored}")), "hm * the server moves"));
+        spoofs.push((format!("{ignored} {ignored}hm "), "hm"));
     }
     let honest = ["re\u{301}sume\u{301}", "👩🏽‍👧‍👦 ❤️ 1️⃣", "می\u{200c}خواهم", "ที่นี่", "नमस्ते", "שָׁלוֹם"];
     spoofs.extend(honest.map(|text| (text.to_owned(), text)));
