@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 /// Writes an error with its causes to stderr, in a line that begins with the program, as the
 /// last that it says.
 pub fn report(program: &str, error: &dyn Error) {
+    serve::flush();
     serve::report(format_args!("{program}: {}", with_causes(error)));
     serve::flush();
 }

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::future::Future;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -121,7 +121,8 @@ fn signal() -> io::Result<impl Future<Output = ()>> {
 }
 
 /// Writes a line to stderr, on a thread of its own: a pipe that nobody reads holds up nobody.
-/// Lines that it does not take in time are counted and dropped.
+/// Lines that it does not take in time are counted and dropped, and so are those beyond
+/// [`MAX_REPORTS`], because a peer may be able to cause them.
 pub fn report(line: impl Display) {
     let lines = LINES.get_or_init(|| {
         let (lines, waiting) = mpsc::sync_channel(MAX_LINES);
@@ -129,13 +130,31 @@ pub fn report(line: impl Display) {
         let _ = thread::Builder::new().spawn(|| write_lines(waiting));
         lines
     });
-    if lines.try_send((format!("{line}\n"), None)).is_err() {
+    if is_too_many() || lines.try_send((format!("{line}\n"), None)).is_err() {
         DROPPED.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Waits until the reported lines are written, for a second at most.
+/// Counts a report, and returns whether it is one too many.
+fn is_too_many() -> bool {
+    let mut reported = reported();
+    if reported.0.is_none_or(|since| since.elapsed() >= REPORT_PAUSE) {
+        *reported = (Some(Instant::now()), 0);
+    }
+    reported.1 += 1;
+    reported.1 > MAX_REPORTS
+}
+
+/// The number of reports since an instant that is not long ago.
+fn reported() -> MutexGuard<'static, (Option<Instant>, usize)> {
+    static REPORTED: Mutex<(Option<Instant>, usize)> = Mutex::new((None, 0));
+    REPORTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until the reported lines are written, for a second at most. The next one is reported,
+/// however many there were.
 pub fn flush() {
+    *reported() = (None, 0);
     let Some(lines) = LINES.get().cloned() else { return };
     let (done, written) = mpsc::channel();
     // They may leave no room at once.
@@ -181,7 +200,10 @@ const MAX_UNSENT: u32 = 64 * 1024;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The least time between two reports of such errors.
-const REPORT_PAUSE: Duration = Duration::from_secs(5);
+pub const REPORT_PAUSE: Duration = Duration::from_secs(5);
+
+/// The most lines that are reported within [`REPORT_PAUSE`].
+pub const MAX_REPORTS: usize = 10;
 
 /// The time that connections have to end after the stop.
 pub const DEADLINE: Duration = Duration::from_secs(15);

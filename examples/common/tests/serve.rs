@@ -171,11 +171,36 @@ async fn serve_reports_failed_accepts_rarely() {
     assert_eq!(said.lines().filter(|line| line.starts_with("accept: ")).count(), 3, "{said}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn report_writes_few_lines_at_a_time_and_counts_the_rest() {
+    if std::env::var_os("IS_CHILD").is_some() {
+        for _ in 0..2 {
+            tokio::time::advance(REPORT_PAUSE).await;
+            (0..REPORTS).for_each(|number| report(format_args!("line {number}")));
+        }
+        flush();
+        report("the end");
+        return flush();
+    }
+    let child = again("report_writes_few_lines_at_a_time_and_counts_the_rest");
+    let said = child.wait_with_output().await.unwrap().stderr;
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!(said.lines().filter(|line| line.starts_with("line ")).count(), 2 * MAX_REPORTS);
+    let counts = said.lines().filter_map(|line| line.strip_suffix(" lines were dropped"));
+    let dropped: usize = counts.map(|count| count.parse::<usize>().unwrap()).sum();
+    assert_eq!(dropped, 2 * (REPORTS - MAX_REPORTS));
+    assert!(said.ends_with("\nthe end\n"), "{said}");
+}
+
 /// In a process of its own, whose stderr is a pipe that is not read at first.
 #[tokio::test]
 async fn report_drops_and_counts_lines_nobody_reads() {
     if std::env::var_os("IS_CHILD").is_some() {
-        (0..REPORTS).for_each(|_| report("x".repeat(999)));
+        tokio::time::pause();
+        for _ in 0..REPORTS {
+            report("x".repeat(999));
+            tokio::time::advance(REPORT_PAUSE).await;
+        }
         flush();
         writeln!(std::io::stdout(), "returned").unwrap();
         std::io::stdin().read_to_end(&mut vec![]).unwrap();
