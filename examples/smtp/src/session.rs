@@ -170,7 +170,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
     async fn dialogue(&mut self) -> Result<Infallible, Break> {
         loop {
             let reply = self.step().await?;
-            if reply.starts_with('5') {
+            // The other recipients may have the next mail.
+            if reply.starts_with(['4', '5']) && reply != TOO_MANY {
                 if self.refused == MAX_REFUSED {
                     return Err(Break::Bye("421 4.7.0 too many errors"));
                 }
@@ -266,9 +267,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 "250 2.1.0 OK"
             }
             (Command::Rcpt(_) | Command::Data, None) => "503 5.5.1 MAIL first, please",
-            (Command::Rcpt(_), Some(mail)) if mail.recipients.len() == MAX_RECIPIENTS => {
-                "452 4.5.3 too many recipients"
-            }
+            (Command::Rcpt(_), Some(mail)) if mail.recipients.len() == MAX_RECIPIENTS => TOO_MANY,
             (Command::Rcpt(recipient), Some(mail)) => {
                 mail.recipients.push(recipient.to_owned());
                 "250 2.1.5 OK"
@@ -395,6 +394,7 @@ fn not_stored(error: &io::Error) -> Reply {
 const OK: Reply = "250 2.0.0 OK";
 const LINE_TOO_LONG: Reply = "500 5.5.2 line too long";
 const TOO_LARGE: Reply = "552 5.3.4 message too large";
+const TOO_MANY: Reply = "452 4.5.3 too many recipients";
 const TOO_SLOW: Reply = "421 4.4.2 I have waited long enough";
 
 /// Bytes of a line, its CR LF not counted. RFC 5321, section 4.5.3.1, wants 510

@@ -703,10 +703,11 @@ async fn limits_are_met_at_their_edges() {
     // Recipients.
     let session = format!(
         "{HELLO}MAIL FROM:<a@example.org>\r\n{}DATA\r\nx\r\n.\r\n",
-        (0..101).map(|i| format!("RCPT TO:<{i}@b>\r\n")).collect::<String>()
+        (0..130).map(|i| format!("RCPT TO:<{i}@b>\r\n")).collect::<String>()
     );
     let (answers, mails) = talk(session.as_bytes(), whole).await;
-    assert_eq!(codes(&answers), format!("220 250 250 {}452 354 250", "250 ".repeat(100)));
+    let codes_of_all = ["250 ".repeat(100), "452 ".repeat(30)].concat();
+    assert_eq!(codes(&answers), format!("220 250 250 {codes_of_all}354 250"));
     let recipients: Vec<_> = (0..100).map(|i| format!("{i}@b")).collect();
     assert_eq!(mails, [mail(&recipients.join(" "), "x\n")]);
 
@@ -795,6 +796,17 @@ async fn what_cannot_be_stored_is_said() {
     peer.send("DATA\r\ntext\r\n.\r\nQUIT\r\n").await;
     peer.reads_up_to("250 2.0.0 stored").await;
     assert_eq!(peer.reads_to_end().await.1, [mail("b@example.org", "text\n")]);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_twenty_times_to_a_peer() {
+    let mut peer = Peer::new();
+    std::fs::remove_dir(peer.mailbox.folder.path().join("tmp")).unwrap();
+    peer.send(format!("{HELLO}{ENVELOPE}{}QUIT\r\n", "DATA\r\n".repeat(30))).await;
+    within(&mut peer.served).await.unwrap().unwrap();
+    let mut answers = String::new();
+    peer.io.read_to_string(&mut answers).await.unwrap();
+    assert_eq!(codes(&answers), format!("220 250 250 250 {}421", "451 ".repeat(20)));
 }
 
 /// In these tests the clock stands still: it moves on only when nothing else
