@@ -90,7 +90,8 @@ fn is_about_one_peer(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Returns a token that is cancelled by Ctrl-C and by SIGTERM.
+/// Returns a token that is cancelled by Ctrl-C and by SIGTERM. Until this is called they end
+/// the program, which may be waiting for somebody to read its stdout.
 pub fn stop_signal() -> io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let (signal, stopping) = (signal()?, stop.clone());

@@ -74,12 +74,11 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    let stop = stop_signal()?;
     let (lines, web) = (listen(&args.address).await?, listen(&args.http).await?);
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on {}", lines.local_addr()?)?;
     writeln!(stdout, "and for browsers on http://{}/", web.local_addr()?)?;
     stdout.flush()?;
-    serve_all(lines, web, args.redis, args.host, stop).await;
+    serve_all(lines, web, args.redis, args.host, stop_signal()?).await;
     Ok(())
 }

@@ -92,7 +92,6 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
             .map_err(|error| format!("{} and {}: {error}", cert.display(), key.display()))?,
         _ => tls::self_signed()?,
     };
-    let stop = stop_signal()?;
     let maildir = Maildir::open(&args.maildir);
     let maildir = maildir.map_err(|error| format!("{}: {error}", args.maildir.display()))?;
     let config = Config { maildir, max_size: args.max_size, tls };
@@ -100,6 +99,6 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on {}", listener.local_addr()?)?;
     stdout.flush()?;
-    session::serve(listener, config, stop).await;
+    session::serve(listener, config, stop_signal()?).await;
     Ok(())
 }

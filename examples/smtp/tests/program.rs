@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio::task::yield_now;
 
 /// A server that a shell has started.
 struct Program {
@@ -142,6 +143,33 @@ async fn a_mail_is_for_its_owner_and_nothing_stays_after_a_stop() {
         };
         tokio::join!(stopping, breaking_off);
         assert_eq!((program.mails("new").len(), program.mails("tmp").len()), (1, 0));
+    }
+}
+
+/// It waits for stdout, and has not said where it listens.
+#[tokio::test]
+async fn a_server_whose_stdout_is_full_is_stopped_by_a_signal() {
+    for signal in ["-INT", "-TERM"] {
+        let (stdout, _unread) = tokio::net::unix::pipe::pipe().unwrap();
+        stdout.writable().await.unwrap();
+        while stdout.try_write(&[0; 4096]).is_ok() {}
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Command::new(env!("CARGO_BIN_EXE_example-smtp"))
+            .args(["127.0.0.1:0", "--maildir"])
+            .arg(folder.path())
+            .stdout(stdout.into_blocking_fd().unwrap())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        within(async {
+            while !folder.path().join("cur").exists() {
+                yield_now().await
+            }
+        })
+        .await;
+        let process = server.id().unwrap().to_string();
+        assert!(Command::new("kill").args([signal, &process]).status().await.unwrap().success());
+        assert!(!within(server.wait()).await.unwrap().success());
     }
 }
 
