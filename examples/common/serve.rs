@@ -24,8 +24,21 @@ where
     F: Fn(TcpStream, CancellationToken) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
 {
+    serve_up_to(MAX_CONNECTIONS, listener, stop, connection).await;
+}
+
+/// Does the same for `most` peers at once. Further ones wait to be accepted.
+pub async fn serve_up_to<F, Fut>(
+    most: usize,
+    listener: TcpListener,
+    stop: CancellationToken,
+    connection: F,
+) where
+    F: Fn(TcpStream, CancellationToken) -> Fut,
+    Fut: Future<Output = ()> + Send + 'static,
+{
     let (connections, cut_off) = (TaskTracker::new(), CancellationToken::new());
-    let permits = Arc::new(Semaphore::new(max_connections()));
+    let permits = Arc::new(Semaphore::new(max_connections(most)));
     let accepting = async {
         let mut reported: Option<Instant> = None;
         while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
@@ -70,18 +83,18 @@ where
     flush();
 }
 
-/// The number of peers served at once: as many as the files that this process may have open
-/// allow, if each connection has a second one.
-pub fn max_connections() -> usize {
+/// The number of peers served at once: `most`, or fewer if the files that this process may
+/// have open do not allow so many. Each connection may have a second one.
+pub fn max_connections(most: usize) -> usize {
     #[cfg(unix)]
     {
         use rustix::process::{Resource, getrlimit};
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let connections = usize::try_from(files.saturating_sub(RESERVE) / 2);
-        connections.unwrap_or(usize::MAX).clamp(1, MAX_CONNECTIONS)
+        connections.unwrap_or(usize::MAX).min(most).max(1)
     }
     #[cfg(not(unix))]
-    MAX_CONNECTIONS
+    most
 }
 
 /// Returns whether the peer left before it was accepted. The next one may be waiting.
@@ -186,7 +199,7 @@ const MAX_LINES: usize = 1000;
 /// The time that the last lines have.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
-/// The most peers served at once. Further ones wait to be accepted.
+/// The most peers that [`serve`] serves at once.
 pub const MAX_CONNECTIONS: usize = 400;
 
 /// The files that a process has open besides those of its connections.

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! cargo run --release -p example-chat -- [ADDRESS] [--http ADDRESS] [--redis ADDRESS]
-//!                                        [--host NAME]...
+//!                                        [--host NAME]... [--connections NUMBER]
 //! nc 127.0.0.1 7000                 one person
 //! http://127.0.0.1:7080/            another one
 //! ```
@@ -40,7 +40,7 @@
 use clap::Parser;
 use example_chat::server::serve_all;
 use example_common::listen;
-use example_common::serve::stop_signal;
+use example_common::serve::{MAX_CONNECTIONS, stop_signal};
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
@@ -60,6 +60,9 @@ struct Args {
     /// A name under which browsers come, besides `localhost` and the address; repeatable
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
+    /// The most peers at once on each of the two; fewer if files may not be open for them
+    #[arg(long, value_name = "NUMBER", default_value_t = MAX_CONNECTIONS)]
+    connections: usize,
 }
 
 #[tokio::main]
@@ -79,6 +82,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     writeln!(stdout, "listening on {}", lines.local_addr()?)?;
     writeln!(stdout, "and for browsers on http://{}/", web.local_addr()?)?;
     stdout.flush()?;
-    serve_all(lines, web, args.redis, args.host, stop_signal()?).await;
+    let stop = stop_signal()?;
+    serve_all(args.connections, lines, web, args.redis, args.host, stop).await;
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::lines::Lines;
 use crate::room::Room;
 use crate::web::{MAX_LINE, Web};
 use asynchat::{Builder, Channel, Error, Handler, Terminator, Timeouts};
-use example_common::serve::serve;
+use example_common::serve::serve_up_to;
 use example_redis::client::Client;
 use socket2::{SockRef, TcpKeepalive};
 use std::sync::Arc;
@@ -16,8 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Serves until `stop`, and sends everybody home.
+/// Serves until `stop`, and sends everybody home. Each listener has `most` peers at once.
 pub async fn serve_all(
+    most: usize,
     lines: TcpListener,
     web: TcpListener,
     redis: Option<String>,
@@ -46,8 +47,8 @@ pub async fn serve_all(
     tokio::join!(
         closing,
         stopping.run_until_cancelled(look_after(&room)),
-        serve(lines, stopping.clone(), talk),
-        serve(web, stopping.clone(), browse),
+        serve_up_to(most, lines, stopping.clone(), talk),
+        serve_up_to(most, web, stopping.clone(), browse),
         share(&room, redis, &stopping),
     );
 }

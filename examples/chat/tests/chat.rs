@@ -7,6 +7,7 @@ mod peers;
 use asynchat::{Channel, Error, Terminator};
 use example_chat::room::{self, Room};
 use example_chat::{bridge, lines, server, web};
+use example_common::serve::MAX_CONNECTIONS;
 use example_redis::client::Client;
 use example_redis::value::Value as Reply;
 use peers::{Server, within};
@@ -41,7 +42,14 @@ impl Chat {
         let stop = CancellationToken::new();
         let redis = redis.map(|address| address.to_string());
         let hosts = vec!["x".to_owned()];
-        let task = tokio::spawn(server::serve_all(lines, web, redis, hosts, stop.clone()));
+        let task = tokio::spawn(server::serve_all(
+            MAX_CONNECTIONS,
+            lines,
+            web,
+            redis,
+            hosts,
+            stop.clone(),
+        ));
         Chat { lines: addresses.0, web: addresses.1, stop, task }
     }
 
@@ -1263,13 +1271,15 @@ async fn the_kernel_gives_up_a_peer_within_a_minute() {
     assert!(server::PING + server::LOST <= Duration::from_secs(60));
 }
 
-/// Each port has half of the files that the process may have open.
-#[tokio::test]
+/// The program itself, with room for so many files and with an argument of its own, and its
+/// two addresses.
 #[cfg(target_os = "linux")]
-async fn silent_peers_on_one_port_leave_places_on_the_other() {
+async fn program(files: u32, argument: Option<&str>) -> (Child, SocketAddr, SocketAddr) {
+    let limited = format!("ulimit -n {files}; exec \"$@\"");
     let mut program = Command::new("sh")
-        .args(["-c", "ulimit -n 64; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_example-chat")])
+        .args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_example-chat")])
         .args(["127.0.0.1:0", "--http", "127.0.0.1:0"])
+        .args(argument)
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -1281,6 +1291,14 @@ async fn silent_peers_on_one_port_leave_places_on_the_other() {
         address.parse::<SocketAddr>().unwrap()
     };
     let (lines, web) = (address().await, address().await);
+    (program, lines, web)
+}
+
+/// Each port has half of the files that the process may have open.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn silent_peers_on_one_port_leave_places_on_the_other() {
+    let (_program, lines, web) = program(64, None).await;
     let mut silent = vec![];
     for _ in 0..100 {
         silent.push(TcpStream::connect(lines).await.unwrap());
@@ -1290,6 +1308,24 @@ async fn silent_peers_on_one_port_leave_places_on_the_other() {
         page.push("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
         assert_eq!(within(page.receive("\r\n")).await.unwrap(), "HTTP/1.1 200 OK");
     }
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn peers_above_connections_wait_for_a_place() {
+    let (_program, lines, _) = program(64, Some("--connections=1")).await;
+    let mut first = Person::new(TcpStream::connect(lines).await.unwrap()).await;
+    let second = TcpStream::connect(lines).await.unwrap();
+    let mut heard = vec![];
+    // The second would be in the room long before the last.
+    for _ in 0..100 {
+        first.says("hello").await;
+        heard.extend(first.hears_up_to("guest1: hello").await);
+    }
+    first.says("/quit").await;
+    heard.extend(first.hears_the_end().await);
+    assert!(!heard.iter().any(|line| line.contains("has come")), "{heard:?}");
+    Person::new(second).await;
 }
 
 // Real peers: nc, and a browser.
@@ -1508,7 +1544,14 @@ async fn people_on_nc_and_in_a_browser_talk_to_each_other() {
     browser.shows("Connection lost").await;
     let again = (TcpListener::bind(lines).await.unwrap(), TcpListener::bind(web).await.unwrap());
     let stop = CancellationToken::new();
-    let server = tokio::spawn(server::serve_all(again.0, again.1, None, vec![], stop.clone()));
+    let server = tokio::spawn(server::serve_all(
+        MAX_CONNECTIONS,
+        again.0,
+        again.1,
+        None,
+        vec![],
+        stop.clone(),
+    ));
     browser.shows("Connected again.").await;
     browser.shows("welcome, barbara").await;
     drop(browser);
