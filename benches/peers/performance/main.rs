@@ -10,6 +10,7 @@
 //! how many times better ours is than each of the others. It takes about ten
 //! minutes, and wants the machine for itself.
 
+mod echo;
 #[allow(dead_code)]
 #[path = "../../../examples/http_server/files.rs"]
 mod files;
@@ -19,6 +20,7 @@ mod http;
 #[path = "http.rs"]
 mod http_contest;
 mod jsonrpc;
+mod machine;
 mod measure;
 mod memory;
 mod messages;
@@ -48,7 +50,7 @@ fn main() -> Result<()> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     if let ["serve-echo", kind, host] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..]
     {
-        network::serve_echo(kind, host);
+        echo::serve(kind, host);
         return Ok(());
     }
     // Of `cargo test --benches` nobody wants the figures.
@@ -302,7 +304,7 @@ fn heap_figures() -> Result<HashMap<String, f64>> {
 
 fn write_page(sections: &[Section]) -> Result<()> {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
-    let mut page = format!("{INTRODUCTION}\n{}\n", machine());
+    let mut page = format!("{INTRODUCTION}\n{}\n", machine::machine());
     for section in sections {
         let _ = write!(page, "\n{}", section.markdown());
         if !section.outcomes.is_empty() {
@@ -314,36 +316,6 @@ fn write_page(sections: &[Section]) -> Result<()> {
     page += &std::fs::read_to_string(docs.join("performance-notes.md")).unwrap_or_default();
     std::fs::write(docs.join("performance.md"), page)?;
     Ok(())
-}
-
-fn machine() -> String {
-    let said = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output().ok();
-        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-        text.unwrap_or_default()
-    };
-    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpu = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-    let cpu = cpu.trim_start_matches([':', '\t', ' ']);
-    let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
-    let lock = include_str!("../../../Cargo.lock");
-    let version = |name: &str| {
-        let entry = lock
-            .split("[[package]]")
-            .find(|entry| entry.trim_start().starts_with(&format!("name = \"{name}\"")));
-        let line = entry.and_then(|entry| entry.lines().find(|line| line.starts_with("version")));
-        let version = line.unwrap_or_default().trim_start_matches("version = ").trim_matches('"');
-        format!("{name} {version}")
-    };
-    let versions = ["tokio", "tokio-util", "bytes", "memchr", "hyper", "tokio-tungstenite"]
-        .map(version)
-        .join(", ");
-    format!(
-        "{}, {cpu}, {cores} cores, {}; {}; {versions}.",
-        said("date", &["+%F"]),
-        said("uname", &["-sr"]).split('-').next().unwrap_or_default(),
-        said("rustc", &["--version"]),
-    )
 }
 
 const INTRODUCTION: &str = "# Performance

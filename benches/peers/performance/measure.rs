@@ -110,3 +110,32 @@ pub(crate) fn time(work: impl FnOnce()) -> f64 {
     work();
     start.elapsed().as_secs_f64() * 1e9
 }
+
+/// The slope of a straight line through the logarithms.
+pub(crate) fn exponent(sizes: &[usize], times: &[f64]) -> f64 {
+    let points: Vec<_> = sizes.iter().zip(times).map(|(&x, y)| ((x as f64).ln(), y.ln())).collect();
+    let n = points.len() as f64;
+    let (sx, sy) = points.iter().fold((0.0, 0.0), |(sx, sy), (x, y)| (sx + x, sy + y));
+    let (mx, my) = (sx / n, sy / n);
+    let covariance: f64 = points.iter().map(|(x, y)| (x - mx) * (y - my)).sum();
+    let variance: f64 = points.iter().map(|(x, _)| (x - mx) * (x - mx)).sum();
+    covariance / variance
+}
+
+/// Three digits, or whole.
+pub(crate) fn number(figure: f64) -> String {
+    match figure {
+        _ if figure >= 10_000.0 => {
+            let mut digits = format!("{figure:.0}");
+            let mut at = digits.len();
+            while at > 3 {
+                at -= 3;
+                digits.insert(at, '\u{202f}');
+            }
+            digits
+        }
+        _ if figure >= 100.0 => format!("{figure:.0}"),
+        _ if figure >= 10.0 => format!("{figure:.1}"),
+        _ => format!("{figure:.2}"),
+    }
+}

@@ -1,6 +1,6 @@
 //! In memory, without a socket: decoding, switching, hostile input.
 
-use crate::measure::{Contest, Outcome, Unit, time};
+use crate::measure::{Contest, Outcome, Unit, exponent, median, time};
 use asynchat::{FrameRef, IntoTerminator, Terminator, TerminatorCodec};
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr_iter, memmem};
@@ -178,7 +178,7 @@ pub(crate) fn drip() -> Vec<Drip> {
     let medians = |round: &dyn Fn(usize) -> f64| -> Vec<f64> {
         let median = |&size: &usize| {
             let mut rounds: Vec<f64> = (0..5).map(|_| round(size)).collect();
-            crate::measure::median(&mut rounds)
+            median(&mut rounds)
         };
         sizes.iter().map(median).collect()
     };
@@ -190,17 +190,6 @@ pub(crate) fn drip() -> Vec<Drip> {
         Drip { piece, per_byte, exponent, bare }
     };
     [1, 64, 1400].map(row).into()
-}
-
-/// The slope of a straight line through the logarithms.
-fn exponent(sizes: &[usize], times: &[f64]) -> f64 {
-    let points: Vec<_> = sizes.iter().zip(times).map(|(&x, y)| ((x as f64).ln(), y.ln())).collect();
-    let n = points.len() as f64;
-    let (sx, sy) = points.iter().fold((0.0, 0.0), |(sx, sy), (x, y)| (sx + x, sy + y));
-    let (mx, my) = (sx / n, sy / n);
-    let covariance: f64 = points.iter().map(|(x, y)| (x - mx) * (y - my)).sum();
-    let variance: f64 = points.iter().map(|(x, _)| (x - mx) * (x - mx)).sum();
-    covariance / variance
 }
 
 /// Floods of half terminators, and beside them kind input for the same

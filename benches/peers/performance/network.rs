@@ -1,6 +1,7 @@
 //! Over loopback TCP. What is measured has a thread of its own; so has its peer,
 //! which is the same for all.
 
+use crate::echo::{Server, load, resident};
 use crate::measure::{Contest, Outcome, Unit, time};
 use asynchat::{Channel, Control, Error, Handler};
 use bytes::{Buf, Bytes, BytesMut};
@@ -321,48 +322,6 @@ pub(crate) fn push_large() -> Vec<Outcome> {
     [16, 64, 1024].map(|kib| contest(kib * 1024)).into()
 }
 
-/// An echo server of either kind on two threads: prints its address, and ends
-/// with its input.
-pub(crate) fn serve_echo(kind: &str, host: &str) {
-    let runtime =
-        Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let ours = kind == "asynchat";
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind((host, 0)).await.expect("a free port");
-        println!("{}", listener.local_addr().expect("it is bound"));
-        tokio::spawn(async move {
-            loop {
-                let Ok((socket, _)) = listener.accept().await else { continue };
-                let _ = socket.set_nodelay(true);
-                if ours {
-                    tokio::spawn(echo(socket));
-                } else {
-                    tokio::spawn(echo_framed(socket));
-                }
-            }
-        });
-        let _ = tokio::task::spawn_blocking(|| std::io::stdin().read(&mut [0])).await;
-    });
-}
-
-async fn echo(socket: TcpStream) -> Result<(), Error> {
-    let mut channel = Channel::new(socket, "\n");
-    while let Some(frame) = channel.next().await {
-        channel.push(frame?.into_data());
-        channel.push_slice(b"\n");
-    }
-    channel.shutdown().await
-}
-
-async fn echo_framed(socket: TcpStream) {
-    let mut framed = Framed::new(socket, LinesCodec::new());
-    while let Some(Ok(line)) = framed.next().await {
-        if framed.send(line).await.is_err() {
-            break;
-        }
-    }
-}
-
 /// Echoes per second over so many connections at once, and what the server then
 /// holds in memory, in bytes for each.
 pub(crate) fn echo_many(connections: usize) -> Vec<Outcome> {
@@ -372,24 +331,13 @@ pub(crate) fn echo_many(connections: usize) -> Vec<Outcome> {
         // A loopback address of its own: no port is used twice.
         *host.borrow_mut() += 1;
         let host = format!("127.0.0.{}", host.borrow());
-        let mut server = std::process::Command::new(std::env::current_exe().expect("a program"))
-            .args(["serve-echo", kind, &host])
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .expect("this program");
-        let mut address = String::new();
-        let stdout = server.stdout.as_mut().expect("piped");
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut address)
-            .expect("its address");
+        let server = Server::start(kind, &host);
         let before = resident(server.id());
-        let rate = runtime().block_on(load(address.trim(), connections, || {
+        let idle = || {
             let held = resident(server.id()).saturating_sub(before);
             memory.borrow_mut()[which].push(held as f64 / connections as f64);
-        }));
-        server.kill().expect("it runs");
-        server.wait().expect("it ends");
-        rate
+        };
+        runtime().block_on(load(&server.address, connections, 10, || (), idle))
     };
     let outcome = Contest::new(format!("{connections} connections"), Unit::PerSecond)
         .entry("Channel", || round(0, "asynchat"))
@@ -405,43 +353,4 @@ pub(crate) fn echo_many(connections: usize) -> Vec<Outcome> {
         wanted: None,
     };
     vec![outcome, memory]
-}
-
-/// Everybody says a line and hears it, ten times; then `idle` is called, while
-/// all are still connected.
-async fn load(address: &str, connections: usize, idle: impl FnOnce()) -> f64 {
-    const TIMES: usize = 10;
-    let line = [&[b'x'; 31][..], b"\n"].concat();
-    let mut sockets = Vec::with_capacity(connections);
-    for _ in 0..connections {
-        sockets.push(TcpStream::connect(address).await.expect("it listens"));
-    }
-    let start = std::time::Instant::now();
-    let talks = sockets.into_iter().map(|mut socket| {
-        let line = line.clone();
-        tokio::spawn(async move {
-            let mut heard = [0; 32];
-            for _ in 0..TIMES {
-                socket.write_all(&line).await.expect("it is read");
-                socket.read_exact(&mut heard).await.expect("it answers");
-            }
-            socket
-        })
-    });
-    let talks: Vec<_> = talks.collect();
-    let mut sockets = Vec::with_capacity(connections);
-    for talk in talks {
-        sockets.push(talk.await.expect("it ends well"));
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    idle();
-    drop(sockets);
-    (connections * TIMES) as f64 / seconds
-}
-
-/// The resident memory of a process, in bytes.
-fn resident(process: u32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap_or_default() * 1024
 }

@@ -1,6 +1,6 @@
 //! The page `docs/performance.md` and its charts.
 
-use crate::measure::Outcome;
+use crate::measure::{Outcome, number};
 use plotters::coord::ranged1d::SegmentedCoord;
 use plotters::prelude::*;
 use std::fmt::Write;
@@ -144,21 +144,3 @@ const COLORS: [RGBColor; 5] = [
     RGBColor(170, 110, 170),
     RGBColor(190, 90, 80),
 ];
-
-/// Three digits, or whole.
-fn number(figure: f64) -> String {
-    match figure {
-        _ if figure >= 10_000.0 => {
-            let mut digits = format!("{figure:.0}");
-            let mut at = digits.len();
-            while at > 3 {
-                at -= 3;
-                digits.insert(at, '\u{202f}');
-            }
-            digits
-        }
-        _ if figure >= 100.0 => format!("{figure:.0}"),
-        _ if figure >= 10.0 => format!("{figure:.1}"),
-        _ => format!("{figure:.2}"),
-    }
-}
