@@ -102,6 +102,11 @@ impl Server {
         Err(format!("{:?} does not start: {said}", arguments(0)))
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Stops it, as an operator would, and waits for its end.
     pub(crate) fn stop(&mut self) {
         let pid = self.child.id().to_string();
