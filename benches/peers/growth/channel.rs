@@ -4,14 +4,16 @@ use crate::table::{Table, cost, figure, medians};
 use crate::usage::own_cpu;
 use asynchat::{Channel, producer};
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use std::hint::black_box;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 use tokio::io::{AsyncRead, DuplexStream, Join, ReadBuf, Sink, duplex, join, sink};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, mpsc};
 
 /// What arrives: a part of a frame for each read, as the packets of a network would bring it.
 struct Pieces<'i>(&'i [u8]);
@@ -135,50 +137,103 @@ pub(crate) fn pushers() -> Table {
         title: "Pushers on one channel",
         size: "tasks",
         columns: vec![
-            cost("processor ns for a push, one thread", 0.0),
-            cost("processor ns for a push, two threads", 0.0),
+            cost("ns for a push, one thread", 0.0),
+            figure("`mpsc`"),
+            cost("ns for a push, two threads", 0.0),
+            figure("`mpsc`"),
             figure("pushes a second, two threads"),
         ],
         rows: Vec::new(),
         notes: "Each task has a `Pusher` and pushes 64 bytes again and again. The channel sends \
                 them to a transport that takes everything at once. Its high-water mark is the \
-                default: most pushes wait for their turn.",
+                default, which has room for 512 of them. Beside it the same tasks send to a \
+                `tokio::sync::mpsc` of that capacity, whose receiver drops what comes. Time is \
+                that of the processor.",
     };
     table.fill(&[1, 10, 100, 1000, 10_000], |tasks| {
         let round = || {
             let ((alone, _), (shared, time)) = (pushed(tasks, 1), pushed(tasks, 2));
+            let ((bare, _), (bare_shared, _)) = (sent(tasks, 1), sent(tasks, 2));
             let pushes = (PUSHES / tasks * tasks) as f64;
-            vec![alone / pushes, shared / pushes, pushes / time * 1e9]
+            let each = [alone, bare, shared, bare_shared].map(|time| time / pushes);
+            [&each[..], &[pushes / time * 1e9]].concat()
         };
         Ok(medians((0..ROUNDS).map(|_| round()).collect()))
     })
 }
 
-/// Processor time for all pushes of so many tasks, and the time that they took.
+/// All pushes of so many tasks.
 fn pushed(tasks: usize, threads: usize) -> (f64, f64) {
-    let (runtime, chunk) = (runtime(threads), Bytes::from(vec![b'x'; 64]));
-    let (mut channel, _peer) = silent();
-    let start = Arc::new(Barrier::new(tasks + 1));
-    let work = (0..tasks).map(|_| {
-        let (pusher, start, chunk) = (channel.pusher(), Arc::clone(&start), chunk.clone());
-        runtime.spawn(async move {
-            start.wait().await;
+    let (mut channel, peer) = silent();
+    let (pusher, chunk) = (channel.pusher(), Bytes::from(vec![b'x'; 64]));
+    let work = move || -> BoxFuture<'static, ()> {
+        let (pusher, chunk) = (pusher.clone(), chunk.clone());
+        Box::pin(async move {
             for _ in 0..PUSHES / tasks {
                 pusher.push(chunk.clone()).await.expect("it is open");
             }
         })
+    };
+    contend(tasks, threads, work, |all| {
+        Box::pin(async move {
+            let _peer = peer;
+            channel.drive(all).await.expect("it is taken");
+            channel.flush().await.expect("it is taken");
+        })
+    })
+}
+
+/// The same through a queue of tokio's.
+fn sent(tasks: usize, threads: usize) -> (f64, f64) {
+    let (sender, mut receiver) = mpsc::channel(CAPACITY);
+    let chunk = Bytes::from(vec![b'x'; 64]);
+    let work = move || -> BoxFuture<'static, ()> {
+        let (sender, chunk) = (sender.clone(), chunk.clone());
+        Box::pin(async move {
+            for _ in 0..PUSHES / tasks {
+                sender.send(chunk.clone()).await.expect("it is open");
+            }
+        })
+    };
+    contend(tasks, threads, work, |all| {
+        Box::pin(async move {
+            let mut received = Vec::new();
+            while receiver.recv_many(&mut received, CAPACITY).await > 0 {
+                received.clear();
+            }
+            all.await;
+        })
+    })
+}
+
+/// Lets so many tasks work, and another one do the rest until they have all ended. Returns
+/// the processor time of all, and how long it took, in nanoseconds.
+fn contend(
+    tasks: usize,
+    threads: usize,
+    work: impl Fn() -> BoxFuture<'static, ()>,
+    drain: impl FnOnce(BoxFuture<'static, ()>) -> BoxFuture<'static, ()>,
+) -> (f64, f64) {
+    let runtime = runtime(threads);
+    let start = Arc::new(Barrier::new(tasks + 1));
+    let workers = (0..tasks).map(|_| {
+        let (work, start) = (work(), Arc::clone(&start));
+        runtime.spawn(async move {
+            start.wait().await;
+            work.await;
+        })
     });
-    let work: Vec<_> = work.collect();
+    let workers: Vec<_> = workers.collect();
+    drop(work);
+    let rest = drain(Box::pin(async move {
+        for worker in workers {
+            worker.await.expect("it ends well");
+        }
+    }));
     let measured = runtime.spawn(async move {
         start.wait().await;
-        let (used, begun) = (own_cpu(), std::time::Instant::now());
-        let all = async {
-            for task in work {
-                task.await.expect("it ends well");
-            }
-        };
-        channel.drive(all).await.expect("it is taken");
-        channel.flush().await.expect("it is taken");
+        let (used, begun) = (own_cpu(), Instant::now());
+        rest.await;
         (own_cpu() - used, begun.elapsed().as_secs_f64() * 1e9)
     });
     runtime.block_on(measured).expect("it ends well")
@@ -200,5 +255,7 @@ fn processor(work: impl FnOnce()) -> f64 {
 }
 
 const PIECE: usize = 1400;
+/// What fits below a high-water mark of 64 KiB, with 64 bytes more for each.
+const CAPACITY: usize = 512;
 const PUSHES: usize = 200_000;
 const ROUNDS: usize = 5;

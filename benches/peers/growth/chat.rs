@@ -1,6 +1,6 @@
 //! The program `example-chat`: one room, on one server and on three through Redis.
 
-use crate::echo::resident;
+use crate::echo::{TOGETHER, resident};
 use crate::peers;
 use crate::table::{Column, Table, cost, figure, medians};
 use crate::usage::{allow_open_files, cpu};
@@ -35,6 +35,7 @@ fn table(title: &'static str, servers: usize, more: Vec<Column>) -> Table {
     let mut columns = vec![
         figure("messages received a second, in all"),
         cost("processor ns of the servers for each of them", 0.0),
+        cost("the same, of single messages", 0.0),
         cost("lag in ms, median", 1.0),
         cost("lag in ms, 99th percentile", 1.0),
         cost("processor µs for one who joins", 1.0),
@@ -153,9 +154,9 @@ fn measure(program: &std::path::Path, servers: usize, members: usize) -> Result<
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
             let [rate, each, redis_each] = flood(&room, &mut load).await?;
-            let [middle, late] = lag(&mut load).await?;
+            let [single, middle, late] = lag(&room, &mut load).await?;
             let memory = (room.resident() - memory) / members as f64;
-            let mut figures = vec![rate, each, middle, late, joining, memory];
+            let mut figures = vec![rate, each, single, middle, late, joining, memory];
             if servers > 1 {
                 figures.extend([redis_each, redis_joining]);
             }
@@ -180,15 +181,18 @@ async fn flood(room: &Room, load: &mut Load) -> Result<[f64; 3], String> {
     Ok([received / seconds, (room.cpu() - cpu) / received, redis_each])
 }
 
-/// One message at a time: the median lag, and that of the 99th percentile, in milliseconds.
-async fn lag(load: &mut Load) -> Result<[f64; 2], String> {
+/// One message at a time: processor time for each that is received in nanoseconds, the median
+/// lag, and that of the 99th percentile, in milliseconds.
+async fn lag(room: &Room, load: &mut Load) -> Result<[f64; 3], String> {
     load.heard.lags().clear();
+    let cpu = room.cpu();
     for _ in 0..(20_000 / load.members).clamp(10, 200) {
         load.say(1).await?;
     }
     let mut lags = std::mem::take(&mut *load.heard.lags());
     lags.sort_by(f64::total_cmp);
-    Ok([lags[lags.len() / 2], lags[lags.len() * 99 / 100]])
+    let single = (room.cpu() - cpu) / lags.len() as f64;
+    Ok([single, lags[lags.len() / 2], lags[lags.len() * 99 / 100]])
 }
 
 /// The members, the first of whom speaks.
@@ -208,6 +212,9 @@ impl Load {
         let heard = Arc::new(Heard::default());
         let mut halves = Vec::new();
         for server in room.servers.iter().cycle().take(members) {
+            if halves.len() % TOGETHER == 0 {
+                heard.reach(&heard.welcomes, halves.len()).await?;
+            }
             halves.push(enter(server.address, &heard).await.map_err(|error| error.to_string())?);
         }
         heard.reach(&heard.welcomes, members).await?;

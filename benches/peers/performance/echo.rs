@@ -96,18 +96,20 @@ pub(crate) async fn load(
 ) -> f64 {
     let line = [&[b'x'; 31][..], b"\n"].concat();
     let mut sockets = Vec::with_capacity(connections);
-    for _ in 0..connections {
-        sockets.push(TcpStream::connect(address).await.expect("it listens"));
+    for n in 1..=connections {
+        let mut socket = TcpStream::connect(address).await.expect("it listens");
+        if n % TOGETHER == 0 {
+            say(&mut socket, &line).await;
+        }
+        sockets.push(socket);
     }
     connected();
     let start = Instant::now();
     let talks = sockets.into_iter().map(|mut socket| {
         let line = line.clone();
         tokio::spawn(async move {
-            let mut heard = [0; 32];
             for _ in 0..times {
-                socket.write_all(&line).await.expect("it is read");
-                socket.read_exact(&mut heard).await.expect("it answers");
+                say(&mut socket, &line).await;
             }
             socket
         })
@@ -122,6 +124,16 @@ pub(crate) async fn load(
     drop(sockets);
     (connections * times) as f64 / seconds
 }
+
+/// Says a line, and hears it.
+async fn say(socket: &mut TcpStream, line: &[u8]) {
+    socket.write_all(line).await.expect("it is read");
+    socket.read_exact(&mut [0; 32]).await.expect("it answers");
+}
+
+/// So many connect before one of them is heard, and with it all before it are accepted. One
+/// that does not fit into the listener's queue would come again after a second.
+pub(crate) const TOGETHER: usize = 64;
 
 /// The resident memory of a process, in bytes.
 pub(crate) fn resident(process: u32) -> usize {
