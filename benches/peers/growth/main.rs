@@ -71,8 +71,8 @@ const TABLES: [fn() -> Table; 6] = [
 const INTRODUCTION: &str = "# Growth
 
 Each table has a cost against a size. The exponent below a column is the slope of a line
-through the logarithms (least squares): a cost for each byte, entry or message that does
-not depend on the size has the exponent 0, and a cost in total that is proportional to the
+through the logarithms (least squares). A cost for each byte, entry or message has the
+exponent 0 if it does not depend on the size. A cost in total that is proportional to the
 size has 1. ✓ and ✗ say whether the exponent is at most 0.1 above the one wanted. Figures
 are medians of rounds. Processor time says more than the clock where other programs run.
 
