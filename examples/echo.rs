@@ -35,7 +35,6 @@ async fn main() -> ExitCode {
 
 async fn run() -> std::io::Result<()> {
     let address = std::env::args_os().nth(1).unwrap_or("127.0.0.1:7007".into());
-    let stop = serve::stop_signal()?;
     let listener = TcpListener::bind(&*address.to_string_lossy()).await?;
     writeln!(std::io::stdout(), "listening on {}", listener.local_addr()?)?;
     let connection = |socket, stop| async move {
@@ -43,7 +42,7 @@ async fn run() -> std::io::Result<()> {
             serve::report(format_args!("a connection: {error}"));
         }
     };
-    serve::serve(listener, stop, connection).await;
+    serve::serve(listener, serve::stop_signal()?, connection).await;
     Ok(())
 }
 
