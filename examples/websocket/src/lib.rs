@@ -49,7 +49,7 @@ impl Server {
             .corked(true) // so that the answers to a burst go out together
             .pause_when_full(true) // so that a client that does not read is not read
             .high_water(MAX_MESSAGE)
-            .in_buffer_size(MAX_MESSAGE / 4)
+            .in_buffer_size(IN_BUFFER)
             .timeouts(TIMEOUTS)
             .build(io);
         let opened = stop.run_until_cancelled(handshake::open(&mut channel, &self.origins)).await;
@@ -108,7 +108,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<'_, T> {
                 check_close(frame.payload())?;
                 return Err(frame.into_answer(frame::CLOSE));
             }
-            (frame::PING, _) => self.channel.push(frame.into_answer(frame::PONG)),
+            (frame::PING, _) => self.send(frame.into_answer(frame::PONG)),
             (frame::PONG, _) => {}
             (frame::CONTINUATION, Some((opcode, message))) => {
                 if message.len() + frame.payload().len() > MAX_MESSAGE {
@@ -135,8 +135,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<'_, T> {
     /// Sends a message back, or to everybody in the same order. A member that has fallen too
     /// far behind is disconnected and does not delay the others.
     fn answer(&mut self, frame: BytesMut) {
-        let Some(server) = self.broadcast else { return self.channel.push(frame) };
-        // Copied, or the slowest would hold the whole block that it was read into.
+        let Some(server) = self.broadcast else { return self.send(frame) };
+        // Copied for the same reason as in `send`.
         let frame = Bytes::copy_from_slice(&frame);
         server.room().retain(|member| {
             let pushed = member.try_push(frame.clone());
@@ -145,6 +145,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<'_, T> {
             }
             pushed.is_ok()
         });
+    }
+
+    /// Queues a frame. A short one is copied, or it would hold the whole block that it was
+    /// read into.
+    fn send(&mut self, frame: BytesMut) {
+        if frame.len() < IN_BUFFER / 2 {
+            self.channel.push_slice(&frame);
+        } else {
+            self.channel.push(frame);
+        }
     }
 }
 
@@ -176,6 +186,9 @@ const TOO_BIG: u16 = 1009;
 
 /// The limit of a message in bytes, and of the output that a client has not read.
 pub const MAX_MESSAGE: usize = 1 << 20;
+
+/// Bytes that are read at once.
+const IN_BUFFER: usize = MAX_MESSAGE / 4;
 
 /// A client that says nothing is sent a ping, and then has the same time again.
 pub const TIMEOUTS: Timeouts = Timeouts {
