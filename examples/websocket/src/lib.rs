@@ -28,6 +28,8 @@ struct Session<'c, T> {
     channel: &'c mut Channel<T>,
     /// The server, if messages go to everybody in its room.
     broadcast: Option<&'c Server>,
+    /// The most bytes of a message.
+    max: usize,
     /// The opcode and the fragments of a message that is not complete.
     message: Option<(u8, BytesMut)>,
     /// `true` if nothing has come since a ping was sent.
@@ -57,8 +59,10 @@ impl Server {
             let pusher = is_broadcast.then(|| channel.pusher());
             self.room().extend(pusher.clone());
             let broadcast = is_broadcast.then_some(self);
+            let max = if is_broadcast { MAX_BROADCAST } else { MAX_MESSAGE };
+            channel.codec_mut().set_max_length(frame::MAX_HEAD + max);
             let mut session =
-                Session { channel: &mut channel, broadcast, message: None, is_pinged: false };
+                Session { channel: &mut channel, broadcast, max, message: None, is_pinged: false };
             let ended = stop.run_until_cancelled(session.run()).await;
             if let Some(pusher) = pusher {
                 self.room().retain(|member| !member.same_channel(&pusher));
@@ -111,7 +115,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<'_, T> {
             (frame::PING, _) => self.send(frame.into_answer(frame::PONG)),
             (frame::PONG, _) => {}
             (frame::CONTINUATION, Some((opcode, message))) => {
-                if message.len() + frame.payload().len() > MAX_MESSAGE {
+                if message.len() + frame.payload().len() > self.max {
                     return close(TOO_BIG);
                 }
                 message.extend_from_slice(frame.payload());
@@ -186,6 +190,9 @@ const TOO_BIG: u16 = 1009;
 
 /// The limit of a message in bytes, and of the output that a client has not read.
 pub const MAX_MESSAGE: usize = 1 << 20;
+
+/// The limit of a broadcast message. A member who reads keeps up with a few at once.
+pub const MAX_BROADCAST: usize = MAX_MESSAGE / 16;
 
 /// Bytes that are read at once.
 const IN_BUFFER: usize = MAX_MESSAGE / 4;

@@ -6,7 +6,7 @@ mod peers;
 
 use asynchat::{Channel, Terminator};
 use bytes::Bytes;
-use example_websocket::{MAX_MESSAGE, Server, TIMEOUTS};
+use example_websocket::{MAX_BROADCAST, MAX_MESSAGE, Server, TIMEOUTS};
 use peers::within;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -474,6 +474,27 @@ async fn slow_member_is_cut_off_at_once_and_delays_nobody() {
     assert_eq!(start.elapsed(), Duration::ZERO);
     quick.sends(masked(CLOSE, "")).await;
     assert_eq!(within(quick.gets_to_the_end()).await, plain(CLOSE, ""));
+}
+
+#[tokio::test]
+async fn broadcast_refuses_messages_that_are_too_long() {
+    let long = masked(FIN | BINARY, vec![7; MAX_BROADCAST + 1]);
+    let halves =
+        [masked(BINARY, vec![7; MAX_BROADCAST / 2]), masked(FIN, vec![7; MAX_BROADCAST / 2 + 1])];
+    for sent in [long, halves.concat()] {
+        let server = Arc::default();
+        let mut other = Peer::open(&server, "/broadcast").await;
+        let mut peer = Peer::open(&server, "/broadcast").await;
+        let longest = vec![7; MAX_BROADCAST];
+        let (longest, heard) = (masked(FIN | BINARY, &longest), plain(FIN | BINARY, &longest));
+        peer.sends(longest).await;
+        within(peer.gets(&heard)).await;
+        peer.sends(sent).await;
+        assert_eq!(within(peer.gets_to_the_end()).await, closing(1009));
+        within(other.gets(&heard)).await;
+        other.sends(masked(CLOSE, "")).await;
+        assert_eq!(within(other.gets_to_the_end()).await, plain(CLOSE, ""));
+    }
 }
 
 #[tokio::test]
