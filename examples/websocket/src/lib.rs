@@ -9,10 +9,12 @@ mod http;
 use asynchat::{Channel, Error, Pusher, Timeout, Timeouts, TryPushError};
 use bytes::{Bytes, BytesMut};
 use frame::Frame;
+use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The state that the connections share.
@@ -32,8 +34,8 @@ struct Session<'c, T> {
     max: usize,
     /// The opcode and the fragments of a message that is not complete.
     message: Option<(u8, BytesMut)>,
-    /// `true` if nothing has come since a ping was sent.
-    is_pinged: bool,
+    /// Since when there is no news of the client, and the ping that it has not answered.
+    quiet: Option<(Instant, Option<[u8; 8]>)>,
 }
 
 /// The error is the Close frame that ends the connection.
@@ -62,7 +64,7 @@ impl Server {
             let max = if is_broadcast { MAX_BROADCAST } else { MAX_MESSAGE };
             channel.codec_mut().set_max_length(frame::MAX_HEAD + max);
             let mut session =
-                Session { channel: &mut channel, broadcast, max, message: None, is_pinged: false };
+                Session { channel: &mut channel, broadcast, max, message: None, quiet: None };
             let ended = stop.run_until_cancelled(session.run()).await;
             if let Some(pusher) = pusher {
                 self.room().retain(|member| !member.same_channel(&pusher));
@@ -89,20 +91,44 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<'_, T> {
         while let Some(frame) = self.channel.next().await {
             match frame {
                 Ok(asynchat::Frame::Complete(bytes)) => {
-                    self.is_pinged = false;
-                    self.frame(Frame::new(bytes, self.channel.head_len()))?;
+                    let frame = Frame::new(bytes, self.channel.head_len());
+                    let is_news = self.is_news(&frame);
+                    self.frame(frame)?;
+                    if is_news {
+                        self.quiet = None;
+                    } else if self.quiet.get_or_insert((Instant::now(), None)).0.elapsed() >= IDLE {
+                        self.ask()?;
+                    }
                 }
-                Err(Error::Timeout(Timeout::Idle(_))) if !self.is_pinged => {
-                    self.is_pinged = true;
-                    self.channel.push(frame::encode(frame::PING, b""));
-                    self.channel.set_timeouts(TIMEOUTS); // input goes on
-                }
-                Err(Error::Timeout(Timeout::Frame(_) | Timeout::Idle(_))) => close(TOO_SLOW)?,
+                Err(Error::Timeout(Timeout::Idle(_))) => self.ask()?,
+                Err(Error::Timeout(Timeout::Frame(_))) => close(TOO_SLOW)?,
                 Err(Error::InvalidHead(_)) => close(PROTOCOL_ERROR)?,
                 Err(Error::FrameTooLong { .. }) => close(TOO_BIG)?,
                 Ok(asynchat::Frame::Partial(_)) | Err(_) => break,
             }
         }
+        Ok(())
+    }
+
+    /// The beginning and the end of a message are news, and between two the answer to a ping.
+    fn is_news(&self, frame: &Frame) -> bool {
+        match (frame.opcode, self.quiet) {
+            (frame::PONG, Some((_, Some(ping)))) => {
+                self.message.is_none() && frame.payload() == ping
+            }
+            (opcode, _) => opcode < frame::CLOSE && (frame.is_final || self.message.is_none()),
+        }
+    }
+
+    /// Sends a ping that can be answered only by a client that reads, but not a second one.
+    fn ask(&mut self) -> Result {
+        if let Some((_, Some(_))) = self.quiet {
+            return close(TOO_SLOW);
+        }
+        let ping = RandomState::new().hash_one(()).to_be_bytes();
+        self.quiet = Some((Instant::now(), Some(ping)));
+        self.channel.push(frame::encode(frame::PING, &ping));
+        self.channel.set_timeouts(TIMEOUTS); // input goes on
         Ok(())
     }
 
@@ -197,10 +223,13 @@ pub const MAX_BROADCAST: usize = MAX_MESSAGE / 16;
 /// Bytes that are read at once.
 const IN_BUFFER: usize = MAX_MESSAGE / 4;
 
-/// A client that says nothing is sent a ping, and then has the same time again.
+/// A client without news for this time is sent a ping, and then has the same time again.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// The times of a connection. `idle` is [`IDLE`] where no frame has come at all.
 pub const TIMEOUTS: Timeouts = Timeouts {
     frame: Some(Duration::from_secs(10)),
     min_rate: NonZeroU32::new(16 * 1024),
-    idle: Some(Duration::from_secs(30)),
+    idle: Some(IDLE),
     write: Some(Duration::from_secs(30)),
 };

@@ -116,6 +116,14 @@ impl Peer {
         }
     }
 
+    /// What a ping says, which is the next frame.
+    async fn gets_a_ping(&mut self) -> Vec<u8> {
+        self.gets([PING, 8]).await;
+        let mut said = vec![0; 8];
+        self.io.read_exact(&mut said).await.unwrap();
+        said
+    }
+
     /// All that is left, up to the end of the connection.
     async fn gets_to_the_end(mut self) -> Vec<u8> {
         let mut rest = Vec::new();
@@ -425,12 +433,54 @@ async fn silent_client_is_asked_and_then_closed() {
     let mut peer = Peer::echo().await;
     let start = Instant::now();
     for _ in 0..3 {
-        peer.gets(plain(PING, "")).await;
-        peer.sends(masked(PONG, "")).await;
+        let ping = peer.gets_a_ping().await;
+        peer.sends(masked(PONG, ping)).await;
     }
     assert_eq!(start.elapsed().as_secs(), 3 * TIMEOUTS.idle.unwrap().as_secs());
-    peer.gets(plain(PING, "")).await;
+    peer.gets_a_ping().await;
     assert_eq!(peer.gets_to_the_end().await, closing(1008));
+}
+
+/// Sends a frame every 20 seconds, and answers pings or not. Returns the last frame that came.
+async fn keeps_sending(mut peer: Peer, sent: &[u8], is_answering: bool) -> Vec<u8> {
+    for _ in 0..30 {
+        let until = Instant::now() + Duration::from_secs(20);
+        let mut head = [0; 2];
+        while let Ok(Ok(_)) = timeout(until - Instant::now(), peer.io.read_exact(&mut head)).await {
+            let mut payload = vec![0; usize::from(head[1])];
+            peer.io.read_exact(&mut payload).await.unwrap();
+            match head[0] {
+                PING if is_answering => peer.sends(masked(PONG, payload)).await,
+                CLOSE => return plain(CLOSE, payload),
+                _ => {}
+            }
+        }
+        peer.sends(sent).await;
+    }
+    Vec::new()
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_that_prove_nothing_keep_no_connection() {
+    for sent in [masked(PONG, ""), masked(PONG, "12345678"), masked(PING, "")] {
+        let end = keeps_sending(Peer::echo().await, &sent, false).await;
+        assert_eq!(end, closing(1008), "{sent:?}");
+        let end = keeps_sending(Peer::echo().await, &sent, true).await;
+        assert_eq!(end, b"", "{sent:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn message_is_closed_if_its_fragments_take_too_long() {
+    for sent in [masked(PONG, ""), masked(0, "x"), masked(0, "")] {
+        let mut peer = Peer::echo().await;
+        peer.sends(masked(BINARY, "x")).await;
+        let begun = Instant::now();
+        assert_eq!(keeps_sending(peer, &sent, true).await, closing(1008), "{sent:?}");
+        let took = begun.elapsed();
+        assert!(took > Duration::from_secs(60), "{took:?}");
+        assert!(took < Duration::from_secs(150), "{took:?}");
+    }
 }
 
 // The broadcast.
