@@ -1,6 +1,6 @@
 //! The opening handshake (RFC 6455, section 4.2).
 
-use crate::http::{self, Request, Status};
+use crate::http::{self, Body, Request, Status};
 use asynchat::{Channel, Error};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use sha1::{Digest, Sha1};
@@ -59,7 +59,9 @@ fn check(head: &[u8], origins: &[String]) -> Result<(bool, String), Status> {
     }
     let mut keys = values("Sec-WebSocket-Key");
     let (Some(key), None) = (keys.next(), keys.next()) else { return Err(http::BAD_REQUEST) };
-    if !BASE64_STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
+    if !BASE64_STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16)
+        || request.body != Body::Length(0)
+    {
         return Err(http::BAD_REQUEST);
     }
     let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();

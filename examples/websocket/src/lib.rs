@@ -9,12 +9,13 @@ mod http;
 use asynchat::{Channel, Error, Pusher, Timeout, Timeouts, TryPushError};
 use bytes::{Bytes, BytesMut};
 use frame::Frame;
+use futures::FutureExt;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// The state that the connections share.
@@ -57,15 +58,16 @@ impl Server {
             .timeouts(TIMEOUTS)
             .build(io);
         let opened = stop.run_until_cancelled(handshake::open(&mut channel, &self.origins)).await;
-        if let Some(is_broadcast) = opened.flatten() {
-            let pusher = is_broadcast.then(|| channel.pusher());
-            self.room().extend(pusher.clone());
-            let broadcast = is_broadcast.then_some(self);
-            let max = if is_broadcast { MAX_BROADCAST } else { MAX_MESSAGE };
-            channel.codec_mut().set_max_length(frame::MAX_HEAD + max);
-            let mut session =
-                Session { channel: &mut channel, broadcast, max, message: None, quiet: None };
-            let ended = stop.run_until_cancelled(session.run()).await;
+        let Some(is_broadcast) = opened.flatten() else { return drop(channel.close().await) };
+        let pusher = is_broadcast.then(|| channel.pusher());
+        self.room().extend(pusher.clone());
+        let broadcast = is_broadcast.then_some(self);
+        let max = if is_broadcast { MAX_BROADCAST } else { MAX_MESSAGE };
+        channel.codec_mut().set_max_length(frame::MAX_HEAD + max);
+        let mut session =
+            Session { channel: &mut channel, broadcast, max, message: None, quiet: None };
+        let ended = stop.run_until_cancelled(session.run()).await;
+        let ending = async {
             if let Some(pusher) = pusher {
                 self.room().retain(|member| !member.same_channel(&pusher));
                 // All that the room has sent precedes the Close frame.
@@ -74,9 +76,13 @@ impl Server {
             if let Err(close) = ended.unwrap_or_else(|| close(GOING_AWAY)) {
                 channel.push(close);
             }
+            // How it ends is no concern of the others.
+            let _ = channel.close().await;
+        };
+        tokio::select! {
+            () = ending => {}
+            () = stop.cancelled().then(|()| sleep(GRACE)) => {}
         }
-        // How it ends is no concern of the others.
-        let _ = channel.close().await;
     }
 
     fn room(&self) -> MutexGuard<'_, Vec<Pusher>> {
@@ -222,6 +228,9 @@ pub const MAX_BROADCAST: usize = MAX_MESSAGE / 16;
 
 /// Bytes that are read at once.
 const IN_BUFFER: usize = MAX_MESSAGE / 4;
+
+/// The time that a connection has for its end once the server stops.
+pub const GRACE: Duration = Duration::from_secs(5);
 
 /// A client without news for this time is sent a ping, and then has the same time again.
 const IDLE: Duration = Duration::from_secs(30);

@@ -6,7 +6,7 @@ mod peers;
 
 use asynchat::{Channel, Terminator};
 use bytes::Bytes;
-use example_websocket::{MAX_BROADCAST, MAX_MESSAGE, Server, TIMEOUTS};
+use example_websocket::{GRACE, MAX_BROADCAST, MAX_MESSAGE, Server, TIMEOUTS};
 use peers::within;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -336,6 +336,8 @@ async fn requests_are_answered_with_their_status() {
         ("400", good.replace("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=")),
         ("400", request("/echo", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")),
         ("400", good.replace("\r\n", "\n")),
+        ("400", request("/echo", "Content-Length: 5\r\n") + "hello"),
+        ("400", request("/echo", "Transfer-Encoding: chunked\r\n") + "0\r\n\r\n"),
         ("431", request("/echo", &format!("X: {}\r\n", "x".repeat(20_000)))),
         ("431", request("/echo", &"X: x\r\n".repeat(100))),
         // And then nothing.
@@ -587,6 +589,23 @@ async fn stop_closes_with_going_away() {
     peer.sends("GET /echo").await;
     peer.stop.cancel();
     assert_eq!(peer.gets_to_the_end().await, b"");
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_waits_little_for_members_that_read_slowly() {
+    for path in ["/echo", "/broadcast"] {
+        let mut peer = Peer::open(&Arc::default(), path).await;
+        // More than the transport takes.
+        let message = masked(FIN | BINARY, vec![7; 60_000]);
+        peer.sends(message.repeat(4)).await;
+        peer.stop.cancel();
+        let begun = Instant::now();
+        while !peer.served.is_finished() {
+            let _ = peer.io.read_u8().await;
+            sleep(Duration::from_millis(500)).await;
+        }
+        assert!(begun.elapsed() < GRACE + Duration::from_secs(1), "{path} {:?}", begun.elapsed());
+    }
 }
 
 // The program, and real clients.
