@@ -27,9 +27,7 @@ fn body(head: &[u8]) -> Result<Body, BoxError> {
     match first & OPCODE {
         _ if first & RESERVED != 0 => Err("extension that was not agreed on".into()),
         _ if second & MASKED == 0 => Err("frame without a mask".into()),
-        CLOSE | PING | PONG if first & FIN == 0 || width > 0 => {
-            Err("control frame in parts".into())
-        }
+        CLOSE | PING | PONG if first & FIN == 0 || width > 0 => Err("long control frame".into()),
         CONTINUATION | TEXT | BINARY | CLOSE | PING | PONG => Ok(Body::More(width + MASK)),
         _ => Err("unknown opcode".into()),
     }
@@ -79,10 +77,7 @@ pub fn encode(opcode: u8, payload: &[u8]) -> BytesMut {
     bytes.put_u8(FIN | opcode);
     match payload.len() {
         len @ 0..126 => bytes.put_u8(len as u8),
-        len @ 126..0x1_0000 => {
-            bytes.put_u8(126);
-            bytes.put_u16(len as u16);
-        }
+        len @ 126..0x1_0000 => bytes.put_slice(&[126, (len >> 8) as u8, len as u8]),
         len => {
             bytes.put_u8(127);
             bytes.put_u64(len as u64);

@@ -6,7 +6,7 @@ mod handshake;
 #[path = "../../common/http.rs"]
 mod http;
 
-use asynchat::{Channel, Error, Pusher, Timeout, Timeouts, TryPushError};
+use asynchat::{Channel, Error, Pusher, Timeout, Timeouts};
 use bytes::{Bytes, BytesMut};
 use frame::Frame;
 use futures::FutureExt;
@@ -175,11 +175,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<'_, T> {
         // Copied for the same reason as in `send`.
         let frame = Bytes::copy_from_slice(&frame);
         server.room().retain(|member| {
-            let pushed = member.try_push(frame.clone());
-            if let Err(TryPushError::Full(_)) = pushed {
-                member.abort();
-            }
-            pushed.is_ok()
+            member.try_push(frame.clone()).inspect_err(|_| member.abort()).is_ok()
         });
     }
 
