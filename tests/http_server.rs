@@ -235,6 +235,29 @@ async fn echo_answers_after_the_body_up_to_its_limit() {
     assert_eq!(peer.reads_to_end().await, refusal("400 Bad Request"));
 }
 
+/// The client sends everything before it reads.
+#[tokio::test]
+async fn echo_is_unavailable_while_others_hold_the_memory() {
+    let free = server::ROOM.available_permits();
+    let held = Arc::clone(&server::ROOM).try_acquire_many_owned(free as u32).unwrap();
+    let part = "x".repeat(100_000);
+    for fields in ["Content-Length: 1000000", "Transfer-Encoding: chunked"] {
+        let mut peer = Peer::with(Config { max_held: 1 << 20, ..config(None) });
+        peer.send(format!("POST /echo HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\nf4240\r\n")).await;
+        for _ in 0..10 {
+            within(peer.send(&part)).await;
+        }
+        assert_eq!(peer.reads_to_end().await, refusal("503 Service Unavailable"), "{fields}");
+    }
+    // A short one is answered.
+    let mut peer = Peer::with(Config { max_held: 1 << 20, ..config(None) });
+    let part = &part[..50_000];
+    let head = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n";
+    peer.send(format!("{head}{part}")).await;
+    peer.reads(&echo("keep-alive", part)).await;
+    drop(held);
+}
+
 // Slow peers; the clock runs ahead whenever everybody waits.
 
 /// Sends these bytes one by one, with pauses, and then no more.

@@ -19,11 +19,11 @@
 //! curl -i http://127.0.0.1:8080/files/NAME                     DIR/NAME
 //! ```
 //!
-//! `/echo` holds a body of up to 16 MiB, and 64 MiB of all connections, until it is
-//! complete. A larger one comes back while it is being sent. A client or proxy that sends
-//! everything before it reads, as most do, can then wait for us as we wait for it, until it
-//! is dropped. A body of more than `--max-body` bytes (1 GiB unless set) is refused. Names
-//! below `/files/` are not percent-decoded.
+//! `/echo` holds a body of up to 16 MiB until it is complete, and 64 MiB of all connections:
+//! then it answers 503. A larger one comes back while it is being sent. A client or proxy that
+//! sends everything before it reads, as most do, can then wait for us as we wait for it, until
+//! it is dropped. A body of more than `--max-body` bytes (1 GiB unless set) is refused.
+//! Names below `/files/` are not percent-decoded.
 //!
 //! A request is for an address, for `localhost` or for a NAME (of a proxy, its public one).
 //! Any other `Host` is refused: with DNS rebinding a foreign page could read the answer.

@@ -1,5 +1,4 @@
-//! The server: one task per connection, each a [`Channel`] that runs an
-//! [`Http`].
+//! The server: one task per connection, each a [`Channel`] that runs an [`Http`].
 
 use crate::files::Files;
 use crate::http::{self, Body, HEAD_END, Request, Status};
@@ -30,10 +29,8 @@ pub(crate) struct Config {
 /// Serves until `stop`, then lets every connection finish what it is at.
 pub(crate) async fn serve(listener: TcpListener, config: Config, stop: CancellationToken) {
     let config = Arc::new(config);
-    let connection = |socket, stop| {
-        // How one connection ends is no concern of the others.
-        connection(socket, Arc::clone(&config), stop).map(drop)
-    };
+    // How one connection ends is no concern of the others.
+    let connection = |socket, stop| connection(socket, Arc::clone(&config), stop).map(drop);
     serve::serve(listener, stop, connection).await;
 }
 
@@ -127,7 +124,8 @@ impl Held {
     /// Adds some bytes. Returns `false` if there is no memory to hold them for long.
     fn add(&mut self, data: &[u8]) -> bool {
         self.bytes.extend_from_slice(data);
-        let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        // As many bytes as of a head are free.
+        let length = data.len().min(self.bytes.len().saturating_sub(MAX_HEAD)) as u32;
         let Ok(more) = Arc::clone(&ROOM).try_acquire_many_owned(length) else { return false };
         match &mut self.room {
             Some(room) => room.merge(more),
@@ -184,9 +182,11 @@ impl Handler for Http {
         self.due = (self.due + earned).min(now + BODY_TIME);
         channel.set_timeouts(Timeouts { idle: None, ..self.timeouts() });
         if self.exchange.echo.is_some() {
-            let may_wait = self.exchange.held.add(data) && !self.exchange.answered;
-            if !may_wait || self.exchange.held.bytes.len() > self.config.max_held {
+            let has_room = self.exchange.held.add(data);
+            if self.exchange.answered || self.exchange.held.bytes.len() > self.config.max_held {
                 self.send_held(channel);
+            } else if !has_room {
+                self.refuse(channel, http::UNAVAILABLE, "");
             }
         }
         Ok(())
@@ -308,9 +308,7 @@ impl Http {
             ("GET" | "HEAD", "/", _) => self.answer(channel, http::OK, HTML, PAGE),
             ("GET" | "HEAD", "/stream", _) => self.stream(channel, request)?,
             ("GET" | "HEAD", _, Some(name)) => self.file(channel, name),
-            // It answers while the request still comes, once more than `max_held` bytes have. A
-            // client that sends everything before it reads deadlocks then: both wait for the
-            // other to read.
+            // Once more than `max_held` bytes have come it is answered while the rest comes.
             ("POST", "/echo", _) => self.exchange.echo = Some(request.body),
             (_, "/", _) | (_, "/stream", _) | (_, _, Some(_)) => {
                 self.refuse(channel, http::METHOD_NOT_ALLOWED, "Allow: GET, HEAD\r\n");
@@ -387,6 +385,7 @@ impl Http {
     /// Answers with an error, unless an answer has begun, and closes.
     fn refuse(&mut self, channel: &mut Control<'_>, status: Status, fields: &str) {
         self.exchange.keep_alive = false;
+        self.exchange.held = Held::default();
         if !self.exchange.answered {
             self.answer(channel, status, &format!("{fields}{TEXT}"), status);
         }
@@ -494,7 +493,8 @@ const BINARY_IN_CHUNKS: &str = "Content-Type: application/octet-stream\r\n\
      X-Content-Type-Options: nosniff\r\nTransfer-Encoding: chunked\r\n";
 
 /// As many bytes may be held, or be on their way back, of all connections.
-static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(64 << 20)));
+pub(crate) static ROOM: LazyLock<Arc<Semaphore>> =
+    LazyLock::new(|| Arc::new(Semaphore::new(64 << 20)));
 
 const PAGE: &str = "<!doctype html><title>asynchat</title><p>It works.\n";
 
