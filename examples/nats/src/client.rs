@@ -49,6 +49,7 @@ struct State {
 struct Counts {
     /// The bytes of the messages that wait.
     waiting: AtomicUsize,
+    /// The messages that were not delivered.
     dropped: AtomicU64,
 }
 
@@ -269,7 +270,7 @@ impl Subscription {
         Ok(message)
     }
 
-    /// Returns how many messages there was no room for.
+    /// Returns how many messages there was no room for, or had a subject that is not UTF-8.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.counts.dropped.load(Relaxed)
@@ -318,7 +319,7 @@ where
             Operation::Pong => return Ok(info),
             Operation::Ping => channel.push("PONG\r\n"),
             Operation::Error(error) => return Err(Error::Server(error.into())),
-            Operation::Message(..) | Operation::Other => {}
+            Operation::Message(..) | Operation::Unreadable(_) | Operation::Other => {}
         }
     }
 }
@@ -352,6 +353,11 @@ impl Handler for Owner {
                 request.map(|request| request.send(message));
             }
             Operation::Message(id, message) => self.deliver(control, id, message),
+            Operation::Unreadable(id) => {
+                if let Some((_, counts)) = self.shared.lock().queues.get(&id) {
+                    counts.dropped.fetch_add(1, Relaxed);
+                }
+            }
             Operation::Ping => {
                 control.push("PONG\r\n");
                 self.shared.lock().queues.retain(|id, (sender, _)| {

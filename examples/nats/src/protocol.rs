@@ -2,6 +2,7 @@
 
 use asynchat::{Body, BoxError, Terminator, message};
 use bytes::{Buf, Bytes};
+use std::borrow::Cow;
 use std::str;
 use std::sync::LazyLock;
 
@@ -11,11 +12,10 @@ pub(crate) static OPERATIONS: LazyLock<Terminator> =
     LazyLock::new(|| Terminator::message("\r\n", body));
 
 fn body(head: &[u8]) -> Result<Body, BoxError> {
-    let line = head.trim_ascii();
-    let name = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+    let name = words(head).next().unwrap_or_default();
     let is = |other: &&[u8]| name.eq_ignore_ascii_case(other);
     if [&b"MSG"[..], b"HMSG"].iter().any(is) {
-        let size = line.rsplit(u8::is_ascii_whitespace).next().unwrap_or_default();
+        let size = words(head).last().unwrap_or_default();
         return Ok(Body::Bytes(message::decimal(size)?.saturating_add(CRLF.len() as u64)));
     }
     match [&b"PING"[..], b"PONG", b"+OK", b"-ERR", b"INFO"].iter().any(is) {
@@ -24,31 +24,38 @@ fn body(head: &[u8]) -> Result<Body, BoxError> {
     }
 }
 
+/// Splits a line where a server does: other blanks can be part of a subject.
+fn words(head: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let words = head.trim_ascii().split(|byte| matches!(byte, b' ' | b'\t'));
+    words.filter(|word| !word.is_empty())
+}
+
 /// An operation of a server.
 pub(crate) enum Operation<'a> {
     /// To a subscription.
     Message(u64, Message),
+    /// A message to a subscription, of which a subject is not UTF-8.
+    Unreadable(u64),
     Ping,
     Pong,
     /// An operation that needs no answer.
     Other,
-    Error(&'a str),
+    Error(Cow<'a, str>),
 }
 
 impl<'a> Operation<'a> {
     /// Reads a complete operation.
     pub(crate) fn parse(data: &'a [u8], head_len: usize) -> Result<Self, &'static str> {
         let (head, body) = data.split_at(head_len);
-        let head = str::from_utf8(head).map_err(|_| "line that is not UTF-8")?;
-        let (mut words, mut count) = ([""; 7], 0);
-        for (word, found) in words.iter_mut().zip(head.split_ascii_whitespace()) {
+        let (mut line, mut count) = ([&b""[..]; 7], 0);
+        for (word, found) in line.iter_mut().zip(words(head)) {
             *word = found;
             count += 1;
         }
-        let is = |word: &str, name| word.eq_ignore_ascii_case(name);
-        let (sid, headers, has_reply) = match words[..count] {
-            [name, _, sid, _] if is(name, "MSG") => (sid, "0", false),
-            [name, _, sid, _, _] if is(name, "MSG") => (sid, "0", true),
+        let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        let (sid, headers, has_reply) = match line[..count] {
+            [name, _, sid, _] if is(name, "MSG") => (sid, &b"0"[..], false),
+            [name, _, sid, _, _] if is(name, "MSG") => (sid, &b"0"[..], true),
             [name, _, sid, headers, _] if is(name, "HMSG") => (sid, headers, false),
             [name, _, sid, _, headers, _] if is(name, "HMSG") => (sid, headers, true),
             [name, ..] if is(name, "MSG") || is(name, "HMSG") => {
@@ -57,18 +64,24 @@ impl<'a> Operation<'a> {
             [name] if is(name, "PING") => return Ok(Operation::Ping),
             [name] if is(name, "PONG") => return Ok(Operation::Pong),
             [name, ..] if is(name, "-ERR") => {
-                return Ok(Operation::Error(head[name.len()..].trim().trim_matches('\'')));
+                let text = head.trim_ascii()[name.len()..].trim_ascii();
+                let text = text.strip_prefix(b"'").unwrap_or(text);
+                let text = text.strip_suffix(b"'").unwrap_or(text);
+                return Ok(Operation::Error(String::from_utf8_lossy(text)));
             }
             _ => return Ok(Operation::Other),
         };
-        let number = |word: &str| message::decimal(word.as_bytes()).ok();
-        let (Some(sid), Some(headers)) = (number(sid), number(headers)) else {
+        let (Ok(sid), Ok(headers)) = (message::decimal(sid), message::decimal(headers)) else {
             return Err("invalid number");
         };
         let Some(content) = body.strip_suffix(CRLF) else { return Err("no CR LF after a payload") };
         let headers_len = usize::try_from(headers).unwrap_or(usize::MAX);
-        if content.get(..headers_len).is_none_or(|headers| str::from_utf8(headers).is_err()) {
-            return Err("headers that are not UTF-8, or longer than their message");
+        if headers_len > content.len() {
+            return Err("headers that are longer than their message");
+        }
+        // The bytes are of any publisher, and the session is not its to end.
+        if str::from_utf8(head).is_err() {
+            return Ok(Operation::Unreadable(sid));
         }
         let bytes = Bytes::copy_from_slice(&data[..head_len + content.len()]);
         Ok(Operation::Message(sid, Message { bytes, head_len, headers_len, has_reply }))
@@ -97,10 +110,10 @@ impl Message {
     }
 
     fn word(&self, n: usize) -> Option<&str> {
-        str::from_utf8(&self.bytes[..self.head_len]).ok()?.split_ascii_whitespace().nth(n)
+        str::from_utf8(words(&self.bytes[..self.head_len]).nth(n)?).ok()
     }
 
-    /// Returns the names and values of the headers, in their order.
+    /// Returns the names and values of the headers, in their order. Without UTF-8 there are none.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         let fields = self.header_lines().skip(1).filter_map(|line| line.split_once(':'));
         fields.map(|(name, value)| (name, value.trim()))

@@ -12,6 +12,7 @@ use example_nats::{Args, connect, run};
 use peers::within;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -584,9 +585,19 @@ async fn lie_about_a_message_ends_the_session() {
     let (client, mut fake) = Fake::open_with(4096, info).await;
     fake.sends("MSG a 2 100000000\r\n").await;
     assert!(limit(&error_of(&client).await));
+}
+
+#[tokio::test]
+async fn message_that_is_not_utf8_does_not_end_the_session() {
     let (client, mut fake) = Fake::open().await;
-    fake.sends(b"MSG \xfe 2 1\r\nx\r\n").await;
-    assert!(is_protocol(&error_of(&client).await));
+    let mut messages = client.subscribe(">", None).await.unwrap();
+    fake.sends(b"MSG \xfe 2 1\r\nx\r\nMSG a 2 \xff.b 1\r\nx\r\nMSG \xfe 9 1\r\nx\r\n").await;
+    fake.sends(b"HMSG a 2 17 18\r\nNATS/1.0\r\nA:\xff\r\n\r\nx\r\nMSG b\x0cc 2 1\r\ny\r\n").await;
+    let message = within(messages.next()).await.unwrap();
+    assert_eq!((message.subject(), message.headers().count()), ("a", 0));
+    assert_eq!((message.status(), message.payload()), (None, &b"x"[..]));
+    assert_eq!(within(messages.next()).await.unwrap().subject(), "b\x0cc");
+    assert_eq!(messages.dropped(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -714,6 +725,22 @@ async fn messages_come_back_from_a_real_server() {
 async fn futures_of<F: Future<Output = Result<A, Error>>, A>(futures: [F; 2]) -> [A; 2] {
     let [one, two] = futures;
     [within(one).await.unwrap(), within(two).await.unwrap()]
+}
+
+#[tokio::test]
+async fn another_publisher_cannot_end_the_session_of_a_real_server() {
+    let Some(server) = server(&[]) else { return };
+    let client = within(connect(&url(&server, ""))).await.unwrap();
+    let mut messages = client.subscribe(">", None).await.unwrap();
+    client.flush().await.unwrap();
+    let mut other = TcpStream::connect(&*server.address.to_string()).await.unwrap();
+    other.write_all(b"CONNECT {\"verbose\":false,\"headers\":true}\r\n").await.unwrap();
+    other.write_all(b"HPUB a 17 18\r\nNATS/1.0\r\nA:\xff\r\n\r\nx\r\n").await.unwrap();
+    other.write_all(b"PUB a.\xff 1\r\nx\r\nPUB b\x0cc 1\r\nx\r\nPUB end 0\r\n\r\n").await.unwrap();
+    for subject in ["a", "b\x0cc", "end"] {
+        assert_eq!(within(messages.next()).await.unwrap().subject(), subject);
+    }
+    assert_eq!(messages.dropped(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
