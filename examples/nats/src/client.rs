@@ -41,7 +41,7 @@ struct State {
     queues: BTreeMap<u64, (mpsc::UnboundedSender<Message>, Arc<Counts>)>,
     requests: BTreeMap<u64, oneshot::Sender<Message>>,
     /// In the order of the pings. `None` is a ping of the owner itself.
-    pings: VecDeque<Option<oneshot::Sender<()>>>,
+    pings: VecDeque<Option<oneshot::Sender<Option<String>>>>,
 }
 
 /// The counters of a subscription.
@@ -75,7 +75,8 @@ pub enum Error {
     /// The client or the server has closed the connection.
     #[error("connection closed")]
     Closed,
-    /// The server has ended the session with `-ERR`. It may be shown on a terminal.
+    /// The server has refused something with `-ERR`, and has perhaps ended the session. It may
+    /// be shown on a terminal.
     #[error("server: {}", .0.escape_debug())]
     Server(String),
     /// The server does not speak the protocol, or wants what is not here.
@@ -118,7 +119,7 @@ impl Client {
             next_id: AtomicU64::new(INBOX + 1),
             inbox: OnceCell::new(),
         }));
-        let owner = Owner { shared, reason, error: Error::Closed, is_pinged: false };
+        let owner = Owner { shared, reason, error: Error::Closed, refused: None, is_pinged: false };
         tokio::spawn(own(owner, channel));
         Ok(client)
     }
@@ -178,10 +179,15 @@ impl Client {
 
     /// Waits until the server has handled everything sent before, and its messages of that
     /// time are here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Server`] if the server has refused something since the last flush, such as a
+    /// subject that the user may not publish to. The session goes on if the server lets it.
     pub async fn flush(&self) -> Result {
         let (sender, pong) = oneshot::channel();
         self.register("PING\r\n", |state| state.pings.push_back(Some(sender))).await?;
-        self.wait(pong).await
+        self.wait(pong).await?.map_or(Ok(()), |text| Err(Error::Server(text)))
     }
 
     /// Ends the subscriptions after the messages that are here or on their way, and closes.
@@ -192,7 +198,8 @@ impl Client {
         self.close().await
     }
 
-    /// Closes after all that was sent before.
+    /// Closes after all that was sent before. Only a [`flush`](Self::flush) before it makes sure
+    /// that the server has taken it.
     pub async fn close(&self) -> Result {
         self.0.pusher.close_when_done();
         let reason = self.why().await;
@@ -308,7 +315,8 @@ where
         return Err(Error::Protocol("TLS is required"));
     }
     let connect = json!({
-        "verbose": false, "pedantic": false, "headers": true, "no_responders": true,
+        "verbose": false, "pedantic": false,
+        "headers": info["headers"] == true, "no_responders": info["headers"] == true,
         "protocol": 1, "lang": "rust", "version": env!("CARGO_PKG_VERSION"), "name": "asynchat",
         "user": login.user, "pass": login.password, "auth_token": login.token,
     });
@@ -329,15 +337,21 @@ struct Owner {
     shared: Arc<Shared>,
     reason: watch::Sender<Option<Error>>,
     error: Error,
+    /// What the server has said with `-ERR`, until a flush reports it.
+    refused: Option<String>,
     /// `true` if nothing has come since the owner has sent a ping.
     is_pinged: bool,
 }
 
 /// The channel is dropped first, with this future too: then nothing is registered any more.
 async fn own<T: AsyncRead + AsyncWrite + Unpin>(mut owner: Owner, mut channel: Channel<T>) {
-    if let Err(error) = channel.run(&mut owner).await {
-        owner.error = error;
-    }
+    let ended = channel.run(&mut owner).await.err().unwrap_or(Error::Closed);
+    // A server that ends the session says why, and then closes or resets the connection.
+    let is_end = match &ended {
+        Error::Channel(error) => matches!(**error, asynchat::Error::Io(_)),
+        error => matches!(error, Error::Closed),
+    };
+    owner.error = owner.refused.take().filter(|_| is_end).map_or(ended, Error::Server);
     drop(channel);
 }
 
@@ -366,9 +380,13 @@ impl Handler for Owner {
             }
             Operation::Pong => {
                 let ping = self.shared.lock().pings.pop_front();
-                ping.flatten().map(|ping| ping.send(()));
+                if let Some(Err(refused)) =
+                    ping.flatten().map(|ping| ping.send(self.refused.take()))
+                {
+                    self.refused = refused;
+                }
             }
-            Operation::Error(error) => return Err(Error::Server(error.into())),
+            Operation::Error(error) => self.refused = Some(error.into()),
             Operation::Other => {}
         }
         Ok(())

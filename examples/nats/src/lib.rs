@@ -75,10 +75,12 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), BoxError> {
                 Command::Pub(_) => client.publish_with(publish, item.payload.clone()).await?,
                 _ => print(out, &client.request(publish, item.payload.clone()).await?)?,
             }
+            client.flush().await?;
             return Ok(client.close().await?);
         }
     };
     let mut messages = client.subscribe(&subject.subject, subject.queue.as_deref()).await?;
+    client.flush().await?;
     for _ in 0..subject.count {
         let message = messages.next().await?;
         if let Some((reply, text)) = message.reply().zip(text.as_ref()) {
@@ -86,6 +88,7 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), BoxError> {
         }
         print(out, &message)?;
     }
+    client.flush().await?;
     Ok(client.close().await?)
 }
 

@@ -403,6 +403,7 @@ async fn everybody_learns_the_reason_of_the_end() {
     fake.gets("SUB a  2\r\n").await;
     fake.line().await;
     fake.sends("-ERR 'Stale\u{1b} Connection'\r\n").await;
+    drop(fake);
     let is_it = |error: Error| {
         assert_eq!(error.to_string(), "server: Stale\\u{1b} Connection");
         assert!(matches!(error, Error::Server(text) if text == "Stale\u{1b} Connection"));
@@ -414,6 +415,25 @@ async fn everybody_learns_the_reason_of_the_end() {
     is_it(within(client.request(to("a"), "")).await.err().unwrap());
     is_it(within(client.subscribe("a", None)).await.err().unwrap());
     is_it(within(client.close()).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn refusal_is_reported_by_the_next_flush_only() {
+    let (client, mut fake) = Fake::open().await;
+    for expected in [Some("no"), None] {
+        let flushing = tokio::spawn({
+            let client = client.clone();
+            async move { client.flush().await }
+        });
+        fake.gets("PING\r\n").await;
+        let refusal = expected.map_or(String::new(), |text| format!("-ERR '{text}'\r\n"));
+        fake.sends(refusal + "PONG\r\n").await;
+        let refused = match within(flushing).await.unwrap() {
+            Err(Error::Server(text)) => Some(text),
+            other => other.map(|()| None).unwrap(),
+        };
+        assert_eq!(refused.as_deref(), expected);
+    }
 }
 
 #[tokio::test]
@@ -486,7 +506,11 @@ async fn payload_is_checked_against_the_limit_of_the_server() {
 
 #[tokio::test]
 async fn server_without_headers_is_sent_none() {
-    let (client, _fake) = Fake::open_with(4096, "INFO {\"max_payload\":30}\r\n").await;
+    let (connecting, mut fake) = Fake::begin(4096);
+    fake.sends("INFO {\"max_payload\":30}\r\nPONG\r\n").await;
+    let connect: serde_json::Value = serde_json::from_str(&fake.is_connected().await).unwrap();
+    assert_eq!((&connect["headers"], &connect["no_responders"]), (&false.into(), &false.into()));
+    let client = within(connecting).await.unwrap().unwrap();
     let published = client.publish_with(Publish { headers: &[("a", "")], ..to("a") }, "").await;
     assert!(matches!(published, Err(Error::Invalid(_))));
 }
@@ -796,6 +820,36 @@ async fn login_is_checked_by_a_real_server() {
     let Some(token) = server(&["--auth", "s3cret"]) else { return };
     within(connect(&url(&token, "s3cret@"))).await.unwrap();
     refused(within(connect(&url(&token, ""))).await.err().unwrap());
+}
+
+/// Starts a server with a file of settings.
+fn server_of(name: &str, settings: &str) -> Option<peers::Server> {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, settings).unwrap();
+    server(&["--config", path.to_str().unwrap()])
+}
+
+#[tokio::test]
+async fn refused_publish_fails_and_does_not_end_the_session() {
+    let settings = "authorization { users = [\
+        {user: u, password: p, permissions: {publish: {deny: \"no\"}}}] }";
+    let Some(server) = server_of("nats_permissions.conf", settings) else { return };
+    let url = url(&server, "u:p@");
+    let client = within(connect(&url)).await.unwrap();
+    let mut messages = client.subscribe("yes", None).await.unwrap();
+    client.publish("no", "").await.unwrap();
+    assert!(matches!(within(client.flush()).await, Err(Error::Server(_))));
+    client.publish("yes", "").await.unwrap();
+    assert_eq!(within(messages.next()).await.unwrap().subject(), "yes");
+    let args = Args::parse_from(["nats", "--server", &url, "pub", "no", "x"]);
+    within(run(args, &mut Vec::new())).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn real_server_without_headers_takes_the_client() {
+    let Some(server) = server_of("nats_headers.conf", "no_header_support: true") else { return };
+    let client = within(connect(&url(&server, ""))).await.unwrap();
+    within(client.flush()).await.unwrap();
 }
 
 #[tokio::test]
