@@ -38,11 +38,13 @@ struct Shared(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    queues: BTreeMap<u64, (mpsc::UnboundedSender<Message>, Arc<Counts>)>,
+    queues: BTreeMap<u64, Queue>,
     requests: BTreeMap<u64, oneshot::Sender<Message>>,
     /// In the order of the pings. `None` is a ping of the owner itself.
     pings: VecDeque<Option<oneshot::Sender<Option<String>>>>,
 }
+
+type Queue = (mpsc::UnboundedSender<Message>, Arc<Counts>);
 
 /// The counters of a subscription.
 #[derive(Default)]
@@ -265,7 +267,8 @@ struct Request<'a> {
 
 impl Drop for Request<'_> {
     fn drop(&mut self) {
-        self.shared.lock().requests.remove(&self.id);
+        // Its waker is not dropped under the lock.
+        let _request = self.shared.lock().requests.remove(&self.id);
     }
 }
 
@@ -288,7 +291,7 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         // Without capacity the owner does it at the next message or ping.
         if self.client.0.pusher.try_push(unsub(self.id)).is_ok() {
-            self.client.0.shared.lock().queues.remove(&self.id);
+            let _queue = self.client.0.shared.lock().queues.remove(&self.id);
         }
     }
 }
@@ -374,9 +377,17 @@ impl Handler for Owner {
             }
             Operation::Ping => {
                 control.push("PONG\r\n");
-                self.shared.lock().queues.retain(|id, (sender, _)| {
-                    sender.is_closed().then(|| control.push(unsub(*id))).is_none()
-                });
+                let is_closed = |queue: &Queue| queue.0.is_closed();
+                let closed: Vec<_> = {
+                    let state = self.shared.lock();
+                    state
+                        .queues
+                        .iter()
+                        .filter(|(_, queue)| is_closed(queue))
+                        .map(|(id, _)| *id)
+                        .collect()
+                };
+                closed.into_iter().for_each(|id| self.forget(control, id));
             }
             Operation::Pong => {
                 let ping = self.shared.lock().pings.pop_front();
@@ -405,24 +416,34 @@ impl Handler for Owner {
 
 impl Owner {
     fn deliver(&self, control: &mut Control<'_>, id: u64, message: Message) {
-        let mut state = self.shared.lock();
         // Or it was on its way when nobody wanted it any more.
-        let Some((sender, counts)) = state.queues.get(&id) else { return };
+        let Some((sender, counts)) = self.shared.lock().queues.get(&id).cloned() else { return };
+        if sender.is_closed() {
+            return self.forget(control, id);
+        }
         let cost = message.cost();
         if counts.waiting.fetch_add(cost, Relaxed) + cost > MAX_WAITING {
             counts.waiting.fetch_sub(cost, Relaxed);
             counts.dropped.fetch_add(1, Relaxed);
-        } else if sender.send(message).is_err() {
-            state.queues.remove(&id);
-            control.push(unsub(id));
+        } else {
+            // If it has closed since, the next message or ping finds that.
+            let _ = sender.send(message);
         }
+    }
+
+    /// Ends a subscription that was dropped.
+    fn forget(&self, control: &mut Control<'_>, id: u64) {
+        // Its wakers are not called under the lock.
+        let _queue = self.shared.lock().queues.remove(&id);
+        control.push(unsub(id));
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
         self.reason.send_replace(Some(self.error.clone()));
-        drop(mem::take(&mut *self.shared.lock()));
+        // Its wakers are not called under the lock.
+        let _state = mem::take(&mut *self.shared.lock());
     }
 }
 

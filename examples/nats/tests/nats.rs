@@ -320,6 +320,28 @@ async fn subscription_dropped_without_capacity_is_ended_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn full_subscription_dropped_without_capacity_is_ended() {
+    let (client, mut fake) = Fake::open().await;
+    let messages = client.subscribe("a", None).await.unwrap();
+    fake.gets("SUB a  2\r\n").await;
+    let message = format!("MSG a 2 1000000\r\n{}\r\n", "x".repeat(1_000_000));
+    while messages.dropped() == 0 {
+        fake.sends(&message).await;
+        yield_now().await;
+    }
+    // As much as the pipe and the queue take.
+    let more = async { while client.publish("full", vec![b'x'; 4000]).await.is_ok() {} };
+    assert!(timeout(Duration::from_secs(1), more).await.is_err());
+    drop(messages);
+    fake.sends(&message).await;
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"UNSUB 2\r\n") {
+        let read = timeout(HOUR, fake.0.read_buf(&mut seen)).await.expect("it hangs");
+        assert_ne!(read.unwrap(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn slow_subscriber_loses_messages_and_delays_nobody() {
     let (client, mut fake) = Fake::open().await;
     let mut slow = client.subscribe("slow", None).await.unwrap();
