@@ -3,6 +3,7 @@ use asynchat::{Channel, Control, Handler, Pusher, Terminator, Timeout, Timeouts}
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::mem;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -16,7 +17,8 @@ use tokio::time::timeout;
 /// after the last of them is dropped.
 ///
 /// A task of its own owns the channel. Above the channel's high-water mark its callers wait.
-/// All methods are cancel safe: what was to be sent is sent whole, or not at all.
+/// All methods but [`drain`](Self::drain) are cancel safe: what was to be sent is sent whole, or
+/// not at all.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -122,7 +124,7 @@ impl Client {
             inbox: OnceCell::new(),
         }));
         let owner = Owner { shared, reason, error: Error::Closed, refused: None, is_pinged: false };
-        tokio::spawn(own(owner, channel));
+        tokio::spawn(own((channel, owner)));
         Ok(client)
     }
 
@@ -193,6 +195,11 @@ impl Client {
     }
 
     /// Ends the subscriptions after the messages that are here or on their way, and closes.
+    ///
+    /// # Cancel safety
+    ///
+    /// It must be awaited to its end. If it is dropped before, the subscriptions may have ended
+    /// without a sign, and the connection stays open. Only `close` is then of use.
     pub async fn drain(&self) -> Result {
         let unsubs: String = self.0.shared.lock().queues.keys().map(|id| unsub(*id)).collect();
         self.register(unsubs, |_| ()).await?;
@@ -253,6 +260,13 @@ impl Client {
     }
 }
 
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ended = &*self.0.ended.borrow();
+        f.debug_struct("Client").field("ended", ended).finish_non_exhaustive()
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
         self.pusher.close_when_done();
@@ -284,6 +298,14 @@ impl Subscription {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.counts.dropped.load(Relaxed)
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut subscription = f.debug_struct("Subscription");
+        let dropped = &self.dropped();
+        subscription.field("id", &self.id).field("dropped", dropped).finish_non_exhaustive()
     }
 }
 
@@ -347,15 +369,16 @@ struct Owner {
 }
 
 /// The channel is dropped first, with this future too: then nothing is registered any more.
-async fn own<T: AsyncRead + AsyncWrite + Unpin>(mut owner: Owner, mut channel: Channel<T>) {
-    let ended = channel.run(&mut owner).await.err().unwrap_or(Error::Closed);
+/// A tuple is dropped in this order, polled or not.
+async fn own<T: AsyncRead + AsyncWrite + Unpin>(mut session: (Channel<T>, Owner)) {
+    let (channel, owner) = &mut session;
+    let ended = channel.run(owner).await.err().unwrap_or(Error::Closed);
     // A server that ends the session says why, and then closes or resets the connection.
     let is_end = match &ended {
         Error::Channel(error) => matches!(**error, asynchat::Error::Io(_)),
         error => matches!(error, Error::Closed),
     };
     owner.error = owner.refused.take().filter(|_| is_end).map_or(ended, Error::Server);
-    drop(channel);
 }
 
 impl Handler for Owner {
@@ -477,7 +500,40 @@ pub const TIMEOUTS: Timeouts = Timeouts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
+    use std::task::{Context, Wake, Waker};
     use tokio::io::AsyncWriteExt;
+
+    struct Seen(Pusher, AtomicUsize);
+
+    impl Wake for Seen {
+        fn wake(self: Arc<Self>) {
+            self.1.fetch_add(1 + usize::from(self.0.is_closed()), Relaxed);
+        }
+    }
+
+    #[test]
+    fn nothing_is_registered_when_the_owner_is_dropped() {
+        for is_polled in [false, true] {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.unwrap();
+            let (io, mut server) = tokio::io::duplex(4096);
+            let client = runtime.block_on(async {
+                server.write_all(b"INFO {}\r\nPONG\r\n").await.unwrap();
+                let client = Client::new(io, &Login::default()).await.unwrap();
+                if is_polled {
+                    tokio::task::yield_now().await;
+                }
+                client
+            });
+            let seen = Arc::new(Seen(client.0.pusher.clone(), AtomicUsize::new(0)));
+            let mut why = pin!(client.why());
+            let waker = Waker::from(Arc::clone(&seen));
+            assert!(why.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            drop(runtime);
+            assert_eq!(seen.1.load(Relaxed), 2, "{is_polled}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn request_given_up_is_forgotten() {

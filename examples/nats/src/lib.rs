@@ -88,6 +88,9 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), BoxError> {
         }
         print(out, &message)?;
     }
+    if messages.dropped() > 0 {
+        writeln!(out, "{} messages were dropped", messages.dropped())?;
+    }
     client.flush().await?;
     Ok(client.close().await?)
 }

@@ -11,7 +11,8 @@
 //!
 //! You will see the answer, and the request at the one that has answered it. `pub` and `sub`
 //! publish and subscribe. The exit status is 1 if something went wrong. It has no TLS, no
-//! JetStream, and does not connect again.
+//! JetStream, does not connect again, and does not follow what a server says of itself later
+//! (`INFO` with other servers, or the end that is near).
 
 use clap::Parser;
 use example_nats::{Args, run};
