@@ -92,12 +92,12 @@ async fn run() -> Result<(), Box<dyn Error>> {
             _ => return Err(USAGE.into()),
         }
     }
-    let stop = serve::stop_signal()?;
     let listener = TcpListener::bind(&address).await;
     let listener = listener.map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on {}", listener.local_addr()?)?;
     stdout.flush()?;
+    let stop = serve::stop_signal()?;
     server::serve(listener, config, stop).await;
     Ok(())
 }

@@ -44,7 +44,6 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    let stop = stop_signal()?;
     let listener = TcpListener::bind(args.address).await?;
     let address = listener.local_addr()?;
     let mut origins = args.origin;
@@ -53,6 +52,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on ws://{address}/")?;
     stdout.flush()?;
+    let stop = stop_signal()?;
     serve(listener, stop, |socket, stop| {
         let server = Arc::clone(&server);
         async move { server.connection(socket, stop).await }
