@@ -123,7 +123,9 @@ impl Client {
             next_id: AtomicU64::new(INBOX + 1),
             inbox: OnceCell::new(),
         }));
-        let owner = Owner { shared, reason, error: Error::Closed, refused: None, is_pinged: false };
+        let pusher = channel.pusher();
+        let error = Error::Closed;
+        let owner = Owner { shared, pusher, reason, error, refused: None, is_pinged: false };
         tokio::spawn(own((channel, owner)));
         Ok(client)
     }
@@ -229,6 +231,7 @@ impl Client {
         register: impl FnOnce(&mut State) -> A,
     ) -> Result<A> {
         if let Ok(permit) = self.0.pusher.reserve().await {
+            // The waker called under the lock is that of the owner's task alone.
             let mut state = self.0.shared.lock();
             let is_sent = match output.into() {
                 Output::Chunk(chunk) => permit.push(chunk).is_ok(),
@@ -360,6 +363,7 @@ where
 /// The callbacks of the channel. When it is dropped, nobody waits any more.
 struct Owner {
     shared: Arc<Shared>,
+    pusher: Pusher,
     reason: watch::Sender<Option<Error>>,
     error: Error,
     /// What the server has said with `-ERR`, until a flush reports it.
@@ -426,13 +430,17 @@ impl Handler for Owner {
         Ok(())
     }
 
-    fn timed_out(&mut self, control: &mut Control<'_>, timeout: Timeout) -> Result {
+    fn timed_out(&mut self, _: &mut Control<'_>, timeout: Timeout) -> Result {
         if self.is_pinged || !matches!(timeout, Timeout::Idle(_)) {
             return Err(asynchat::Error::Timeout(timeout).into());
         }
-        self.is_pinged = true;
-        self.shared.lock().pings.push_back(None);
-        control.push("PING\r\n");
+        // Pushed like those of the clients, for the pings to be sent in their order here. Without
+        // capacity the server has enough to read, and is asked another time.
+        let mut state = self.shared.lock();
+        self.is_pinged = self.pusher.try_push("PING\r\n").is_ok();
+        if self.is_pinged {
+            state.pings.push_back(None);
+        }
         Ok(())
     }
 }

@@ -10,9 +10,15 @@ use example_nats::client::{ANSWER, Client, Error, Login, MAX_WAITING, TIMEOUTS};
 use example_nats::protocol::Publish;
 use example_nats::{Args, connect, run};
 use peers::within;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{DuplexStream, duplex};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -682,6 +688,77 @@ async fn pong_for_the_owner_does_not_end_a_flush() {
     assert!(!flushing.is_finished());
     fake.sends("PONG\r\n").await;
     within(flushing).await.unwrap().unwrap();
+}
+
+/// A pipe that calls a function before it is read.
+struct Hooked(DuplexStream, Box<dyn FnMut() + Send>);
+
+impl AsyncRead for Hooked {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        (self.1)();
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Hooked {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pong_is_for_the_first_ping_when_both_sides_ping_at_once() {
+    let (io, there) = duplex(1 << 20);
+    let (mut fake, shared) = (Fake(there), Arc::new(OnceLock::<Client>::new()));
+    let (pinging, start) = (Arc::clone(&shared), Instant::now());
+    let (flushed, done) = oneshot::channel();
+    let mut flushed = Some(flushed);
+    let hook = move || {
+        let Some(client) = pinging.get() else { return };
+        if start.elapsed() < TIMEOUTS.idle.unwrap() {
+            return;
+        }
+        // As another thread would, while the owner is at work.
+        let Some(flushed) = flushed.take() else { return };
+        let client = client.clone();
+        let mut flushing = Box::pin(async move {
+            client.publish("a", "x").await.unwrap();
+            client.flush().await.unwrap();
+            flushed.send(()).unwrap();
+        });
+        assert!(flushing.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        tokio::spawn(flushing);
+    };
+    fake.sends(INFO).await;
+    fake.sends("PONG\r\n").await;
+    let client = Client::new(Hooked(io, Box::new(hook)), &Login::default()).await.unwrap();
+    let _ = shared.set(client);
+    fake.is_connected().await;
+    let (mut done, mut is_published) = (done, false);
+    while done.try_recv().is_err() {
+        match &*fake.line().await {
+            "PING\r\n" => fake.sends("PONG\r\n").await,
+            line => is_published |= line.starts_with("PUB"),
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert!(is_published, "flushed before it was published");
 }
 
 #[tokio::test(start_paused = true)]
