@@ -51,6 +51,11 @@ WORKS = [
     "push-64",
     "push-1024",
     "pusher-64",
+    "reserve",
+    "pushers-16",
+    "peek",
+    "echo-alone",
+    "two-tasks",
     "switch",
 ]
 

@@ -7,11 +7,12 @@ use asynchat::{
     TerminatorCodec,
 };
 use bytes::{Bytes, BytesMut};
-use futures::FutureExt;
+use futures::{FutureExt, SinkExt, StreamExt};
 use std::hint::black_box;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use tokio::io::{AsyncRead, Join, ReadBuf, Sink, join, sink};
 use tokio_util::codec::Decoder;
 
@@ -43,9 +44,14 @@ fn main() {
         "next-message" => next(messages(message(), times), times),
         "receive-32" => receive(times),
         "receive-counts" => receive_counts(times),
+        "peek" => peek(times),
+        "echo-alone" => echo_alone(times),
+        "two-tasks" => two_tasks(times),
         "push-64" => push(64, times),
         "push-1024" => push(1024, times),
         "pusher-64" => pusher(64, times),
+        "reserve" => reserve(times),
+        "pushers-16" => pushers(16, times),
         "switch" => switch(times),
         _ => panic!("no such work"),
     }
@@ -188,6 +194,64 @@ fn next(mut channel: Channel<Peer>, times: usize) {
     }
 }
 
+/// A look at each frame before it is taken.
+fn peek(times: usize) {
+    let mut channel = lines(times);
+    for _ in 0..times {
+        while black_box(channel.peek(1).now_or_never()).is_none() {}
+        while black_box(channel.next().now_or_never()).is_none() {}
+    }
+}
+
+/// Gives a frame, then nothing, then a frame.
+struct Alone(bool);
+
+impl AsyncRead for Alone {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.0 = !self.0;
+        if !self.0 {
+            return Poll::Pending;
+        }
+        buffer.put_slice(LINE);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// An answer to each frame, which arrives alone.
+fn echo_alone(times: usize) {
+    let mut channel = Channel::new(join(Alone(false), sink()), "\n");
+    for _ in 0..times {
+        let frame = channel.next().now_or_never().flatten().expect("a frame");
+        channel.push(frame.expect("it is well").into_data());
+        channel.push_slice(b"\n");
+        assert!(channel.next().now_or_never().is_none(), "it waits");
+    }
+}
+
+/// A task, which is told apart from others.
+struct Task;
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// A task reads lines, another one sends as many.
+fn two_tasks(times: usize) {
+    let [input, output] = [(), ()].map(|()| Waker::from(Arc::new(Task)));
+    let (mut sink, mut stream) = lines(times).split();
+    let line = Bytes::from_static(LINE);
+    for _ in 0..times {
+        let mut cx = Context::from_waker(&input);
+        while black_box(stream.poll_next_unpin(&mut cx)).is_pending() {}
+        let mut cx = Context::from_waker(&output);
+        while pin!(sink.send(line.clone())).poll(&mut cx).is_pending() {}
+    }
+}
+
 fn receive(times: usize) {
     let mut channel = lines(times);
     for _ in 0..times {
@@ -241,4 +305,34 @@ fn pusher(length: usize, times: usize) {
     }
     flush(&mut channel);
     assert_eq!(channel.sent_bytes(), (length * times) as u64);
+}
+
+/// A place for each push, taken before it.
+fn reserve(times: usize) {
+    let mut channel = lines(0);
+    let pusher = channel.pusher();
+    for n in 1..=times {
+        let permit = pusher.reserve().now_or_never().and_then(Result::ok).expect("capacity");
+        permit.push(LINE).expect("it is open");
+        if n % 500 == 0 {
+            flush(&mut channel);
+        }
+    }
+    flush(&mut channel);
+    assert_eq!(channel.sent_bytes(), (LINE.len() * times) as u64);
+}
+
+/// Pushes of as many tasks, of which all but the first wait for capacity.
+fn pushers(tasks: usize, times: usize) {
+    let builder = Channel::builder().high_water(64 * tasks / 2).low_water(0);
+    let mut channel = builder.build(join(Frames(LINE, 0), sink()));
+    let pusher = channel.pusher();
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..times / tasks {
+        let mut pushes: Vec<_> = (0..tasks).map(|_| Box::pin(pusher.push(LINE))).collect();
+        while !pushes.is_empty() {
+            pushes.retain_mut(|push| push.as_mut().poll(&mut cx).is_pending());
+            flush(&mut channel);
+        }
+    }
 }
