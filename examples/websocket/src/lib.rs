@@ -179,10 +179,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<'_, T> {
         });
     }
 
-    /// Queues a frame. A short one is copied, or it would hold the whole block that it was
-    /// read into.
+    /// Queues a frame. Once some are waiting a short one is copied, or each would hold the
+    /// whole block that it was read into.
     fn send(&mut self, frame: BytesMut) {
-        if frame.len() < IN_BUFFER / 2 {
+        let is_waiting = self.channel.queued_bytes() > IN_BUFFER as u64 / 8;
+        if is_waiting && frame.len() < IN_BUFFER / 2 {
             self.channel.push_slice(&frame);
         } else {
             self.channel.push(frame);
