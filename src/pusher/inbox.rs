@@ -28,6 +28,16 @@ pub(crate) enum Pushed {
     Other(Box<Other>),
 }
 
+impl From<Vec<Bytes>> for Pushed {
+    /// One part is a chunk: what holds several would cost more than is counted for it.
+    fn from(parts: Vec<Bytes>) -> Self {
+        match <[Bytes; 1]>::try_from(parts) {
+            Ok([part]) => Pushed::Chunk(part),
+            Err(parts) => Other::Parts(parts).into(),
+        }
+    }
+}
+
 impl From<Other> for Pushed {
     fn from(other: Other) -> Self {
         Pushed::Other(Box::new(other))

@@ -139,7 +139,7 @@ impl Pusher {
         parts: impl IntoIterator<Item = impl Into<Bytes>>,
     ) -> Result<(), PushError<Vec<Bytes>>> {
         let (parts, cost) = collect(parts);
-        self.put(parts, cost, |parts| Other::Parts(parts).into()).await.map_err(PushError)
+        self.put(parts, cost, Pushed::from).await.map_err(PushError)
     }
 
     /// Queues a producer and waits for capacity if there is none.

@@ -1,4 +1,4 @@
-use super::inbox::{Other, Place, Pushed, Waiter};
+use super::inbox::{Place, Pushed, Waiter};
 use super::{PushError, collect, cost};
 use bytes::Bytes;
 use std::fmt;
@@ -45,8 +45,7 @@ impl<'a> Permit<'a> {
         parts: impl IntoIterator<Item = impl Into<Bytes>>,
     ) -> Result<(), PushError<Vec<Bytes>>> {
         let (parts, cost) = collect(parts);
-        let wrap = |parts| Other::Parts(parts).into();
-        self.waiter.put(parts, cost, Place::Last, wrap).map_err(PushError)
+        self.waiter.put(parts, cost, Place::Last, Pushed::from).map_err(PushError)
     }
 }
 
