@@ -72,7 +72,7 @@ impl Program {
     /// Stops it as an operator would; it must end well.
     async fn stop(&mut self, signal: &str) {
         let process = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &process]).status().await.unwrap().success());
+        assert!(Command::new("kill").args([signal, &process]).status().await.unwrap().success());
         assert_eq!(within(self.child.wait()).await.unwrap().code(), Some(0));
     }
 }
