@@ -29,7 +29,7 @@ pub(crate) enum Pushed {
 }
 
 impl From<Vec<Bytes>> for Pushed {
-    /// One part is a chunk: what holds several would cost more than is counted for it.
+    /// One part is a chunk. A list of parts would cost more than is counted for it.
     fn from(parts: Vec<Bytes>) -> Self {
         match <[Bytes; 1]>::try_from(parts) {
             Ok([part]) => Pushed::Chunk(part),
