@@ -1,7 +1,7 @@
 """What CPython's own asynchat does where this crate does something else.
 
 The argument names one of the functions below, which plays a scene without a
-network and gives in one line what came of it. `docs/differences.md` tells why.
+network and gives in one line what came of it. `docs/asynchat.md` says why.
 """
 
 import sys

@@ -1,6 +1,6 @@
 //! Where this crate does something else than asynchat, on purpose: each scene
 //! is played here and, if a `python3` with asynchat (up to 3.11) is installed,
-//! with the original. `docs/differences.md` tells why.
+//! with the original. `docs/asynchat.md` says why.
 
 mod mock;
 mod peers;
@@ -372,7 +372,7 @@ fn an_error_of_a_callback() {
 /// Every scene has its row, and every row its scene, here and there.
 #[test]
 fn the_page_has_all_of_them() {
-    let page: BTreeSet<&str> = include_str!("../docs/differences.md")
+    let page: BTreeSet<&str> = include_str!("../docs/asynchat.md")
         .lines()
         .filter_map(|line| line.strip_suffix("` |")?.rsplit_once("| `"))
         .map(|(_, scene)| scene)

@@ -7,7 +7,7 @@
 //! are made of, and both are printed, with the time, by
 //! `cargo test --test asynchat_differential -- --nocapture`.
 //!
-//! What is different on purpose stands in `docs/differences.md` and is left out
+//! What is different on purpose stands in `docs/asynchat.md` and is left out
 //! here: a count of 0 above all. What is held at the end of input, which
 //! asynchat forgets in its buffer, must be what comes last here.
 

@@ -3,11 +3,11 @@
 //! ```text
 //! cargo bench -p asynchat-peers --bench growth                 all of it
 //! cargo bench -p asynchat-peers --bench growth -- 1 5          these tables
-//! cargo bench -p asynchat-peers --bench growth -- --write      and docs/growth.md
+//! cargo bench -p asynchat-peers --bench growth -- --write      and docs/evidence/growth.md
 //! ```
 //!
 //! It takes some minutes, wants the machine for itself, and 10,100 open files. What is said
-//! about the figures is in `docs/growth-notes.md`.
+//! about the figures is in `docs/evidence/growth-notes.md`.
 
 mod channel;
 mod chat;
@@ -51,7 +51,7 @@ fn main() -> std::io::Result<()> {
         }
     }
     if write {
-        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/evidence");
         page += "\n";
         page += &std::fs::read_to_string(docs.join("growth-notes.md"))?;
         std::fs::write(docs.join("growth.md"), page)?;

@@ -3,7 +3,7 @@
 //! ```text
 //! cargo bench -p asynchat-peers --bench performance                 all of it
 //! cargo bench -p asynchat-peers --bench performance -- 3 9          these questions
-//! cargo bench -p asynchat-peers --bench performance -- --write      and docs/performance.md
+//! cargo bench -p asynchat-peers --bench performance -- --write      and docs/evidence/performance.md
 //! ```
 //!
 //! It prints a table for each question: medians of rounds that take turns, and
@@ -303,7 +303,7 @@ fn heap_figures() -> Result<HashMap<String, f64>> {
 }
 
 fn write_page(sections: &[Section]) -> Result<()> {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/evidence");
     let mut page = format!("{INTRODUCTION}\n{}\n", machine::machine());
     for section in sections {
         let _ = write!(page, "\n{}", section.markdown());

@@ -1,4 +1,4 @@
-//! The page `docs/performance.md` and its charts.
+//! The page `docs/evidence/performance.md` and its charts.
 
 use crate::measure::{Outcome, number};
 use plotters::coord::ranged1d::SegmentedCoord;

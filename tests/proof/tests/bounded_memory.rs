@@ -1,5 +1,5 @@
 //! What a peer can make a channel hold is bounded, whatever it does and for
-//! however long: `docs/memory.md` in numbers.
+//! however long: `docs/evidence/memory.md` in numbers.
 //!
 //! Each attack is made twice, the second time ten times as long. Both must have
 //! the same peak, to the byte, and that must be within the formula. Of each
