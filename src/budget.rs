@@ -63,7 +63,8 @@ impl Budget {
 /// tokio's is pending, also a transport that has something to read.
 pub(crate) fn poll_runtime(cx: &mut Context<'_>) -> Poll<()> {
     let (sender, receiver) = oneshot::channel();
-    // A completed oneshot is pending for that reason alone.
+    // A completed oneshot is pending for that reason alone. tokio's own question for it,
+    // `has_budget_remaining`, needs its feature `rt`.
     let _ = sender.send(());
     pin!(receiver).poll(cx).map(drop)
 }

@@ -40,6 +40,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 ///
 /// A channel with a timeout needs a runtime with a timer: waiting panics in
 /// another one.
+// Not `non_exhaustive`, which would forbid literals with `..Timeouts::default()`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
     /// The time from a frame's first byte to its last, terminator included.
@@ -129,7 +130,7 @@ pub(crate) struct Deadlines {
     begun: Option<(u64, u64)>,
     /// Since when that frame is not read, because output has to go first.
     paused: Option<Instant>,
-    /// The number of bytes were read after the time of that frame.
+    /// The number of bytes that were read after the time of that frame.
     late_bytes: u64,
     idle: Option<Stillness>,
     stall: Option<Stillness>,
@@ -155,7 +156,7 @@ pub(crate) struct Unfinished {
     pub(crate) from: u64,
     /// The position of the end of what has arrived.
     pub(crate) to: u64,
-    /// The number of bytes may be read after its time: they may have arrived in time.
+    /// The number of bytes that may be read after its time: they may have arrived in time.
     pub(crate) allowance: u64,
 }
 
@@ -261,6 +262,7 @@ impl Deadlines {
     /// The transport takes no output. Returns when that has lasted too long; `linger`
     /// is the limit if no other is set.
     pub(crate) fn write_due(&mut self, now: Instant, sent: u64, linger: Option<Duration>) -> Due {
+        // A limit that was set for stalled writes is meant for the last write, too.
         let after = self.timeouts.write.or(linger)?;
         let since = since(&mut self.stall, now, sent);
         Some((since.checked_add(after)?, Timeout::Write(after)))

@@ -9,6 +9,8 @@ use std::fmt;
 /// The bytes are a view of the block they were read into. A frame that is kept holds
 /// its whole block in memory: one read, and the longest frame of the same block.
 /// [`detach`](Frame::detach) frames that you keep.
+// `BytesMut`, for changes in place: `Bytes::try_into_mut` fails on every frame, because the
+// read buffer shares its block.
 #[derive(PartialEq, Eq, Hash)]
 pub enum Frame {
     /// A frame whose terminator was found or whose count was reached, or in streaming

@@ -56,7 +56,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Ready if enough is buffered, or if no more is to come.
     fn poll_peek(&mut self, cx: &mut Context<'_>, n: usize) -> Poll<()> {
         let policy = self.policy(ReadMode::AsSet);
-        // What ends the input is found again, and reported, by the next method.
+        // The next method finds what ends the input again, and reports it. An error that
+        // is taken here could not be reported after the frames that precede it.
         self.poll_wait(cx, policy, |it| it.shows(n).then_some(())).map(drop)
     }
 }

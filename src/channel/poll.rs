@@ -248,6 +248,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 return Poll::Ready(Ok(found));
             }
         }
+        // Before the next frame is delivered: an answer must not wait for as long as the
+        // caller works on the next request.
         let sent = self.poll_send(cx, None);
         if sent.is_pending() && self.writer.has_yielded() {
             // One frame, which may need a read; then others have their turn.
@@ -339,7 +341,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         let (dropped, span) = codec.cutter.cut(rest, mode, at_eof);
         *consumed += dropped;
         if let Some(deadlines) = self.deadlines.as_mut().filter(|_| codec.cutter.is_mid_frame()) {
-            // A part of it is gone when the rest is waited for.
+            // A part of it is gone when the channel waits for the rest.
             let current = codec.cutter.frame_number();
             let from = before - if current == number { 0 } else { *consumed };
             let position = self.reader.received().wrapping_sub(from as u64);
@@ -375,7 +377,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             return Poll::Ready(Event::End);
         }
         if !is_aborted && !self.writer.is_open() {
-            // "The end" includes the end of the output.
+            // "The end" includes the end of the output: a loop over `next` ends here, and
+            // would drop the channel with its last answer.
             ready!(sent);
         }
         let failure = self.writer.take_failure();
@@ -626,6 +629,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     }
 
     /// Reads and drops input. Ready when it is over.
+    // Not through the codec: nobody takes a frame after the close.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.reader.discard() {
             *self.framed.read_buffer_mut() = BytesMut::new();

@@ -48,6 +48,8 @@ impl Front {
             if end == 0 {
                 return Front::refused("a head of no bytes");
             }
+            // Also if the head is buffered as a whole: the outcome must not depend on how
+            // the input was split.
             if end > max_head {
                 return Front::too_long(max_head);
             }

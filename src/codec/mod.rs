@@ -365,7 +365,8 @@ impl TerminatorCodec {
             owned.as_slice()
         };
         match terminator.find(edge, &mut Progress::default()) {
-            // The whole ending, not a shorter member that begins there too.
+            // The whole ending, not a shorter member that begins there too: the reader would
+            // see an empty frame after each.
             Some(found) if found.start == partial.len() && found.end == edge.len() => Ok(ending),
             _ => Err(Error::TerminatorInContent),
         }
@@ -404,6 +405,7 @@ impl Decoder for TerminatorCodec {
     }
 }
 
+// `Bytes` alone: beside an `Encoder<&[u8]>`, `framed.send("x".into())` would not infer.
 impl Encoder<Bytes> for TerminatorCodec {
     type Error = Error;
 

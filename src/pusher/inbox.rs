@@ -269,6 +269,7 @@ impl Shared {
 }
 
 /// A push that waits for capacity, or has it. Dropping it frees its place.
+// The data stays with the caller until it is queued: a dropped future has pushed nothing.
 pub(super) struct Waiter<'a> {
     shared: &'a Shared,
     cost: u64,
@@ -286,6 +287,8 @@ pub(super) enum Place {
     Waited,
     /// The same, unless output was discarded meanwhile.
     Undiscarded,
+    /// That of a permit, whose holder may register a request and push it under one lock:
+    /// the requests are then in the order of their registrations.
     Last,
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Reader {
     was_short: bool,
     /// The number of bytes read from the transports.
     received: u64,
-    /// The number of reads may follow a failure of the output.
+    /// The number of reads that may still follow a failure of the output.
     late_reads_left: u8,
     /// For loops over `next`, `receive` and `run`.
     pub(crate) budget: Budget,
@@ -431,7 +431,7 @@ pub(crate) fn release(buffer: &mut BytesMut) {
 }
 
 /// Returns `true` if a read error means that the connection is gone in both directions. Others,
-/// such as a TLS peer that does not announce its end, end input only.
+/// such as that of a TLS peer that does not announce its end, end input only.
 fn is_break(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
     matches!(error.kind(), ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected)

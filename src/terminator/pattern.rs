@@ -15,6 +15,8 @@ enum Repr {
     Byte(Eight),
     /// The last 2 to 7 of these bytes. The first byte is their number, and zeros
     /// are between.
+    // With the number beside the bytes, the payload would be stored in parts and loaded
+    // whole, and such a load waits for the stores.
     Short(Eight),
     Eight(Eight),
     Long(Arc<Long>),

@@ -28,7 +28,7 @@ impl Progress {
         self.seen() == 0
     }
 
-    /// The number of of the undelivered bytes were searched.
+    /// The number of undelivered bytes that were searched.
     #[inline(always)]
     pub(crate) fn seen(&self) -> usize {
         self.from + self.partial

@@ -121,6 +121,8 @@ impl Word {
     ///
     /// Floods of that byte must not be slow: the next places are compared all at
     /// once, and `memchr` is called only after them.
+    // A call of `memchr` for each such byte costs 5 ns. `memmem` is no way out: a flood of
+    // the pattern's own bytes has a candidate at every fourth place.
     #[inline(never)]
     fn find_next(self, src: &[u8], mut last: usize) -> Option<Match> {
         let word = self.word.to_le_bytes();

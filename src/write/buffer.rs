@@ -289,6 +289,7 @@ const MAX_WRITES: u32 = 1024;
 const MAX_WRITTEN: u64 = 256 * 1024;
 
 /// The largest TLS record. A transport has begun to send no more of a pending write.
+// OpenSSL fails a retry that begins with other bytes ("bad write retry").
 const RECORD: usize = 16 * 1024;
 
 const OVERCLAIM: &str = "transport reports more bytes written than it was offered";

@@ -177,6 +177,8 @@ impl Writer {
     }
 
     /// Output has left the queue. The next caller may ask only after it has grown.
+    // Noted where output sinks: a queue that sinks and grows again between two questions
+    // would still be full.
     #[inline]
     fn update_watermark(&mut self) {
         if !self.watermarks.has_capacity() {
@@ -390,6 +392,8 @@ impl Writer {
     }
 
     /// The bytes before the producer are sent, and nothing after it.
+    // Reported at once, the error would make the caller drop the channel, and cut off
+    // answers that are complete.
     fn fail_producer(&mut self, error: io::Error) {
         tracing::debug!(target: "asynchat", %error, "producer failed");
         let requested = self.close_requested();

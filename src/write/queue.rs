@@ -14,6 +14,7 @@ use std::{io, pin::Pin};
 pub(crate) struct Queue {
     entries: VecDeque<Entry>,
     /// After the entries: small chunks, copied together, to which more may come.
+    // Not an entry: a short answer then allocates no slots for the queue.
     block: BytesMut,
     /// The sum of the costs of the entries and of the block.
     cost: u64,
