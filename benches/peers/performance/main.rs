@@ -1,4 +1,4 @@
-//! What `asynchat` is measured against, side by side in one run.
+//! Measures `asynchat` beside its alternatives, in one run.
 //!
 //! ```text
 //! cargo bench -p asynchat-peers --bench performance                 all of it
@@ -6,9 +6,9 @@
 //! cargo bench -p asynchat-peers --bench performance -- --write      and docs/evidence/performance.md
 //! ```
 //!
-//! It prints a table for each question: medians of rounds that take turns, and
-//! how many times better ours is than each of the others. It takes about ten
-//! minutes, and wants the machine for itself.
+//! It prints a table for each question, with the medians of rounds that take turns and the
+//! factor between asynchat and each alternative. It takes about ten minutes on a machine at
+//! rest.
 
 mod echo;
 #[allow(dead_code)]
@@ -111,7 +111,7 @@ const QUESTIONS: [fn(usize) -> Result<Section>; 21] = [
         let mut section = section(number, title, &[1.3, 1.3, 1.3, 0.0], outcomes);
         section.notes =
             "Wanted: 1.3 times the others at 64 bytes, and no less at 1 KiB. The channel has an \
-                         `out_buffer_size` of 256 KiB, and as much is pushed before it is waited for."
+                         `out_buffer_size` of 256 KiB, and that much is pushed before each `flush`."
                 .into();
         Ok(section)
     },
@@ -120,8 +120,8 @@ const QUESTIONS: [fn(usize) -> Result<Section>; 21] = [
         let title = "`push` of large `Bytes` over loopback";
         let mut section = section(number, title, &[1.0 / 1.05, 1.0, 0.0], outcomes);
         section.notes =
-            "The channel has an `out_buffer_size` of 256 KiB, and as much is pushed before it is \
-                         waited for."
+            "The channel has an `out_buffer_size` of 256 KiB, and that much is pushed before each \
+                         `flush`."
                 .into();
         Ok(section)
     },
@@ -133,9 +133,9 @@ const QUESTIONS: [fn(usize) -> Result<Section>; 21] = [
         let endless = section.outcomes.iter().take(9);
         let worst = endless.map(|o| o.figures[0].1).fold(0.0, f64::max);
         section.notes = format!(
-            "Read in pieces of 1400 bytes. The worst without frames is {worst:.2} ns per byte; 0.5 \
-             is wanted. Kind input is the same with `x` in place of the half terminators; the \
-             factor against it is the inverse of the first ratio."
+            "The input is read in pieces of 1400 bytes. The worst input without frames costs \
+             {worst:.2} ns per byte, and 0.5 is wanted. Kind input has `x` in place of the half \
+             terminators. The factor against kind input is the inverse of the first ratio."
         );
         Ok(section)
     },
@@ -146,7 +146,7 @@ const QUESTIONS: [fn(usize) -> Result<Section>; 21] = [
         let title = "HTTP/1.1 requests, keep-alive, 64 connections, one thread each";
         let mut section = section(number, title, &[1.0], outcomes);
         section.notes = "Wanted: 1.1 at depth 1 and 1.6 at depth 16. The load has the other core, \
-                         and looks at every byte."
+                         and compares every byte."
             .into();
         Ok(section)
     },
@@ -161,8 +161,8 @@ const QUESTIONS: [fn(usize) -> Result<Section>; 21] = [
         let title = "Echo of 10,000 connections at once on two cores";
         let mut section = section(number, title, &[1.0], outcomes);
         section.notes =
-            "The load is a program of its own on the same two cores. Memory is what the \
-             server's process has grown by, kernel excluded, after all are served."
+            "The load is a program of its own on the same two cores. Memory is the growth of \
+             the server's process after all are served, without the kernel's."
                 .into();
         Ok(section)
     },
@@ -200,8 +200,8 @@ const QUESTIONS: [fn(usize) -> Result<Section>; 21] = [
         section.notes = "Wanted: ahead in every row. The messages are text, masked by the client \
                          and checked to be UTF-8 by the server. The load has the other core, and \
                          compares every byte. `forward` is the example `echo-server` of \
-                         tokio-tungstenite; `send` flushes after each message. The allocator was \
-                         told to keep what is freed."
+                         tokio-tungstenite; `send` flushes after each message. The allocator \
+                         keeps the memory that is freed."
             .into();
         Ok(section)
     },
@@ -209,7 +209,7 @@ const QUESTIONS: [fn(usize) -> Result<Section>; 21] = [
         let title = "JSON-RPC, a message a line, over a pair of sockets";
         let mut section = section(number, title, &[1.0], jsonrpc::contests());
         section.notes = "Each message is awaited before the next one. Both ends are of the same \
-                         kind, each on a thread of its own; most of the time is that of JSON."
+                         kind, each on a thread of its own. JSON takes most of the time."
             .into();
         Ok(section)
     },
@@ -231,9 +231,10 @@ fn section(number: usize, title: &'static str, targets: &[f64], outcomes: Vec<Ou
 
 fn drip(number: usize) -> Result<Section> {
     let mut notes = String::from(
-        "One frame, found at its end, in pieces; nanoseconds per byte, and the exponent with \
-         which the time grows. At most 1.05 is wanted. Beside it that of `memchr` over the same \
-         pieces, once each: what does not fit the caches costs more, whoever looks at it.\n\n\
+        "One frame arrives in pieces, and its terminator is at its end. The figures are \
+         nanoseconds per byte, and the exponent with which the time grows. At most 1.05 is wanted. \
+         The last column has the exponent of `memchr` over the same pieces, once each. Bytes that \
+         do not fit the caches cost more with any search.\n\n\
          | pieces of | 1 MiB | 4 MiB | 16 MiB | 64 MiB | exponent | of the bare search |\n\
          |--:|--:|--:|--:|--:|--:|--:|\n",
     );
@@ -245,7 +246,7 @@ fn drip(number: usize) -> Result<Section> {
         let mark = if drip.exponent <= 1.05 { "✓" } else { "✗" };
         let _ = writeln!(notes, " {:.3} {mark} | {:.3} |", drip.exponent, drip.bare);
     }
-    let mut section = section(number, "One large frame that drips in", &[], Vec::new());
+    let mut section = section(number, "One large frame that trickles in", &[], Vec::new());
     section.notes = notes;
     Ok(section)
 }
@@ -254,7 +255,7 @@ fn switch(number: usize) -> Result<Section> {
     let allocated = heap_figures()?["switch-allocations"];
     let mut section = section(number, "Changing the terminator", &[2.0], memory::switch());
     section.notes = format!(
-        "Wanted: 5 times for the prepared and ready-made, 2 for the last. 4000 changes allocate {allocated} bytes."
+        "Wanted: 5 times for the prepared and ready-made ones, 2 for the last. 4000 changes allocate {allocated} bytes."
     );
     Ok(section)
 }
@@ -285,11 +286,11 @@ fn heap(number: usize) -> Result<Section> {
     ];
     let mut section = section(number, "Memory of an idle connection", &[], outcomes);
     section.notes =
-        "Each of 100,000, after it has served a request; at most 512 bytes are wanted.".into();
+        "Each of 100,000 connections has served a request. At most 512 bytes are wanted.".into();
     Ok(section)
 }
 
-/// What the bench `heap` says.
+/// The figures that the bench `heap` prints.
 fn heap_figures() -> Result<HashMap<String, f64>> {
     let output = Command::new(env!("CARGO"))
         .args(["bench", "--quiet", "--package", "asynchat-peers", "--bench", "heap"])
@@ -320,15 +321,14 @@ fn write_page(sections: &[Section]) -> Result<()> {
 
 const INTRODUCTION: &str = "# Performance
 
-Every row is a contest in one run: the same work, done in turns, medians of all
-rounds, and how many times better ours is than each of the others. ✓ and ✗ say
-whether what was wanted was reached. Figures of different runs, or of different
-machines, are not to be compared; ratios may be, with care.
+Every row is a contest in one run. All entries do the same work in turns, and the figures are
+the medians of all rounds. Each ratio says how many times better asynchat is. ✓ and ✗ say
+whether the goal was reached. Do not compare figures of different runs or machines. Ratios can
+be compared, with care.
 
 ```sh
 cargo bench -p asynchat-peers --bench performance -- --write
 ```
 
-writes this page. The peers that are heavy to build are in a workspace member of
-their own; `cargo bench` alone runs the decoders.
+writes this page, with the text of `performance-notes.md` after the tables.
 ";
