@@ -40,9 +40,9 @@ pub(crate) fn frame_length() -> Table {
             figure("ns for each byte, into a `Vec` of that capacity"),
         ],
         rows: Vec::new(),
-        notes: "A frame arrives in pieces of 1400 bytes, in memory, and ends with CR LF. Beside \
-                it is the least that can be done with the pieces: each is copied once, to where \
-                it stays, and searched once.",
+        notes: "A frame arrives in pieces of 1400 bytes, in memory, and ends with CR LF. The \
+                last column is the least work: each piece is copied once, to its final place, \
+                and searched once.",
     };
     let kib = [1, 16, 256, 4 * 1024, 64 * 1024];
     table.fill(&kib.map(|kib| kib * 1024), |length| {
@@ -94,9 +94,8 @@ pub(crate) fn queue_length() -> Table {
             cost("ns to send its 64 bytes", 0.0),
         ],
         rows: Vec::new(),
-        notes: "So many entries are pushed, and then sent to a transport that takes everything \
-                at once. Time is that of the processor for each entry. A chunk of 16 KiB is not \
-                copied.",
+        notes: "The entries are pushed, and then sent to a transport that takes everything at \
+                once. Time is processor time for each entry. A chunk of 16 KiB is not copied.",
     };
     table.fill(&[100, 1000, 10_000, 100_000, 1_000_000], |entries| {
         let (small, large) = (Bytes::from(vec![b'x'; 64]), Bytes::from(vec![b'x'; 16 * 1024]));
@@ -144,11 +143,11 @@ pub(crate) fn pushers() -> Table {
             figure("pushes a second, two threads"),
         ],
         rows: Vec::new(),
-        notes: "Each task has a `Pusher` and pushes 64 bytes again and again. The channel sends \
-                them to a transport that takes everything at once. Its high-water mark is the \
-                default, which has room for 512 of them. Beside it the same tasks send to a \
-                `tokio::sync::mpsc` of that capacity, whose receiver drops what comes. Time is \
-                that of the processor.",
+        notes: "Each task has a `Pusher` and pushes chunks of 64 bytes repeatedly. The channel \
+                sends them to a transport that takes everything at once. The default high-water \
+                mark has capacity for 512 of these chunks. For comparison, the same tasks send to \
+                a `tokio::sync::mpsc` of that capacity, whose receiver drops the chunks. Time is \
+                processor time.",
     };
     table.fill(&[1, 10, 100, 1000, 10_000], |tasks| {
         let round = || {

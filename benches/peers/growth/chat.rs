@@ -26,7 +26,7 @@ pub(crate) fn one_server() -> Table {
 pub(crate) fn three_servers() -> Table {
     let columns = vec![
         figure("processor µs of Redis for a message"),
-        figure("processor µs of Redis for one who joins"),
+        figure("processor µs of Redis for each newcomer"),
     ];
     table("Members of one room, on three servers and one Redis", 3, columns)
 }
@@ -38,7 +38,7 @@ fn table(title: &'static str, servers: usize, more: Vec<Column>) -> Table {
         cost("the same, of single messages", 0.0),
         cost("lag in ms, median", 1.0),
         cost("lag in ms, 99th percentile", 1.0),
-        cost("processor µs for one who joins", 1.0),
+        cost("processor µs for each newcomer", 1.0),
         cost("resident bytes of the servers for each member", 0.0),
     ];
     columns.extend(more);
@@ -47,10 +47,10 @@ fn table(title: &'static str, servers: usize, more: Vec<Column>) -> Table {
         size: "members",
         columns,
         rows: Vec::new(),
-        notes: "One member speaks, and all hear it, over loopback. The load is a process of its \
-                own with one thread. The first two columns are those of messages sent 64 at a \
-                time. The lag is that of single messages, from just before the sender writes to \
-                the receipt by each member. Everybody hears of each one who joins.",
+        notes: "One member writes, and all members receive it, over loopback. The load is a \
+                process of its own with one thread. The first two columns are for messages sent \
+                64 at a time. The lag of a single message runs from just before the write to the \
+                receipt by each member. All members are notified of each newcomer.",
     };
     let is_built = build();
     table.fill(&[10, 100, 1000, 5000], |members| {

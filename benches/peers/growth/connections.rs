@@ -17,9 +17,9 @@ pub(crate) fn connections() -> Table {
             figure("messages a second"),
         ],
         rows: Vec::new(),
-        notes: "Each connection is a `Channel` in a task. Its peer says a line of 32 bytes and \
-                awaits the echo, again and again. All are busy at once. Memory is read while \
-                all are connected and nobody speaks.",
+        notes: "Each connection is a `Channel` in a task. Its peer sends a line of 32 bytes and \
+                awaits the echo, repeatedly. All are busy at once. Memory is read while all are \
+                connected and idle.",
     };
     table.fill(&[100, 1000, 10_000], |connections| {
         allow_open_files(connections + 100)?;

@@ -70,11 +70,11 @@ const TABLES: [fn() -> Table; 6] = [
 
 const INTRODUCTION: &str = "# Growth
 
-Each table has a cost against a size. The exponent below a column is the slope of a line
-through the logarithms (least squares). A cost for each byte, entry or message has the
-exponent 0 if it does not depend on the size. A cost in total that is proportional to the
-size has 1. ✓ and ✗ say whether the exponent is at most 0.1 above the one wanted. Figures
-are medians of rounds. Processor time says more than the clock where other programs run.
+Each table shows how a cost grows with a size. The exponent below a column is the slope of a
+line through the logarithms (least squares). A cost per byte, entry or message has the exponent
+0 if it does not depend on the size. A total cost that is proportional to the size has 1. ✓ and
+✗ say whether the exponent is at most 0.1 above the goal. Figures are medians of rounds.
+Processor time is shown because other programs disturb the clock.
 
 ```sh
 cargo bench -p asynchat-peers --bench growth -- --write
