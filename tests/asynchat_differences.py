@@ -94,7 +94,7 @@ def a_spent_count():
     return "%s %r" % (chat.seen(), chat.get_terminator())
 
 
-def what_is_held_at_the_end_of_input():
+def half_a_terminator_at_the_end():
     chat = Chat(b"\r\n")
     chat.arrives(b"QUIT\r", b"")
     return chat.seen()
@@ -106,7 +106,7 @@ def a_frame_without_an_end():
     return "%d bytes collected" % sum(len(call) - len("collect()") for call in chat.log)
 
 
-def frames_behind_a_close():
+def frames_after_a_close():
     chat = Chat(b"\n")
     chat.found_terminator = lambda: (chat.log.append("found"), chat.close_when_done())
     chat.arrives(b"a\nb\n")
@@ -158,7 +158,7 @@ def when_a_push_is_sent():
     return "%s before push returns" % chat.seen()
 
 
-def a_buffer_that_changes_behind_its_push():
+def a_buffer_that_changes_after_its_push():
     chat = Chat(None)
     chat.wire.blocked = True
     data = bytearray(b"a")
@@ -169,7 +169,7 @@ def a_buffer_that_changes_behind_its_push():
     return chat.seen()
 
 
-def a_push_behind_a_close():
+def a_push_after_a_close():
     chat = Chat(None)
     chat.push(b"a")
     chat.close_when_done()
@@ -213,7 +213,7 @@ def discard_buffers_within_a_frame():
     return chat.seen()
 
 
-def discard_buffers_behind_a_close():
+def discard_buffers_after_a_close():
     chat = Chat(None)
     chat.wire.blocked = True
     chat.push(b"a")

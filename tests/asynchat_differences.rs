@@ -1,6 +1,5 @@
-//! Where this crate does something else than asynchat, on purpose: each scene
-//! is played here and, if a `python3` with asynchat (up to 3.11) is installed,
-//! with the original. `docs/asynchat.md` says why.
+//! The deliberate differences from asynchat. Each scene is played here and, if a `python3`
+//! with asynchat (up to 3.11) is installed, with the original. `docs/asynchat.md` says why.
 
 mod mock;
 mod peers;
@@ -122,14 +121,14 @@ fn a_spent_count() {
 }
 
 #[test]
-fn what_is_held_at_the_end_of_input() {
+fn half_a_terminator_at_the_end() {
     let (mut channel, peer) = channel("\r\n");
     let mut recorder = Recorder::quiet();
     peer.sends("QUIT\r");
     peer.ends();
     run(&mut channel, &mut recorder);
     let (theirs, want) = ("collect(QUIT) close", "collect(QUIT) collect(\\r) close");
-    differs("what_is_held_at_the_end_of_input", theirs, recorder.seen(), want);
+    differs("half_a_terminator_at_the_end", theirs, recorder.seen(), want);
 }
 
 #[test]
@@ -147,7 +146,7 @@ fn a_frame_without_an_end() {
 }
 
 #[test]
-fn frames_behind_a_close() {
+fn frames_after_a_close() {
     let (mut channel, peer) = channel("\n");
     let mut recorder = Recorder::new(|event, control| {
         if event == "found" {
@@ -158,7 +157,7 @@ fn frames_behind_a_close() {
     peer.sends("a\nb\n");
     run(&mut channel, &mut recorder);
     let (theirs, want) = ("collect(a) found collect(b) found", "collect(a) found close");
-    differs("frames_behind_a_close", theirs, recorder.seen(), want);
+    differs("frames_after_a_close", theirs, recorder.seen(), want);
 }
 
 #[test]
@@ -234,18 +233,18 @@ fn when_a_push_is_sent() {
 }
 
 #[test]
-fn a_buffer_that_changes_behind_its_push() {
+fn a_buffer_that_changes_after_its_push() {
     let (mut channel, peer) = channel(None);
     let mut data = *b"a";
     channel.push_slice(&data);
     data[0] = b'b';
     show(anew!(channel.flush()));
     let ours = format!("send({}), not {}", peer.written(), data.escape_ascii());
-    differs("a_buffer_that_changes_behind_its_push", "send(b)", ours, "send(a), not b");
+    differs("a_buffer_that_changes_after_its_push", "send(b)", ours, "send(a), not b");
 }
 
 #[test]
-fn a_push_behind_a_close() {
+fn a_push_after_a_close() {
     let (mut channel, peer) = channel(None);
     channel.push("a");
     show(anew!(channel.shutdown()));
@@ -254,7 +253,7 @@ fn a_push_behind_a_close() {
     let fed = show(anew!(channel.feed("b".into())));
     let ours = format!("send({}), {queued} queued, {fed}", peer.written());
     let want = "send(a), 0 queued, closed";
-    differs("a_push_behind_a_close", "send(a) close, 1 queued", ours, want);
+    differs("a_push_after_a_close", "send(a) close, 1 queued", ours, want);
 }
 
 #[test]
@@ -325,7 +324,7 @@ fn discard_buffers_within_a_frame() {
 }
 
 #[test]
-fn discard_buffers_behind_a_close() {
+fn discard_buffers_after_a_close() {
     let (mut channel, peer) = channel(None);
     channel.push("a");
     channel.close_when_done();
@@ -334,7 +333,7 @@ fn discard_buffers_behind_a_close() {
     let ours = format!("{:?}", peer.output_calls());
     // A channel begins unflushed.
     let want = "[Flush, Shutdown]";
-    differs("discard_buffers_behind_a_close", "to be written: False", ours, want);
+    differs("discard_buffers_after_a_close", "to be written: False", ours, want);
 }
 
 #[test]
@@ -372,7 +371,8 @@ fn an_error_of_a_callback() {
 /// Every scene has its row, and every row its scene, here and there.
 #[test]
 fn the_page_has_all_of_them() {
-    let page: BTreeSet<&str> = include_str!("../docs/asynchat.md")
+    let (_, differences) = include_str!("../docs/asynchat.md").split_once("# Differences").unwrap();
+    let page: BTreeSet<&str> = differences
         .lines()
         .filter_map(|line| line.strip_suffix("` |")?.rsplit_once("| `"))
         .map(|(_, scene)| scene)
