@@ -88,8 +88,8 @@ impl fmt::Display for Error {
         match self {
             Error::Io(e) => e.fmt(f),
             Error::FrameTooLong { limit } => write!(f, "frame longer than {limit} bytes"),
-            Error::InvalidHead(_) => f.write_str("invalid head of a message"),
-            Error::TerminatorInContent => f.write_str("terminator inside the content"),
+            Error::InvalidHead(_) => f.write_str("invalid message head"),
+            Error::TerminatorInContent => f.write_str("content contains the terminator"),
             Error::UnexpectedEof { partial } if partial.is_empty() => f.write_str("input ended"),
             Error::UnexpectedEof { partial } => {
                 write!(f, "input ended after {} bytes of a frame", partial.len())
@@ -163,7 +163,7 @@ impl fmt::Display for Timeout {
         match self {
             Timeout::Frame(after) => write!(f, "frame not complete within {after:?}"),
             Timeout::Idle(after) => write!(f, "no frame within {after:?}"),
-            Timeout::Write(after) => write!(f, "nothing could be sent for {after:?}"),
+            Timeout::Write(after) => write!(f, "transport accepted no output for {after:?}"),
         }
     }
 }

@@ -1602,7 +1602,7 @@ fn errors_say_which_deadline_it_was() {
     for (timeout, words) in [
         (Timeout::Frame(FRAME), "frame not complete within 5s"),
         (Timeout::Idle(IDLE), "no frame within 60s"),
-        (Timeout::Write(WRITE), "nothing could be sent for 30s"),
+        (Timeout::Write(WRITE), "transport accepted no output for 30s"),
     ] {
         let error = Error::from(timeout);
         assert_eq!((error.to_string(), timeout.to_string()), (words.into(), words.into()));

@@ -211,7 +211,7 @@ fn an_invalid_head_is_reported_once_with_its_reason() {
     let error = codec.decode(&mut src).unwrap_err();
     let reason = std::error::Error::source(&error).unwrap().to_string();
     assert_eq!(reason, "length with a byte that is no digit");
-    assert_eq!(error.to_string(), "invalid head of a message");
+    assert_eq!(error.to_string(), "invalid message head");
     assert!(matches!(error, Error::InvalidHead(_)));
     assert_eq!(src, "+5\nabc");
 }
@@ -570,7 +570,7 @@ fn a_length_outside_its_head_panics() {
 }
 
 #[test]
-#[should_panic(expected = "more bytes than the head has")]
+#[should_panic(expected = "counted bytes exceed the head")]
 fn a_length_that_counts_more_than_its_head_panics() {
     let _ = Length::u8().counting(2);
 }

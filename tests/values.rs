@@ -46,7 +46,7 @@ fn errors_tell_what_was_and_never_content() {
         (
             Error::TerminatorInContent,
             "TerminatorInContent".into(),
-            "terminator inside the content",
+            "content contains the terminator",
             ErrorKind::InvalidInput,
         ),
         (

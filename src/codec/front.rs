@@ -46,7 +46,7 @@ impl Front {
     ) -> Front {
         loop {
             if end == 0 {
-                return Front::refused("a head of no bytes");
+                return Front::refused("head is empty");
             }
             // Also if the head is buffered as a whole: the outcome must not depend on how
             // the input was split.
@@ -55,7 +55,7 @@ impl Front {
             }
             let Some(head) = src.get(..end) else { return Front::Head(end as u32) };
             let total = match terminator.body(head) {
-                Ok(Body::More(0)) => return Front::refused("no more bytes of the head"),
+                Ok(Body::More(0)) => return Front::refused("head extended by 0 bytes"),
                 Ok(Body::More(more)) => {
                     end = end.saturating_add(more);
                     continue;
@@ -65,7 +65,7 @@ impl Front {
                 Err(error) => return Front::Refused(Box::new(error.into())),
             };
             if total < end as u64 {
-                return Front::refused("a message shorter than its head");
+                return Front::refused("message is shorter than its head");
             }
             return Front::Body { head: end as u32, rest: total };
         }
@@ -73,7 +73,7 @@ impl Front {
 
     #[cold]
     pub(super) fn too_long(max_head: usize) -> Front {
-        Front::refused(format!("a head of more than {max_head} bytes"))
+        Front::refused(format!("head longer than {max_head} bytes"))
     }
 
     #[cold]

@@ -94,7 +94,7 @@ pub trait Handler {
     ) -> Result<(), Self::Error> {
         let bytes = data.len();
         if channel.lent.reader.is_open() {
-            tracing::warn!(target: "asynchat", bytes, "data not collected: dropped");
+            tracing::warn!(target: "asynchat", bytes, "data dropped: no callback takes it");
         } else {
             tracing::debug!(target: "asynchat", bytes, "unfinished frame dropped");
         }

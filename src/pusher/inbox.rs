@@ -498,7 +498,7 @@ impl Drop for Inbox {
     fn drop(&mut self) {
         let pushed = self.close();
         if !pushed.is_empty() {
-            tracing::warn!(target: "asynchat", pushed = pushed.len(), "dropped with pushes queued");
+            tracing::warn!(target: "asynchat", pushed = pushed.len(), "channel dropped with pushes queued");
         }
         drop(pushed);
         let task = self.shared.lock().task.take();

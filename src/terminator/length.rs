@@ -111,7 +111,7 @@ impl Length {
     /// If the head is shorter: call [`within`](Self::within) before.
     #[must_use]
     pub const fn counting(self, bytes: u8) -> Self {
-        assert!(bytes <= self.head, "more bytes than the head has");
+        assert!(bytes <= self.head, "counted bytes exceed the head");
         Length { counted: bytes, ..self }
     }
 

@@ -89,7 +89,7 @@ impl Writer {
         if self.accepts() {
             // The queue itself never fails.
             if fmt::write(&mut Text(&mut self.queue), args).is_err() {
-                tracing::warn!(target: "asynchat", "a `Display` has failed: text cut off");
+                tracing::warn!(target: "asynchat", "a `Display` failed, so its text is incomplete");
             }
         }
     }
@@ -425,12 +425,12 @@ impl Drop for Writer {
     fn drop(&mut self) {
         let queued = self.queued();
         if queued > 0 {
-            tracing::warn!(target: "asynchat", queued, "dropped with output queued");
+            tracing::warn!(target: "asynchat", queued, "channel dropped with output queued");
         }
     }
 }
 
 #[cold]
 fn warn_of_dropped() {
-    tracing::warn!(target: "asynchat", "pushed after the write half was closed: dropped");
+    tracing::warn!(target: "asynchat", "data pushed after the write half was closed is dropped");
 }

@@ -105,10 +105,10 @@ async fn bad_server_is_an_error() {
         ("Content-Length: 9\r\n\r\n{}", "the server ended in a message"),
         ("Content-Le", "the server ended in a message"),
         ("Content-Length: 9223372036854775808\r\n\r\n{", "frame longer than 67108864 bytes"),
-        ("Content-Length: 18446744073709551616\r\n\r\n{", "invalid head of a message"),
-        ("Content-Length: -1\r\n\r\n{", "invalid head of a message"),
-        ("Content-Type: a\r\n\r\n{}", "invalid head of a message"),
-        ("Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}", "invalid head of a message"),
+        ("Content-Length: 18446744073709551616\r\n\r\n{", "invalid message head"),
+        ("Content-Length: -1\r\n\r\n{", "invalid message head"),
+        ("Content-Type: a\r\n\r\n{}", "invalid message head"),
+        ("Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}", "invalid message head"),
         ("Content-Length: 2\r\n\r\n{]", "key must be a string"),
     ];
     for (input, expected) in rows {
@@ -125,7 +125,7 @@ async fn endless_head_is_an_error() {
     let (mut client, mut peer) = client(1 << 16);
     peer.write_all(&[b'x'; 5000]).await.unwrap();
     let error = client.receive().await.unwrap_err().to_string();
-    assert_eq!(error, "invalid head of a message");
+    assert_eq!(error, "invalid message head");
 }
 
 #[tokio::test]
