@@ -1,14 +1,14 @@
-//! Every line comes back, with the channel as a `Stream` and a `Sink`.
+//! Echoes each line, with the channel as a `Stream` and a `Sink`.
 //!
 //! ```text
 //! cargo run --example echo [ADDRESS]        (default 127.0.0.1:7007)
 //! nc 127.0.0.1 7007
 //! ```
 //!
-//! You will see each line you type once more. `Sink` appends CR LF, and waits
-//! while the peer does not read. A peer that is silent for a minute, in a line or between two,
-//! or reads nothing for so long, is dropped. Ctrl-C or SIGTERM stops it: no new
-//! connections, and each one ends after the lines that have arrived.
+//! You will see each line that you type once more. The `Sink` appends CR LF, and waits while
+//! the peer does not read. A peer that sends or reads nothing for a minute is disconnected.
+//! Ctrl-C or SIGTERM stops the server: it accepts no new connections, and each connection ends
+//! after the lines that have arrived.
 
 #[path = "common/serve.rs"]
 mod serve;

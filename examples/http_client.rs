@@ -1,15 +1,16 @@
 //! An HTTP/1 client: fetches a URL over plain TCP and prints the answer.
 //!
+//! It shows a terminator that changes: a head ends at a blank line, and its body after
+//! `Content-Length` bytes or at the end of input. The body is printed as it arrives, so its
+//! length has no limit.
+//!
 //! ```text
 //! cargo run --example http_server              (in another terminal)
 //! cargo run --example http_client [URL]        (default http://127.0.0.1:8080/)
 //! ```
 //!
-//! You will see the status line, the fields, an empty line and the body, as they came.
-//! It shows a terminator that changes: a head ends at a blank line. Its body ends after
-//! `Content-Length` bytes, or at the end of input. The body is printed as it arrives,
-//! however long it is. The request is of HTTP/1.0, so the body never comes in chunks.
-//! There is no TLS, and no redirect is followed.
+//! You will see the status line, the fields, an empty line and the body, unchanged. The request
+//! is HTTP/1.0, so the body never comes in chunks. There is no TLS, and no redirect is followed.
 
 use asynchat::{Channel, Terminator};
 use std::error::Error;

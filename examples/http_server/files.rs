@@ -1,6 +1,6 @@
-//! Files below a folder. No name leads out of it, even if files are moved meanwhile. A
-//! call that may block (for a lease, a network) is made on a thread for such calls, of which
-//! there are so many.
+//! Opens files below a folder. No name leads out of the folder, even if files are moved
+//! meanwhile. A call that may block (for a lease, or a network) runs on one of a limited number
+//! of threads.
 
 use crate::http::{NOT_FOUND, Status, UNAVAILABLE};
 use bytes::Bytes;

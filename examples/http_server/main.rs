@@ -1,16 +1,15 @@
 //! An HTTP/1.0 and 1.1 server on a `Handler`.
 //!
-//! It shows a protocol whose framing changes all the time: a head up to a blank line, a
-//! body by count, the chunked coding by line and count in turn. Bodies are handed on as
-//! they arrive, requests may be pipelined, and memory and open files stay bounded
-//! whatever a peer sends or does not read.
+//! It shows a protocol whose framing changes all the time: a head ends at a blank line, a body
+//! after a count, and chunks alternate between lines and counts. Bodies are passed on as they
+//! arrive, and requests may be pipelined. Memory and open files stay bounded for any peer.
 //!
 //! ```text
 //! cargo run --example http_server -- [ADDRESS] [--root DIR] [--max-body BYTES] [--name NAME]...
 //! ```
 //!
-//! The default address is 127.0.0.1:8080; with port 0 the system chooses one.
-//! The first line of output is `listening on` and the address. Then try
+//! The default address is 127.0.0.1:8080; with port 0 the system chooses a port. The first line
+//! of output is `listening on` and the address. Then try
 //!
 //! ```text
 //! curl -i http://127.0.0.1:8080/                               a page
@@ -19,24 +18,29 @@
 //! curl -i http://127.0.0.1:8080/files/NAME                     DIR/NAME
 //! ```
 //!
-//! `/echo` holds a body of up to 16 MiB until it is complete, and 64 MiB of all connections:
-//! then it answers 503. A larger one comes back while it is being sent. A client or proxy that
-//! sends everything before it reads, as most do, can then wait for us as we wait for it, until
-//! it is dropped. A body of more than `--max-body` bytes (1 GiB unless set) is refused.
-//! Names below `/files/` are not percent-decoded.
+//! # Limits
 //!
-//! A request is for an address, for `localhost` or for a NAME (of a proxy, its public one).
-//! Any other `Host` is refused: with DNS rebinding a foreign page could read the answer.
+//! - `/echo` holds a body of up to 16 MiB until it is complete, and at most 64 MiB of all
+//!   connections. Above that it answers 503. A larger body is echoed while it arrives: a client or
+//!   proxy that sends everything before it reads can then block until it is disconnected.
+//! - A body of more than `--max-body` bytes is refused. The default is 1 GiB.
+//! - A head may take ten seconds. A body may take twenty, and one more for every 500 bytes that
+//!   have arrived.
+//! - A connection is closed without a first request after ten seconds, without a further request
+//!   after a minute, and after a minute in which its peer accepts nothing of an answer.
 //!
-//! Requests are read by the book (RFC 9112): a request that two readers could understand
-//! differently gets an error and the close. A head has ten seconds, and a body twenty and
-//! one more for every 500 bytes that have arrived. A connection is closed when nothing is
-//! asked in its first ten seconds, or later for a minute, and one whose peer takes nothing of
-//! an answer after a minute. Ctrl-C or SIGTERM lets requests that have begun finish
-//! within ten seconds.
+//! # Security
 //!
-//! `server.rs` is the server, and `files.rs` opens files. `common/http.rs` reads heads
-//! and chunks, and `common/serve.rs` has the accept loop. There is no TLS and no `Date` field.
+//! - `Host` must be an address, `localhost`, or a `--name` (the public name, if there is a proxy).
+//!   With DNS rebinding, a foreign page could otherwise read the answer.
+//! - A request that two readers could understand differently (RFC 9112) gets an error, and the
+//!   connection is closed.
+//! - Names below `/files/` are not percent-decoded. There is no TLS and no `Date` field.
+//!
+//! Ctrl-C or SIGTERM stops the server. Requests that have begun may finish within ten seconds.
+//!
+//! `server.rs` is the server, and `files.rs` opens files. `common/http.rs` reads heads and chunks,
+//! and `common/serve.rs` has the accept loop.
 
 mod files;
 #[path = "../common/http.rs"]

@@ -1,4 +1,4 @@
-//! The server: one task per connection, each a [`Channel`] that runs an [`Http`].
+//! The server: one task for each connection, a [`Channel`] that runs an [`Http`].
 
 use crate::files::Files;
 use crate::http::{self, Body, HEAD_END, Request, Status};

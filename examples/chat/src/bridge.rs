@@ -1,8 +1,8 @@
-//! Several servers share one room through Redis' pub/sub.
+//! The bridge between several servers, which share one room through the pub/sub of Redis.
 //!
-//! Each publishes the events of the people on it, and every few seconds their names. It
-//! hears its own messages as well. If it has not heard any for a while, the connection is
-//! lost, even if the socket does not say so.
+//! Each server publishes the events of its people, and every few seconds their names. It
+//! receives its own messages as well. If none has arrived for a while, the connection is
+//! lost, even if the socket reports no error.
 
 use crate::room::{self, News, Room};
 use example_common::random;

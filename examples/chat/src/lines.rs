@@ -1,4 +1,4 @@
-//! People who type lines: `nc`, `telnet`.
+//! The people who type lines, with `nc` or `telnet`.
 
 use crate::room::{Form, Room, Seat};
 use asynchat::{Control, Error, Handler};

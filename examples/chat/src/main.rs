@@ -1,41 +1,45 @@
-//! A chat room, for people on `nc` and people in a browser, and over several machines if
-//! you like.
+//! A chat room for people on `nc` and people in a browser, over several machines if you like.
 //!
-//! It shows [`Pusher`](asynchat::Pusher), output for a channel from other tasks. A slow
-//! reader is cut off at its own high-water mark and never holds up the others. It also shows
-//! a client and a server in one program.
+//! It shows [`Pusher`](asynchat::Pusher), output for a channel from other tasks. A slow reader is
+//! disconnected at its own high-water mark and never delays the others. It also shows a client
+//! and a server in one program.
 //!
 //! ```text
 //! cargo run --release -p example-chat -- [ADDRESS] [--http ADDRESS] [--redis ADDRESS]
 //!                                        [--host NAME]... [--connections NUMBER]
 //! nc 127.0.0.1 7000                 one person
-//! http://127.0.0.1:7080/            another one
+//! http://127.0.0.1:7080/            another person
 //! ```
 //!
-//! You will see what the other writes; `/nick NAME`, `/who`, `/quit` and `/help`
-//! are commands. The defaults are 127.0.0.1:7000, and 127.0.0.1:7080 for
-//! browsers. With `--redis` all servers that have the same Redis share the room;
-//! a lost connection is tried again, with growing pauses, and said in the room.
-//! Names are then checked on all servers, but two people who take the same one
-//! at the same moment, or while there is no connection, both get it.
+//! Each person sees the messages of the others. `/nick NAME`, `/who`, `/quit` and `/help` are
+//! commands. The defaults are 127.0.0.1:7000 for lines, and 127.0.0.1:7080 for browsers.
 //!
-//! Browsers may come to the address they are connected to, to `localhost`, and to each
-//! name in `--host`. Under any other name a request is refused, because a page of
-//! somebody else's could have made the browser send it (DNS rebinding). With a proxy, that
-//! name is the public one. A peer that sends a line of HTTP, TLS or WebRTC to the
-//! other port is a browser as well, and the connection ends.
+//! With `--redis`, all servers on the same Redis share the room. A lost connection is tried again
+//! with growing pauses, and a notice in the room says so. Names are checked on all servers, but
+//! two people who choose the same name at the same moment, or while there is no connection, both
+//! get it.
 //!
-//! A page hears from the server every 20 seconds. One that has lost its connection
-//! connects again, and takes its seat over.
+//! # Browsers
 //!
-//! Ctrl-C or SIGTERM stops it. It says so to everybody and closes the connections.
+//! A browser may use the address of its connection, `localhost`, and each name in `--host` (the
+//! public name, if there is a proxy). A request under any other name is refused, because a
+//! foreign page could have made the browser send it (DNS rebinding). A line of HTTP, TLS or WebRTC
+//! on the other port ends that connection for the same reason.
 //!
-//! `room.rs` is the room, `lines.rs` and `web.rs` are the people, `bridge.rs` is
-//! the way to the other servers, and `server.rs` joins them. Reading HTTP and
-//! speaking to Redis are those of the examples `http_server` and `redis`. There is
-//! no TLS, no password, no memory, and no limit to the number of messages. People who type
-//! lines have two minutes for the first one, and may then be silent. There is no limit per
-//! address, because all people of one household or proxy may share one.
+//! The server sends each page a sign of life every 20 seconds. A page that has lost its
+//! connection connects again and takes its seat over.
+//!
+//! # Limits
+//!
+//! People who type lines have two minutes for the first line, and may then be silent. There is no
+//! TLS, password or history. There is no limit to the number of messages, and none per address,
+//! because all people of a household or proxy may share one.
+//!
+//! Ctrl-C or SIGTERM stops the server, which notifies everybody and closes the connections.
+//!
+//! `room.rs` is the room, `lines.rs` and `web.rs` are the people, `bridge.rs` connects the other
+//! servers, and `server.rs` joins them. HTTP and Redis are those of the examples `http_server` and
+//! `redis`.
 
 use clap::Parser;
 use example_chat::server::serve_all;

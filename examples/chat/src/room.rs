@@ -1,7 +1,7 @@
-//! The room: the people in it, and the messages that everybody hears.
+//! The room: the people in it, and the messages to all of them.
 //!
-//! It knows people by their [`Pusher`]s. A message to somebody never waits: a person whose
-//! own queue is full is cut off.
+//! It knows people by their [`Pusher`]s. A message to a person never waits: a person whose own
+//! queue is full is disconnected.
 
 use asynchat::{Pusher, TryPushError};
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! People in a browser: a page, server-sent events to hear, and `POST` to speak.
+//! The people in a browser: a page, server-sent events to the page, and `POST` from it.
 
 use crate::http::{self, Body, HEAD_END, Request, Status};
 use crate::room::{Form, Refused, Room, Seat};

@@ -1,5 +1,4 @@
-//! A client of IMAP4rev1: commands that can have literals in them, and answers
-//! that can have them too.
+//! A client of IMAP4rev1. Commands and answers may contain literals.
 
 use super::parse::{Kind, Malformed, Parser, Response, Status, TOO_MUCH, Value, message};
 use asynchat::{BoxProducer, Channel, Terminator, Timeout, Timeouts, producer};

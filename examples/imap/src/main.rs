@@ -1,5 +1,7 @@
-//! A client of IMAP4rev1 mail servers: lines that are interrupted by counts of bytes,
-//! in both directions, and a connection that turns to TLS.
+//! A client of IMAP4rev1 mail servers.
+//!
+//! It shows lines that are interrupted by counts of bytes, in both directions, and a connection
+//! that changes to TLS.
 //!
 //! ```text
 //! export IMAP_PASSWORD=...
@@ -12,18 +14,18 @@
 //! append MAILBOX FILE    fetch MAILBOX NUMBER [--output FILE]
 //! ```
 //!
-//! You will see the mailboxes; the last messages of one; the numbers of those that fit
-//! (`search INBOX UNSEEN`); a message as it is, or on its way to a file that may be
-//! larger than memory. `idle` waits for something to happen. Alerts of the server go to
-//! stderr. An answer that cannot be read is an error.
+//! You will see the mailboxes, the last messages of one, the numbers of the matching messages
+//! (`search INBOX UNSEEN`), or a message. With `--output` a message is streamed to a file, which
+//! may be larger than memory. `idle` waits for changes. Alerts of the server go to stderr. An
+//! invalid answer is an error.
 //!
-//! Without `--starttls` all of it goes over the wire as it is, the password too. Names
-//! of mailboxes are taken and shown as the server writes them, with modified UTF-7 for
-//! other letters than ASCII (`Entw&APw-rfe`).
+//! Without `--starttls` everything is sent in the clear, the password too. Names of mailboxes are
+//! read and shown as the server writes them, with modified UTF-7 for letters outside ASCII
+//! (`Entw&APw-rfe`).
 //!
-//! `parse.rs` puts a response together from lines and literals, `client.rs` switches
-//! the terminator for it: `receive` a line, `receive` a count, or a count piece by
-//! piece with `receive_part`. `lib.rs` is the command line.
+//! `parse.rs` assembles a response from lines and literals. `client.rs` switches the terminator
+//! for it: it receives a line, a count, or a count piece by piece with `receive_part`. `lib.rs` is
+//! the command line.
 
 use clap::Parser;
 use example_imap::{Args, run};

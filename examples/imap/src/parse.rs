@@ -1,6 +1,5 @@
-//! What an IMAP server says (RFC 3501, section 7): a response is a line that a
-//! literal can interrupt. `{5}` at its end says that 5 bytes follow, and after
-//! them the line goes on.
+//! The responses of an IMAP server (RFC 3501, section 7). A response is a line that literals can
+//! interrupt: `{5}` at its end announces 5 bytes, and the line continues after them.
 
 use bytes::Bytes;
 

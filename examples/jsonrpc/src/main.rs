@@ -5,16 +5,16 @@
 //! cargo run --release -p example-jsonrpc -- COMMAND
 //!
 //! serve                          an MCP server with one tool, for any client
-//! call TOOL [JSON] -- SERVER...  what a tool of an MCP server answers
-//! check FILE -- SERVER...        what a language server finds in a file
+//! call TOOL [JSON] -- SERVER...  the answer of a tool of an MCP server
+//! check FILE -- SERVER...        the findings of a language server in a file
 //! ```
 //!
-//! You will see text that comes back (`call echo '{"text":"hello"}' -- PROGRAM serve`), and
-//! the faults in a file (`check a.c -- clangd`). The exit status is 2 if there were any.
+//! You will see the text that you send (`call echo '{"text":"hello"}' -- PROGRAM serve`), or the
+//! faults in a file (`check a.c -- clangd`). The exit status is 2 if there are any.
 //!
-//! `transport.rs` is a transport for the crate `rmcp` on the two sides of one channel: its
-//! server reads nothing more from a client that does not read. `scan.rs` finds whose message
-//! a line was that is too long. `lsp.rs` has one terminator, for a head and its body.
+//! `transport.rs` is a transport for the crate `rmcp` on the two sides of one channel. Its server
+//! stops reading from a client that does not read. `scan.rs` finds the id of a message in a line
+//! that is too long. `lsp.rs` has one terminator for a head and its body.
 
 use clap::Parser;
 use example_jsonrpc::{Args, run};

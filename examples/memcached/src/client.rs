@@ -1,4 +1,4 @@
-//! memcached's text protocol: lines, and behind some of them data by count.
+//! The text protocol of memcached: lines, some of which announce data by count.
 
 use asynchat::{Channel, IntoTerminator, Terminator};
 use bytes::Bytes;

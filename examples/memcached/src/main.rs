@@ -1,5 +1,4 @@
-//! A client of memcached: a line at a time, until a line says that so many bytes of
-//! data follow.
+//! A client of memcached: reads lines, until a line announces a number of bytes of data.
 //!
 //! ```text
 //! memcached -l 127.0.0.1 -U 0                        (in another terminal)
@@ -10,12 +9,11 @@
 //! append, prepend, replace KEY VALUE; cas KEY VALUE NUMBER; decr KEY N
 //! ```
 //!
-//! You will see what the server answers, and of `get` the data as they are. The exit
-//! status is 1 if a key was not found or nothing was stored, and 2 if something went
-//! wrong.
+//! You will see the answer of the server, and for `get` the unchanged data. The exit status is 1
+//! if a key was not found or nothing was stored, and 2 after an error.
 //!
-//! `client.rs` is the client. Command lines go out with `push_frame`, which ends them
-//! and lets no line end in; data are pushed, which lets anything through. `lib.rs` is
+//! `client.rs` is the client. It sends command lines with `push_frame`, which appends the line end
+//! and refuses one inside the line. It sends data with `push`, which accepts any byte. `lib.rs` is
 //! the command line.
 
 use clap::Parser;

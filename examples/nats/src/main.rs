@@ -1,4 +1,4 @@
-//! A client of NATS: many tasks publish, subscribe and ask over one connection.
+//! A client of NATS: many tasks publish, subscribe and request over one connection.
 //!
 //! It shows a channel with one owner and many callers ([`asynchat::Pusher`]), and messages
 //! that are borrowed while they are sorted into queues ([`asynchat::Handler`]).
@@ -9,10 +9,9 @@
 //! cargo run --release -p example-nats -- req time.now please
 //! ```
 //!
-//! You will see the answer, and the request at the one that has answered it. `pub` and `sub`
-//! publish and subscribe. The exit status is 1 if something went wrong. It has no TLS, no
-//! JetStream, does not connect again, and does not follow what a server says of itself later
-//! (`INFO` with other servers, or the end that is near).
+//! You will see the answer in one terminal, and the request in the terminal that answers. `pub`
+//! and `sub` publish and subscribe. The exit status is 1 after an error. The client has no TLS and
+//! no JetStream. It does not reconnect, and ignores later `INFO` (other servers, lame duck mode).
 
 use clap::Parser;
 use example_nats::{Args, run};

@@ -1,4 +1,4 @@
-//! The bytes of the protocol: operations of a server, and messages to be published.
+//! The bytes of the protocol: operations of a server, and messages to publish.
 
 use asynchat::{Body, BoxError, Terminator, message};
 use bytes::{Buf, Bytes};

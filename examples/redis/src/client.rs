@@ -1,4 +1,4 @@
-//! A client: commands go out as they are queued, replies come in order.
+//! A client: sends commands as they are queued, and returns replies in order.
 
 use super::value::{BulkKind, Invalid, Next, Parsed, Parser, Text, Value};
 use asynchat::{Channel, Terminator};

@@ -1,8 +1,7 @@
 //! A pipelining Redis client, RESP2 and RESP3, as a command line.
 //!
-//! It shows `receive` switching between lines and counts, a parser that knows nothing
-//! of I/O, replies that are cancel safe because what has arrived of them is kept, and
-//! a large value streamed to a file without being held.
+//! It shows `receive` switching between lines and counts, a parser without I/O, replies that are
+//! cancel safe because their received part is kept, and a large value that is streamed to a file.
 //!
 //! ```text
 //! cargo run --release -p example-redis -- [OPTIONS] ADDRESS COMMAND ARGS…
@@ -15,12 +14,12 @@
 //! example-redis --repeat 1000 127.0.0.1:6379 INCR n           one pipeline
 //! ```
 //!
-//! You will see replies much as `redis-cli` writes them; the exit status is 1 if the
-//! last was an error, and 2 if something went wrong. A password is taken from
-//! `REDISCLI_AUTH`; `--user` names the user of an access control list.
+//! You will see replies much as `redis-cli` writes them. The exit status is 1 if the last reply
+//! was an error, and 2 after any other error. The password is read from `REDISCLI_AUTH`; `--user`
+//! names the user of an access control list.
 //!
-//! `value.rs` is the protocol, `client.rs` the client, `lib.rs` the command line. There
-//! is no TLS, no cluster, and no reconnecting.
+//! `value.rs` is the protocol, `client.rs` the client, and `lib.rs` the command line. There is no
+//! TLS, no cluster, and no reconnecting.
 
 use clap::Parser;
 use example_redis::{Args, run};

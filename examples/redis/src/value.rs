@@ -1,5 +1,5 @@
-//! RESP, the protocol of Redis: values, and a parser that is told what has
-//! arrived and says what to read next. It does no I/O.
+//! RESP, the protocol of Redis: values, and a parser without I/O. The parser takes a line or a
+//! bulk, and returns what to read next.
 
 use bytes::Bytes;
 use std::fmt::{self, Write};

@@ -1,4 +1,4 @@
-//! The commands of SMTP (RFC 5321, section 4.1.1), read to the letter.
+//! The commands of SMTP (RFC 5321, section 4.1.1), parsed strictly.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

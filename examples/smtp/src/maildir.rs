@@ -1,5 +1,5 @@
-//! A Maildir: every message is a file of its own, written in `tmp` and moved to
-//! `new` once it is complete and on the disk.
+//! A Maildir: every message is a file of its own. It is written in `tmp` and moved to `new` when
+//! it is complete and on the disk.
 
 use example_common::random;
 use std::fs::{DirBuilder, OpenOptions};

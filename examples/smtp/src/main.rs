@@ -1,48 +1,45 @@
-//! An SMTP server that stores what it gets, with STARTTLS.
+//! An SMTP server that stores mail, with STARTTLS.
 //!
-//! It shows a dialogue in a straight line. `set_terminator` lets a command end in CR LF
-//! or a bare LF, which is refused, but a line of a message in CR LF only. `receive_part`
-//! takes lines of any length. `feed` queues the answers, and waits for a peer that does not
-//! read them. `upgrade` goes over to TLS, and the same code goes on within it. Memory stays
-//! bounded whatever a peer sends.
-//!
-//! Nothing is relayed and no address is looked up. All mail goes into one
-//! Maildir, for any recipient. The server calls itself `localhost`.
+//! It shows a dialogue in a straight line. `set_terminator` lets a command end in CR LF or in a
+//! bare LF, which is refused, and a line of a message only in CR LF. `receive_part` takes lines of
+//! any length. `feed` queues the answers, and waits while the peer does not read them. `upgrade`
+//! changes to TLS, and the same code continues. Memory stays bounded for any peer.
 //!
 //! ```text
 //! cargo run --release -p example-smtp -- [ADDRESS] [--maildir DIR] [--max-size BYTES]
 //!                                        [--cert PEM --key PEM]
 //! ```
 //!
-//! The default address is 127.0.0.1:2525; with port 0 the system chooses one.
-//! DIR is `Maildir` unless set, and is made if it is not there; BYTES is 10 MiB.
-//! Without `--cert` a certificate for `localhost` is made on the spot, which
-//! nobody has a reason to trust. The first line of output is `listening on` and
-//! the address. Then try
+//! The default address is 127.0.0.1:2525; with port 0 the system chooses a port. DIR is `Maildir`
+//! by default, and is created if necessary. BYTES is 10 MiB by default. Without `--cert`, the
+//! server makes a certificate for `localhost`, which no client has a reason to trust. The first
+//! line of output is `listening on` and the address. Then try
 //!
 //! ```text
 //! swaks --server 127.0.0.1:2525 --from a@example.org --to b@example.org --tls
 //! cat Maildir/new/*
 //! ```
 //!
-//! You will see the dialogue, and then the mail after a `Return-Path`, a
-//! `Delivered-To` for each recipient and a `Received`. Lines are stored with
-//! LF, as is the custom; any other byte is stored as it came.
+//! You will see the dialogue, and then the mail after a `Return-Path`, a `Delivered-To` for each
+//! recipient and a `Received`. Lines are stored with LF, as is the custom. Any other byte is
+//! stored unchanged. Nothing is relayed and no address is looked up: all mail goes into one
+//! Maildir, for any recipient. The server calls itself `localhost`.
 //!
-//! Only CR LF `.` CR LF ends a message. Mail with a bare CR or LF anywhere in it is
-//! refused, because two servers could see two different messages in it. Mail is smuggled
-//! that way (CVE-2023-51764 and its family).
+//! # Security
 //!
-//! A line of HTTP, TLS or WebRTC ends the session: a page of anybody's can make a browser
-//! send it, with a whole dialogue after it. So does a command that is too long, because it
-//! can be such a line. The end of a message that is too large is awaited for as long again
-//! as the limit, and 1 MiB. A session lasts an hour at most.
+//! - Only CR LF `.` CR LF ends a message. Mail with a bare CR or LF anywhere in it is refused,
+//!   because two servers could read two different messages from it (CVE-2023-51764 and its family).
+//! - A line of HTTP, TLS or WebRTC ends the session, because a foreign page can make a browser
+//!   send it, followed by a whole dialogue. A command that is too long also ends the session,
+//!   because it can be such a line.
+//! - The rest of a message that is too large is skipped, up to the limit once more and 1 MiB. A
+//!   session lasts at most an hour.
 //!
-//! Ctrl-C or SIGTERM stops it. It accepts no more connections, and says so to idle ones.
-//! Mail that has begun is finished, or dropped after ten seconds.
+//! Ctrl-C or SIGTERM stops the server. It accepts no more connections, and notifies idle ones. A
+//! mail that has begun is finished, or dropped after ten seconds.
 //!
-//! `command.rs` reads commands, `maildir.rs` stores, `tls.rs` makes the TLS
-//! configuration, `session.rs` is the server.
+//! `command.rs` parses commands, `maildir.rs` stores mail, `tls.rs` makes the TLS configuration,
+//! and `session.rs` is the server.
 
 use clap::Parser;
 use example_common::listen;

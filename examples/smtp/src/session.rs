@@ -1,5 +1,5 @@
-//! The server: one task per connection, in it one [`Session`], and after
-//! STARTTLS a second.
+//! The server: one task for each connection, with one [`Session`], and a second one after
+//! STARTTLS.
 
 use crate::command::{Command, Reply};
 use crate::maildir::{Incoming, Maildir};

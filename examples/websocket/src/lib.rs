@@ -1,4 +1,4 @@
-//! A WebSocket connection: messages out of frames, the broadcast, and how it ends.
+//! A WebSocket connection: messages from frames, the broadcast, and the end.
 
 pub mod frame;
 mod handshake;

@@ -1,6 +1,6 @@
-//! A WebSocket server (RFC 6455): `/echo`, and `/broadcast` where everybody hears everybody.
+//! A WebSocket server (RFC 6455): `/echo`, and `/broadcast`, where each message goes to all.
 //!
-//! It shows heads whose first bytes tell how long they are
+//! It shows heads whose first bytes announce their length
 //! ([`asynchat::Terminator::message`]), and frames that are changed in place. The echo
 //! removes the mask, writes the answer's head over it, and copies no payload.
 //!
@@ -9,8 +9,9 @@
 //! python -m websockets ws://127.0.0.1:7090/broadcast
 //! ```
 //!
-//! You will see what all who have opened it type. Ctrl-C or SIGTERM stops it: everybody gets
-//! a Close frame with the code 1001. It has no extensions, no subprotocols and no TLS.
+//! Everybody who has opened `/broadcast` sees what the others type. Ctrl-C or SIGTERM stops the
+//! server, and each connection gets a Close frame with the code 1001. There are no extensions, no
+//! subprotocols and no TLS.
 
 use clap::Parser;
 use example_common::serve::{serve, stop_signal};
