@@ -84,12 +84,12 @@ fn end_of_body(head: &[u8]) -> Result<Terminator, Box<dyn Error>> {
     let mut end = Terminator::none();
     for field in answer.headers {
         if field.name.eq_ignore_ascii_case("Transfer-Encoding") {
-            return Err("the body is coded in a way that HTTP/1.0 does not have".into());
+            return Err("the body has a Transfer-Encoding, which HTTP/1.0 does not have".into());
         }
         if field.name.eq_ignore_ascii_case("Content-Length") {
             let is_number = field.value.iter().all(u8::is_ascii_digit);
             if !is_number || !end.is_none() {
-                return Err("the length of the body is not one number".into());
+                return Err("invalid Content-Length".into());
             }
             end = std::str::from_utf8(field.value)?.parse::<u64>()?.into();
         }

@@ -50,7 +50,7 @@ async fn get_prints_the_answer_as_it_came() {
 
 #[tokio::test]
 async fn get_refuses_an_answer_without_a_clear_end() {
-    let number = "the length of the body is not one number";
+    let number = "invalid Content-Length";
     for (fields, error) in [
         ("Content-Length: 1\r\nContent-Length: 1\r\n", number),
         ("Content-Length: +1\r\n", number),
@@ -59,7 +59,7 @@ async fn get_refuses_an_answer_without_a_clear_end() {
         ("Content-Length: 18446744073709551616\r\n", "number too large to fit in target type"),
         (
             "Transfer-Encoding: chunked\r\n",
-            "the body is coded in a way that HTTP/1.0 does not have",
+            "the body has a Transfer-Encoding, which HTTP/1.0 does not have",
         ),
     ] {
         let head = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");

@@ -52,19 +52,19 @@ use std::process::ExitCode;
 /// Serves a chat room.
 #[derive(Parser)]
 struct Args {
-    /// Where to listen for people who type lines; with port 0 the system chooses one
+    /// The address for people who type lines; with port 0 the system chooses a port
     #[arg(default_value = "127.0.0.1:7000")]
     address: String,
-    /// Where to listen for browsers
+    /// The address for browsers
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7080")]
     http: String,
-    /// A Redis through which servers share the room
+    /// The address of a Redis through which servers share the room
     #[arg(long, value_name = "ADDRESS")]
     redis: Option<String>,
-    /// A name under which browsers come, besides `localhost` and the address; repeatable
+    /// A host name for browsers, besides `localhost` and the address; repeatable
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
-    /// The most peers at once on each of the two; fewer if files may not be open for them
+    /// The maximum number of peers on each address; less if fewer files may be open
     #[arg(long, value_name = "NUMBER", default_value_t = MAX_CONNECTIONS)]
     connections: usize,
 }

@@ -124,7 +124,7 @@ impl Room {
         state.tell(number, &Message::Here(&state.here()));
         if !is_back {
             let hurry = if form == Form::Line { "say something within two minutes; " } else { "" };
-            let welcome = format!("welcome, {nick}; {hurry}/help tells what you can do");
+            let welcome = format!("welcome, {nick}; {hurry}/help lists the commands");
             state.tell(number, &Message::Notice("notice", &welcome));
             state.publish(News::Joined(nick));
         }
@@ -220,7 +220,7 @@ impl Room {
     /// Sends everybody home.
     pub fn close(&self) {
         let mut state = self.lock();
-        state.tell_all(&Message::Notice("notice", "the server stops"));
+        state.tell_all(&Message::Notice("notice", "the server is stopping"));
         state.is_closed = true;
         state.link = None;
         state.people.values().for_each(|person| person.pusher.close_when_done());
@@ -279,7 +279,7 @@ impl State {
     fn take_over(&mut self, key: &str) -> Option<Person> {
         let person = self.number(key).and_then(|number| self.people.remove(&number))?;
         // If the other page is still there, the two must not take turns.
-        person.tell(Message::Notice("bye", "you are here on another page").encode(person.form));
+        person.tell(Message::Notice("bye", "you have joined on another page").encode(person.form));
         person.pusher.close_when_done();
         Some(person)
     }
@@ -302,7 +302,7 @@ impl State {
     fn publish(&mut self, news: News) {
         self.announce(&news);
         if !self.forward(news) {
-            self.tell_all(&Message::Notice("notice", "the other servers did not get this"));
+            self.tell_all(&Message::Notice("notice", "this did not reach the other servers"));
         }
     }
 
@@ -331,7 +331,7 @@ impl State {
         let mut cut_off = self.tell_who_has_room(message);
         // To hear of it may be too much for the next one.
         while let Some(who) = cut_off.pop() {
-            let text = format!("{who} did not read, and was cut off");
+            let text = format!("{who} was disconnected for not reading");
             cut_off.extend(self.tell_who_has_room(&Message::Notice("left", &text)));
             self.forward(News::Left(who));
         }
@@ -484,4 +484,4 @@ const BLANKS: [char; 8] = [
 /// takes a place from others.
 pub const FIRST_WORD: Duration = Duration::from_secs(120);
 
-const HELP: &str = "/who, /nick NAME, /quit; everything else is said to everybody";
+const HELP: &str = "/who, /nick NAME, /quit; anything else is sent to everybody";

@@ -238,7 +238,7 @@ async fn what_cannot_be_said_is_refused_or_made_harmless() {
         ("/nick aaaaabbbbbcccccddddde", name),
         ("/nicks", "* no such command; try /help"),
         ("/", "* no such command; try /help"),
-        ("/help", "* /who, /nick NAME, /quit; everything else is said to everybody"),
+        ("/help", "* /who, /nick NAME, /quit; anything else is sent to everybody"),
     ] {
         alice.says(words).await;
         alice.hears_this(answer).await;
@@ -438,7 +438,7 @@ async fn a_slow_reader_is_cut_off_at_its_high_water_mark_and_holds_nobody_up() {
     bob.hears_this("* guest3 has come").await;
     let words = "x".repeat(900);
     let mut said = 0;
-    let cut_off = "* guest3 did not read, and was cut off";
+    let cut_off = "* guest3 was disconnected for not reading";
     loop {
         alice.says(&words).await;
         said += 1;
@@ -470,7 +470,7 @@ async fn a_slow_reader_on_a_socket_is_cut_off_and_the_others_are_not() {
     let slow = chat.named("slow").await;
     let words = "x".repeat(900);
     let count = |heard: &[String]| heard.iter().filter(|line| line.ends_with(&words)).count();
-    let cut_off = "slow did not read, and was cut off";
+    let cut_off = "slow was disconnected for not reading";
     let listener = tokio::spawn(async move { (bob.hears_up_to(cut_off).await, bob) });
     let (mut said, mut heard) = (0, vec![]);
     // More than the kernel takes for a socket that nobody reads.
@@ -642,7 +642,7 @@ async fn a_page_with_the_key_takes_its_seat_over() {
     let (mut web, same_key) = chat.browser_person_with(chat.web, "web", &with_key).await;
     assert_eq!(key, same_key);
     let end = lost.hears_the_end().await;
-    assert_eq!(end, ["event: bye\ndata: you are here on another page"]);
+    assert_eq!(end, ["event: bye\ndata: you have joined on another page"]);
     // Nobody else has noticed, and the seat is not lost with the old connection.
     drop(lost);
     chat.say(&key, "here I am").await;
@@ -812,7 +812,7 @@ async fn browsers_and_lines_are_in_one_room() {
     let chat = Chat::start(None).await;
     let mut alice = chat.named("alice").await;
     let (mut web, key) = chat.browser_person("web").await;
-    web.hears_this("event: notice\ndata: welcome, web; /help tells what you can do").await;
+    web.hears_this("event: notice\ndata: welcome, web; /help lists the commands").await;
     web.hears_this("event: joined\ndata: web has come").await;
     alice.hears_this("* web has come").await;
     assert!(chat.say(&key, "hi\r\n\r\nevent: key\r\ndata: x").await.starts_with("HTTP/1.1 200"));
@@ -862,8 +862,8 @@ async fn everybody_is_told_when_the_server_stops() {
     let (stop, task) = (chat.stop, chat.task);
     stop.cancel();
     let farewell = alice.hears_the_end().await;
-    assert_eq!(farewell[0], "* the server stops");
-    assert_eq!(web.hears_the_end().await[0], "event: notice\ndata: the server stops");
+    assert_eq!(farewell[0], "* the server is stopping");
+    assert_eq!(web.hears_the_end().await[0], "event: notice\ndata: the server is stopping");
     assert_eq!(within(idle.receive(Terminator::none())).await.unwrap(), "");
     drop((alice, web, idle));
     within(task).await.unwrap();
@@ -1578,7 +1578,7 @@ async fn a_page_that_is_loaded_again_has_its_name_and_its_seat() {
     assert_eq!(state, format!("{key}babs"));
     let with_key = format!("Last-Event-ID: {key}\r\n");
     let (mut other, _) = chat.browser_person_with(chat.web, "babs", &with_key).await;
-    browser.shows("you are here on another page").await;
+    browser.shows("you have joined on another page").await;
     browser.shows("Your name").await;
     let state = format!("history.replaceState({{ me: 'babs', key: '{key}' }}, '')");
     browser.evaluate(&state).await;

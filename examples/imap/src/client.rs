@@ -21,21 +21,21 @@ pub struct Client<T> {
     settings: Settings,
     /// Since when an answer is awaited, and how many bytes there had been until then.
     awaited: Option<(Instant, u64)>,
-    /// Of the last command.
+    /// The number of the last command.
     tag: u32,
-    /// Whether the last command is not answered to its end.
+    /// `true` if the answer to the last command is incomplete.
     is_busy: bool,
     is_authenticated: bool,
-    /// As the server told last, under TLS if there is TLS.
+    /// The last list of the server, under TLS if there is TLS.
     pub capabilities: Vec<String>,
-    /// Data the last command did not ask for: the server may tell at any time
-    /// that a message has come, gone or changed.
+    /// Data that the last command did not request: the server may report at any time
+    /// that a message was added, removed or changed.
     pub unasked: VecDeque<Vec<Value>>,
     /// Notices that came with the last answer.
     pub notices: Vec<Status>,
 }
 
-/// What a client grants its server.
+/// The limits for a server.
 #[derive(Clone, Copy)]
 pub struct Settings {
     /// The bytes of memory that the answer to one command may take.
@@ -43,7 +43,7 @@ pub struct Settings {
     /// The time that the server may be silent. An answer may take ten times as long, and
     /// longer if there is much to send or to receive.
     pub timeout: Duration,
-    /// Called with each alert, which the user has to see (RFC 3501, section 7.1).
+    /// Called with each alert, which must be shown to the user (RFC 3501, section 7.1).
     pub alert: fn(&str),
 }
 
@@ -61,7 +61,7 @@ pub struct Selected {
     pub is_read_only: bool,
 }
 
-/// What the server says about a message: names and values.
+/// The data of a message: names and values.
 #[derive(Debug, PartialEq)]
 pub struct Fetched {
     pub number: u32,
@@ -81,13 +81,13 @@ enum Part<'a> {
     Words(&'a str),
     /// Sent in quotes, or as a literal.
     Text(&'a str),
-    /// A literal of so many bytes.
+    /// A literal of this number of bytes.
     Literal(u64, BoxProducer),
 }
 
 use Part::{Literal, Text, Words};
 
-/// What a command hears from the server, besides data.
+/// The answers to a command, besides data.
 enum Reply {
     Continue,
     Ended(Status),
@@ -127,12 +127,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         client
     }
 
-    /// Goes on over TLS, which `handshake` makes.
+    /// Changes to TLS, with this `handshake`.
     ///
-    /// Nothing that was said before is carried over. What the server, or
-    /// somebody in between, has sent behind its consent is refused by
-    /// `Channel::upgrade`: it would be taken for an answer under TLS
-    /// (CVE-2021-38371).
+    /// No state is carried over. `Channel::upgrade` refuses bytes that the server, or an
+    /// attacker in between, has sent after its consent: they would be taken for an answer under
+    /// TLS (CVE-2021-38371).
     pub async fn start_tls<U, F, Fut>(mut self, handshake: F) -> Result<Client<U>, Error>
     where
         F: FnOnce(T) -> Fut,
@@ -183,7 +182,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         self.open("EXAMINE ", mailbox).await
     }
 
-    /// The numbers of the messages that fit, in IMAP's words: `UNSEEN`,
+    /// Returns the numbers of the messages that match criteria of IMAP: `UNSEEN`,
     /// `FROM "ann" SINCE 1-Feb-2024`, `RETURN (ALL) UNSEEN`.
     pub async fn search(&mut self, criteria: &str) -> Result<Vec<u32>, Error> {
         self.command(vec![Words(&format!("SEARCH {criteria}"))]).await?;
@@ -193,15 +192,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         Ok(found.concat())
     }
 
-    /// What the server says about these messages, `1:3,5` say, and perhaps
-    /// about others too. What is asked for stays in memory.
+    /// Returns data of these messages (`1:3,5`, for example), and perhaps of others. The data is
+    /// held in memory.
     pub async fn fetch(&mut self, set: &str, items: &str) -> Result<Vec<Fetched>, Error> {
         self.command(vec![Words(&format!("FETCH {set} {items}"))]).await?;
         self.take("FETCH", fetched)
     }
 
-    /// Writes a message to `to` as it comes, however long it is, and gives its
-    /// length. `progress` is told how much of it there is.
+    /// Writes a message of any length to `to` as it arrives, and returns its length. `progress` is
+    /// called with the number of bytes so far.
     pub async fn fetch_to<W: AsyncWrite + Unpin>(
         &mut self,
         number: u32,
@@ -253,8 +252,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         self.take("FETCH", fetched)
     }
 
-    /// Puts a message of `length` bytes into a mailbox, as it is read. One that
-    /// ends before is not put there, and breaks the connection.
+    /// Adds a message of `length` bytes to a mailbox, as it is read. A message that ends early is
+    /// not added, and breaks the connection.
     pub async fn append<R>(&mut self, mailbox: &str, length: u64, message: R) -> Result<(), Error>
     where
         R: AsyncRead + Send + 'static,
@@ -270,7 +269,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         Ok(())
     }
 
-    /// Lets the server tell what happens, as it happens.
+    /// Waits for changes, which the server reports as they happen.
     pub async fn idle(&mut self) -> Result<Idle<'_, T>, Error> {
         self.send(vec![Words("IDLE")]).await?;
         self.go_ahead().await?;
@@ -279,7 +278,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         Ok(idle)
     }
 
-    /// Takes leave. The work is done: how the connection ends does not matter.
+    /// Logs out. The work is done, so the way in which the connection ends does not matter.
     pub async fn logout(mut self) -> Result<(), Error> {
         self.send(vec![Words("LOGOUT")]).await?;
         loop {
@@ -345,8 +344,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         Ok(self.channel.push_frame(line)?)
     }
 
-    /// Ends a line with the announcement of a literal, and awaits consent if the
-    /// server wants to be asked.
+    /// Ends a line with the announcement of a literal, and waits for consent if the server
+    /// requires that.
     async fn begin_literal(&mut self, line: String, length: u64) -> Result<(), Error> {
         if self.is_capable_of("LITERAL+") {
             return Ok(self.channel.push_frame(format!("{line}{{{length}+}}"))?);
@@ -355,8 +354,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         self.go_ahead().await
     }
 
-    /// Awaits `+`. The server may refuse a command that is not complete, but
-    /// cannot have done it.
+    /// Waits for `+`. The server may refuse an incomplete command, but cannot have executed it.
     async fn go_ahead(&mut self) -> Result<(), Error> {
         match self.reply().await? {
             Reply::Continue => Ok(()),
@@ -377,7 +375,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         }
     }
 
-    /// Keeps what is not said about the command.
+    /// Keeps the data that is not about the command.
     fn keep(&mut self, response: Response) -> Result<Option<Reply>, Error> {
         match response {
             Response::Data(data) => self.unasked.push_back(data),
@@ -394,7 +392,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
 
     fn end(&mut self, reply: Reply) -> Result<Status, Error> {
         let Reply::Ended(status) = reply else {
-            return Err(Error::Malformed("consent to nothing"));
+            return Err(Error::Malformed("a continuation that was not requested"));
         };
         self.is_busy = false;
         if status.kind == Kind::Ok { Ok(status) } else { Err(Error::Refused(status)) }
@@ -415,12 +413,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     async fn open(&mut self, verb: &str, mailbox: &str) -> Result<Selected, Error> {
         let ended = self.command(vec![Words(verb), Text(mailbox)]).await?;
         let exists = self.take("EXISTS", |data| data[0].number()?.try_into().ok())?;
-        let exists = *exists.last().ok_or("a mailbox without its size")?;
+        let exists = *exists.last().ok_or("no size of the mailbox")?;
         Ok(Selected { exists, is_read_only: ended.code.eq_ignore_ascii_case("READ-ONLY") })
     }
 
-    /// Takes the answers that the last command asked for. Each of them has to be
-    /// understood, as one left out would look like nothing found.
+    /// Takes the answers that the last command requested. Each one must be valid: a skipped answer
+    /// would look like an empty result.
     fn take<R>(
         &mut self,
         word: &str,
@@ -445,10 +443,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         }
     }
 
-    /// Reads a line or a literal, and gives the response if that is its end.
+    /// Reads a line or a literal, and returns the response if that is its end.
     ///
-    /// Cancel safe: `receive` is, and what it has given goes to the parser
-    /// before anything else is awaited.
+    /// Cancel safe: `receive` is, and its result goes to the parser before anything else is
+    /// awaited.
     async fn step(&mut self) -> Result<Option<Response>, Error> {
         let literal = self.parser.literal();
         let next = literal.map_or(Terminator::crlf(), Terminator::from);
@@ -481,7 +479,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         self.awaited = is_owed.then(|| (Instant::now(), self.transferred()));
     }
 
-    /// Receives until the answer is due, however busy the server looks. Cancel safe.
+    /// Receives until the answer is due, even if the server keeps sending. Cancel safe.
     async fn receive(&mut self, next: Terminator) -> Result<Bytes, asynchat::Error> {
         while let Some(due) = self.due() {
             let receiving = self.channel.receive_within(self.parser.room(), next.clone());
@@ -494,7 +492,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         self.channel.receive_within(self.parser.room(), next).await
     }
 
-    /// Returns when the answer has to be there, as far as is known by now.
+    /// Returns the time at which the answer is due, as far as is known.
     fn due(&self) -> Option<Instant> {
         let (since, transferred) = self.awaited?;
         let earned = (self.transferred() - transferred) / u64::from(MIN_RATE.get());
@@ -525,15 +523,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     }
 }
 
-/// A server that tells what happens until it is told that it is enough. Dropping
-/// this instead breaks the connection.
+/// A server that reports changes until `done`. Dropping this instead breaks the connection.
 pub struct Idle<'c, T> {
     client: &'c mut Client<T>,
     phase: Phase,
 }
 
-/// How far idling is. A server may close a connection that does nothing else for 30
-/// minutes, so idling ends before and begins again (RFC 2177).
+/// The progress of idling. A server may close a connection that only idles for 30 minutes, so
+/// idling ends earlier and begins again (RFC 2177).
 enum Phase {
     Beginning,
     Idling { until: Instant },
@@ -541,7 +538,7 @@ enum Phase {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Idle<'_, T> {
-    /// The next thing that happens: `4 EXISTS`, say.
+    /// Returns the next change: `4 EXISTS`, for example.
     ///
     /// Cancel safe: nothing is lost, not even half a response.
     pub async fn next(&mut self) -> Result<Vec<Value>, Error> {
@@ -621,8 +618,8 @@ fn searched(data: &[Value]) -> Option<Vec<u32>> {
     numbers.iter().map(Value::message).collect()
 }
 
-/// `ESEARCH (TAG "A5") UID ALL 1:3,5 COUNT 4` (RFC 4731), if what it says is the numbers
-/// of all that is found, and they fit into `room`.
+/// `ESEARCH (TAG "A5") UID ALL 1:3,5 COUNT 4` (RFC 4731), if it has the numbers of all results,
+/// and they fit into `room`.
 fn extended_search(data: &[Value], tag: &str, room: usize) -> Option<Vec<u32>> {
     let mut data = data.get(1..)?;
     if let [Value::List(command), rest @ ..] = data {
@@ -671,7 +668,7 @@ fn fetched(data: &[Value]) -> Option<Fetched> {
     word.is("FETCH").then_some(Fetched { number: number.message()?, items })
 }
 
-/// Whether it can stand in a line: ASCII without control characters.
+/// Returns `true` if a line can contain it: ASCII without control characters.
 fn is_printable(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
@@ -684,11 +681,11 @@ pub enum Error {
     Refused(Status),
     /// The server closes the connection.
     Bye(String),
-    /// What the server says makes no sense, or not here.
+    /// The answer of the server is invalid, or not expected.
     Malformed(Malformed),
     /// An earlier command was not answered to its end.
     Broken,
-    /// A message cannot be written to where it should go.
+    /// The message cannot be written to its destination.
     Output(io::Error),
     Channel(asynchat::Error),
 }
@@ -699,11 +696,13 @@ impl fmt::Display for Error {
             Error::Argument(why) => f.write_str(why),
             // Debug: there may be more in it than text.
             Error::Refused(status) => write!(f, "the server refuses: {:?}", status.text),
-            Error::Bye(text) => write!(f, "the server says goodbye: {text:?}"),
-            Error::Malformed(what) => write!(f, "the server makes no sense: {what}"),
-            Error::Broken => f.write_str("the connection is broken by an earlier command"),
+            Error::Bye(text) => write!(f, "the server closed the connection: {text:?}"),
+            Error::Malformed(what) => write!(f, "invalid answer of the server: {what}"),
+            Error::Broken => f.write_str("the connection broke in an earlier command"),
             Error::Output(_) => f.write_str("cannot write the message"),
-            Error::Channel(asynchat::Error::Timeout(_)) => f.write_str("the server takes too long"),
+            Error::Channel(asynchat::Error::Timeout(_)) => {
+                f.write_str("the server did not answer in time")
+            }
             Error::Channel(e) => e.fmt(f),
         }
     }
@@ -731,7 +730,7 @@ impl From<asynchat::Error> for Error {
     }
 }
 
-/// The bytes per second at which an answer may take any time.
+/// The rate, in bytes per second, at which an answer may take any time.
 const MIN_RATE: NonZeroU32 = NonZeroU32::new(1024).unwrap();
 
 /// The time of an answer, in times that the server may be silent.

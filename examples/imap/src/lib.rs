@@ -26,13 +26,13 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, pem::PemObject
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_util::io::{ReaderStream, StreamReader};
 
-/// Runs one command on an IMAP server. The password is taken from IMAP_PASSWORD.
+/// Runs one command on an IMAP server. IMAP_PASSWORD holds the password.
 #[derive(Parser)]
 pub struct Args {
-    /// Give up a server that is silent for so long
+    /// Stop waiting for a silent server after this time
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
-    /// Turn to TLS, and trust the certificates in this file
+    /// Change to TLS, and trust the certificates in this file
     #[arg(long, value_name = "CA.pem")]
     starttls: Option<PathBuf>,
     /// The server, HOST:PORT
@@ -48,7 +48,7 @@ enum Command {
     List,
     /// Show the last messages of a mailbox
     Select { mailbox: String },
-    /// Print the numbers of the messages that fit
+    /// Print the numbers of the matching messages
     Search {
         mailbox: String,
         #[arg(required = true)]
@@ -58,13 +58,13 @@ enum Command {
     Fetch {
         mailbox: String,
         number: String,
-        /// A file that is not there yet
+        /// A file that does not exist yet
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
     /// Add a message to a mailbox
     Append { mailbox: String, file: PathBuf },
-    /// Make a mailbox
+    /// Create a mailbox
     Create { mailbox: String },
     /// Set flags of a message
     Flag {
@@ -73,7 +73,7 @@ enum Command {
         #[arg(required = true)]
         flags: Vec<String>,
     },
-    /// Wait until something happens in a mailbox
+    /// Wait for changes in a mailbox
     Idle { mailbox: String },
 }
 
@@ -246,6 +246,6 @@ where
     Ok(saved?)
 }
 
-/// What the answer to one command may take in memory. A message that is on its
-/// way to a file does not count.
+/// The limit of the memory for the answer to one command. A message that is saved to a file
+/// does not count.
 const MAX_ANSWER: usize = 16 << 20;

@@ -7,17 +7,17 @@ use bytes::Bytes;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     Nil,
-    /// A word, number or flag, or the name of what follows it.
+    /// A word, number or flag, or the name of the value after it.
     Atom(Bytes),
     /// A string, in quotes or as a literal.
     String(Bytes),
-    /// So many bytes of a literal, which went elsewhere.
+    /// A literal of this number of bytes, which were written elsewhere.
     Streamed(u64),
     List(Vec<Value>),
 }
 
 impl Value {
-    /// Whether it is this word.
+    /// Returns `true` if it is this word.
     pub fn is(&self, word: &str) -> bool {
         matches!(self, Value::Atom(atom) if atom.eq_ignore_ascii_case(word.as_bytes()))
     }
@@ -44,12 +44,12 @@ impl Value {
     }
 }
 
-/// What the server says, as a whole.
+/// A complete response of the server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response {
-    /// `+`: go on.
+    /// `+`: the server waits for more of the command.
     Continue,
-    /// How the command with this tag ended.
+    /// The result of the command with this tag.
     Tagged(Bytes, Status),
     /// A notice about nothing in particular, or a greeting or farewell.
     Status(Status),
@@ -59,7 +59,7 @@ pub enum Response {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     pub kind: Kind,
-    /// What stands in brackets before the text.
+    /// The code in brackets that precedes the text.
     pub code: String,
     pub text: String,
 }
@@ -75,8 +75,8 @@ pub enum Kind {
 
 /// Puts a response together from its lines and literals.
 ///
-/// What has come of an unfinished response lies here, not in a future: so
-/// waiting for the next line or literal can be given up and begun again.
+/// The part of a response that has arrived lies here and not in a future, so waiting for the
+/// next line or literal is cancel safe.
 #[derive(Debug)]
 pub struct Parser {
     /// The lists that have no end yet, the outermost first; that one is the
@@ -84,11 +84,11 @@ pub struct Parser {
     open: Vec<Vec<Value>>,
     /// The bytes of the literal that is next; or else it is a line.
     literal: Option<u64>,
-    /// What the answer may still take, in bytes of memory.
+    /// The number of bytes of memory that the answer may still take.
     room: usize,
 }
 
-/// Why a response cannot be read.
+/// The reason why a response is invalid.
 pub type Malformed = &'static str;
 
 pub const TOO_MUCH: Malformed = "too much for one answer";
@@ -103,7 +103,7 @@ impl Parser {
         self.literal
     }
 
-    /// Whether the literal that is next is the message with this number.
+    /// Returns `true` if the next literal is the message with this number.
     pub fn is_at_message(&self, number: u32) -> bool {
         match self.open.as_slice() {
             [response, items] => {
@@ -122,7 +122,7 @@ impl Parser {
         self.room = room;
     }
 
-    /// Takes the next line, and gives the response if that is its end.
+    /// Takes the next line, and returns the response if that is its end.
     pub fn line(&mut self, line: &Bytes) -> Result<Option<Response>, Malformed> {
         self.charge(line.len() + COST)?;
         let mut at = 0;
@@ -160,7 +160,7 @@ impl Parser {
         }
     }
 
-    /// Takes what has become of the literal.
+    /// Takes the literal.
     pub fn took_literal(&mut self, value: Value) -> Result<(), Malformed> {
         if let Value::String(data) = &value {
             self.charge(data.len())?;
@@ -169,7 +169,7 @@ impl Parser {
         self.push(value)
     }
 
-    /// A quoted string, from behind its first quote.
+    /// A quoted string, after its first quote.
     fn quoted(&mut self, line: &[u8], mut at: usize) -> Result<usize, Malformed> {
         let mut text = Vec::new();
         loop {
@@ -213,7 +213,7 @@ impl Parser {
     /// Adds to the innermost list.
     fn push(&mut self, value: Value) -> Result<(), Malformed> {
         self.charge(COST)?;
-        self.open.last_mut().ok_or("an end without a list")?.push(value);
+        self.open.last_mut().ok_or("an unexpected closing parenthesis")?.push(value);
         Ok(())
     }
 
@@ -223,8 +223,8 @@ impl Parser {
     }
 }
 
-/// A response whose rest is for people to read, or `+`. There is no literal in
-/// it, whatever the text looks like.
+/// A response whose rest is text for people, or `+`. It has no literal, even if the text looks
+/// like one.
 fn status_line(line: &Bytes) -> Option<Response> {
     if line.starts_with(b"+ ") || &line[..] == b"+" {
         return Some(Response::Continue);
@@ -266,21 +266,21 @@ pub fn message(digits: &[u8]) -> Option<u32> {
     number(digits)?.try_into().ok().filter(|number| *number > 0)
 }
 
-/// Whether brackets behind this are part of the name.
+/// Returns `true` if brackets after this are part of the name.
 fn is_section(name: &[u8]) -> bool {
     ["BODY", "BINARY", "BINARY.SIZE"].iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()))
 }
 
-/// The place itself, if a word can end there.
+/// Returns the place itself if a word can end there.
 fn end_of_word(line: &[u8], at: usize) -> Result<usize, Malformed> {
     match line.get(at) {
         None | Some(b' ' | b'(' | b')') => Ok(at),
-        Some(_) => Err("no blank between two words"),
+        Some(_) => Err("no space between two words"),
     }
 }
 
 /// Lists within lists.
 const MAX_DEPTH: usize = 16;
 
-/// What a value takes besides its text: twice its size, as a list grows.
+/// The bytes of a value besides its text: twice its size, because a list grows.
 const COST: usize = 2 * size_of::<Value>();

@@ -274,7 +274,7 @@ const DIALOGUES: &[(&str, &[Call])] = &[
             (
                 "fetch_to|5",
                 &[("A4 FETCH 5 BODY.PEEK[]\r\n", "* 5 FETCH (BODY[] NIL)\r\nA4 OK\r\n")],
-                "error: the server makes no sense: no message",
+                "error: invalid answer of the server: no message",
             ),
             (
                 "fetch_to|6",
@@ -365,7 +365,7 @@ async fn cut_anywhere_it_means_the_same() {
     }
 }
 
-const BROKEN: &str = "error: the connection is broken by an earlier command";
+const BROKEN: &str = "error: the connection broke in an earlier command";
 
 /// A client that is greeted, and whose server has answered before it was asked.
 async fn with_answer(answer: impl AsRef<[u8]>) -> (Client<DuplexStream>, DuplexStream) {
@@ -499,28 +499,53 @@ async fn answers_that_make_no_sense_break_the_connection() {
         ("a tag in lower case", "search|X", "a1 OK\r\n".into(), "the end of another"),
         ("a tag without a word", "search|X", "A1\r\n".into(), "no response"),
         ("a tag with data", "search|X", "A1 SEARCH 1\r\n".into(), "no response"),
-        ("consent to nothing", "search|X", "+ go\r\nA1 OK\r\n".into(), "consent to nothing"),
-        ("consent twice", "append|x|a", "+ go\r\n+ go\r\nA1 OK\r\n".into(), "consent to nothing"),
+        (
+            "a continuation that was not requested",
+            "search|X",
+            "+ go\r\nA1 OK\r\n".into(),
+            "a continuation that was not requested",
+        ),
+        (
+            "consent twice",
+            "append|x|a",
+            "+ go\r\n+ go\r\nA1 OK\r\n".into(),
+            "a continuation that was not requested",
+        ),
         ("done without the message", "append|x|a", "A1 OK\r\n".into(), "an incomplete command"),
         ("idling is over at once", "idle|1", "A1 OK\r\n".into(), "an incomplete command"),
         ("idling is over unasked", "idle|1", "+\r\nA1 OK\r\n".into(), "the end of idling"),
-        ("goodbye", "search|X", "* BYE bored {5}\r\nA1 OK\r\n".into(), "goodbye: \"bored {5}\""),
-        ("goodbye while idling", "idle|1", "+\r\n* BYE\r\n".into(), "goodbye: \"\""),
+        (
+            "goodbye",
+            "search|X",
+            "* BYE bored {5}\r\nA1 OK\r\n".into(),
+            "closed the connection: \"bored {5}\"",
+        ),
+        ("goodbye while idling", "idle|1", "+\r\n* BYE\r\n".into(), "closed the connection: \"\""),
         ("the deepest list", "search|X", deep(16), ""),
         ("lists too deep", "search|X", deep(17), "lists nested too deeply"),
         ("lists much too deep", "search|X", format!("* {}", "(".repeat(9_000)), "input ended"),
         ("lists much too deep", "search|X", bad(&"* (".repeat(50)), "lists nested too deeply"),
         ("a list without an end", "search|X", bad("* X (a"), "a list without an end"),
-        ("an end without a list", "search|X", bad("* X a)"), "an end without a list"),
-        ("an end without a list", "search|X", bad("* X a) (b"), "an end without a list"),
+        (
+            "an unexpected closing parenthesis",
+            "search|X",
+            bad("* X a)"),
+            "an unexpected closing parenthesis",
+        ),
+        (
+            "an unexpected closing parenthesis",
+            "search|X",
+            bad("* X a) (b"),
+            "an unexpected closing parenthesis",
+        ),
         ("quotes without an end", "search|X", bad("* X \"a"), quoted),
         ("quotes with half an escape", "search|X", bad("* X \"a\\"), quoted),
         ("quotes with a bad escape", "search|X", bad("* X \"a\\n\""), quoted),
         ("quotes with a NUL", "search|X", bad("* X \"\0\""), quoted),
         ("quotes with a CR", "search|X", bad("* X \"\r\""), quoted),
         ("quotes with a LF", "search|X", bad("* X \"\n\""), quoted),
-        ("quotes behind quotes", "search|X", bad("* X \"a\"\"b\""), "no blank between"),
-        ("a literal behind quotes", "search|X", bad("* X \"a\"{1}\r\nx"), "no blank between"),
+        ("quotes behind quotes", "search|X", bad("* X \"a\"\"b\""), "no space between"),
+        ("a literal behind quotes", "search|X", bad("* X \"a\"{1}\r\nx"), "no space between"),
         ("quotes in a word", "search|X", bad("* X a\"b\""), word),
         ("a literal in a word", "search|X", bad("* X a{1}\r\nx"), word),
         ("a literal in the middle", "search|X", bad("* X {1} a"), word),
@@ -635,12 +660,12 @@ async fn an_answer_that_cannot_be_read_is_an_error() {
     ] {
         let (mut client, _server) = with_answer(format!("* {data}\r\nA1 OK\r\n")).await;
         let came_of_it = within(perform(&mut client, command)).await;
-        let error = "error: the server makes no sense: an answer that cannot be read";
+        let error = "error: invalid answer of the server: an answer that cannot be read";
         assert_eq!(came_of_it, error, "{command}: {data}");
     }
     let (mut client, _server) = with_answer("* FLAGS ()\r\nA1 OK\r\n").await;
     let came_of_it = within(perform(&mut client, "select|x")).await;
-    assert_eq!(came_of_it, "error: the server makes no sense: a mailbox without its size");
+    assert_eq!(came_of_it, "error: invalid answer of the server: no size of the mailbox");
 }
 
 #[tokio::test]
@@ -685,14 +710,14 @@ async fn a_server_that_takes_too_long_is_given_up() {
             came_of_it = perform(&mut client, command) => came_of_it,
             () = saying => unreachable!(),
         };
-        assert_eq!(came_of_it, "error: the server takes too long", "{name}");
+        assert_eq!(came_of_it, "error: the server did not answer in time", "{name}");
         let took = begun.elapsed().as_secs();
         assert!((seconds..=2 * seconds).contains(&took), "{name}: {took} s");
         assert_eq!(perform(&mut client, "search|X").await, BROKEN, "{name}");
     }
     let (io, _server) = duplex(64);
     let e = Client::connect(io, settings(MAX_ANSWER)).await.err().unwrap();
-    assert_eq!(e.to_string(), "the server takes too long");
+    assert_eq!(e.to_string(), "the server did not answer in time");
 }
 
 #[tokio::test(start_paused = true)]
@@ -711,7 +736,7 @@ async fn a_server_that_trickles_a_message_in_is_given_up() {
         appended = client.append("x", 100_000, Cursor::new(vec![b'x'; 100_000])) => appended,
         () = reading => unreachable!(),
     };
-    assert_eq!(e.unwrap_err().to_string(), "the server takes too long");
+    assert_eq!(e.unwrap_err().to_string(), "the server did not answer in time");
     assert!((600..700).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
 }
 
@@ -792,7 +817,7 @@ async fn idling_ends_in_the_middle_of_beginning_again() {
     let (mut client, _server) = with_answer("+ idling\r\n").await;
     let mut idle = client.idle().await.unwrap();
     let e = timeout(Duration::from_secs(1800), idle.next()).await.unwrap().unwrap_err();
-    assert_eq!(e.to_string(), "the server takes too long");
+    assert_eq!(e.to_string(), "the server did not answer in time");
 }
 
 const TOKENS: &[&str] = &[
@@ -856,12 +881,12 @@ proptest! {
 #[tokio::test]
 async fn greetings_that_are_none_are_refused() {
     for (name, greeting, error) in [
-        ("a refusal", "* BYE go away\r\n", "the server says goodbye: \"go away\""),
-        ("data", "* 1 EXISTS\r\n", "the server makes no sense: no greeting"),
-        ("a no", "* NO\r\n", "the server makes no sense: no greeting"),
-        ("the end of a command", "A1 OK\r\n", "the server makes no sense: no greeting"),
-        ("consent", "+ OK\r\n", "the server makes no sense: no greeting"),
-        ("another protocol", "220 ESMTP\r\n", "the server makes no sense: no response"),
+        ("a refusal", "* BYE go away\r\n", "the server closed the connection: \"go away\""),
+        ("data", "* 1 EXISTS\r\n", "invalid answer of the server: no greeting"),
+        ("a no", "* NO\r\n", "invalid answer of the server: no greeting"),
+        ("the end of a command", "A1 OK\r\n", "invalid answer of the server: no greeting"),
+        ("consent", "+ OK\r\n", "invalid answer of the server: no greeting"),
+        ("another protocol", "220 ESMTP\r\n", "invalid answer of the server: no response"),
     ] {
         let (io, mut server) = duplex(64);
         server.write_all(greeting.as_bytes()).await.unwrap();
@@ -884,14 +909,18 @@ async fn nothing_goes_over_to_tls() {
         (
             "in already",
             "* PREAUTH hello\r\nA1 OK go\r\n",
-            "the server makes no sense: authenticated before TLS",
+            "invalid answer of the server: authenticated before TLS",
         ),
         (
             "the end of another",
             "* OK hello\r\nA2 OK go\r\n",
-            "the server makes no sense: the end of",
+            "invalid answer of the server: the end of",
         ),
-        ("goodbye", "* OK hello\r\n* BYE no\r\nA1 OK go\r\n", "the server says goodbye: \"no\""),
+        (
+            "goodbye",
+            "* OK hello\r\n* BYE no\r\nA1 OK go\r\n",
+            "the server closed the connection: \"no\"",
+        ),
         ("the end of input", "* OK hello\r\nA1 OK g", "input ended"),
     ] {
         let (io, mut server) = duplex(1024);
@@ -940,7 +969,7 @@ async fn logout_waits_for_the_farewell() {
         ("cut off after the farewell", "* BYE bye\r\n", ""),
         ("cut off in the farewell", "* BYE b", ""),
         ("cut off before the farewell", "* 1 EXISTS\r\n", ""),
-        ("makes no sense", "!\r\n", "the server makes no sense: no response"),
+        ("makes no sense", "!\r\n", "invalid answer of the server: no response"),
         ("refused", "A1 BAD no\r\n", "the server refuses: \"no\""),
     ] {
         let (client, mut server) = with_answer(answer).await;
@@ -990,7 +1019,7 @@ async fn work_that_is_done_is_success_however_the_server_leaves() {
     let answers = [&hello[..], &rest[..1], &["* BYE bye\r\n"]].concat();
     let (_, output) = run_program(&answers, &["create", "x"], b"secret").await;
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(said, "example-imap: the server says goodbye: \"bye\"\n");
+    assert_eq!(said, "example-imap: the server closed the connection: \"bye\"\n");
     assert_eq!(output.status.code(), Some(1));
 }
 
@@ -1193,7 +1222,7 @@ async fn a_real_server_keeps_messages_byte_for_byte() {
             messages[0].len() as u64
         });
         let held = small.fetch("1", "BODY.PEEK[]").await.unwrap_err();
-        assert_eq!(held.to_string(), "the server makes no sense: too much for one answer");
+        assert_eq!(held.to_string(), "invalid answer of the server: too much for one answer");
         client.logout().await.unwrap();
     })
     .await;

@@ -17,7 +17,7 @@ use std::process::Stdio;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use transport::{JsonLines, MAX_LINE};
 
-/// Speaks JSON-RPC over stdin and stdout: with models (MCP) and language servers (LSP).
+/// Speaks JSON-RPC over stdin and stdout, as MCP and as LSP.
 #[derive(Parser)]
 pub enum Args {
     /// Serve MCP with one tool, `echo`
@@ -25,14 +25,14 @@ pub enum Args {
     /// Call a tool of an MCP server, and print its answer
     Call {
         tool: String,
-        /// The arguments of the tool, an object of JSON
+        /// The arguments of the tool, a JSON object
         #[arg(default_value = "{}")]
         arguments: String,
         /// The server and its arguments
         #[arg(required = true, last = true)]
         server: Vec<String>,
     },
-    /// Print what a language server finds in a file
+    /// Print the findings of a language server in a file
     Check {
         file: PathBuf,
         /// The server and its arguments
@@ -84,7 +84,7 @@ fn start(server: &[String]) -> Result<(Child, Pipes), BoxError> {
     Ok((child, Pipe::new(stdout, stdin)))
 }
 
-/// Opens a file at a language server, and returns what that finds.
+/// Opens a file at a language server, and returns its findings.
 async fn check(io: Pipes, path: &Path, text: String) -> Result<Vec<Value>, BoxError> {
     let mut client = lsp::Client::new(io);
     let who = json!({ "processId": std::process::id(), "rootUri": null, "capabilities": {} });

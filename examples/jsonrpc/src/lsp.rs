@@ -39,14 +39,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     /// Returns the next notification, or answer. Requests of the server are refused.
     pub async fn receive(&mut self) -> Result<Value, BoxError> {
         loop {
-            let frame = self.channel.next().await.ok_or("the server has gone")??;
+            let frame = self.channel.next().await.ok_or("the server closed its output")??;
             let frame = frame.into_complete().ok_or("the server ended in a message")?;
             let message: Value = serde_json::from_slice(&frame[self.channel.head_len()..])?;
             if message.get("id").is_none() || message.get("method").is_none() {
                 return Ok(message);
             }
             if self.channel.queued_bytes() >= MAX_QUEUED {
-                return Err("the server asks and does not read".into());
+                return Err("the server sends requests and does not read".into());
             }
             let error = json!({ "code": -32601, "message": "method not found" });
             self.push(json!({ "jsonrpc": "2.0", "id": message["id"], "error": error }));

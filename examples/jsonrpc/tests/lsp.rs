@@ -101,7 +101,7 @@ async fn server_error_is_reported() {
 #[tokio::test]
 async fn bad_server_is_an_error() {
     let rows: [(&str, &str); 9] = [
-        ("", "the server has gone"),
+        ("", "the server closed its output"),
         ("Content-Length: 9\r\n\r\n{}", "the server ended in a message"),
         ("Content-Le", "the server ended in a message"),
         ("Content-Length: 9223372036854775808\r\n\r\n{", "frame longer than 67108864 bytes"),
@@ -151,7 +151,7 @@ async fn server_that_asks_and_does_not_read_is_an_error() {
     let ask = framed(&json!({ "id": "x".repeat(1 << 20), "method": "ask" }));
     let asking = tokio::spawn(async move { while write.write_all(&ask).await.is_ok() {} });
     let error = client.receive().await.unwrap_err().to_string();
-    assert_eq!(error, "the server asks and does not read");
+    assert_eq!(error, "the server sends requests and does not read");
     drop(client);
     asking.await.unwrap();
 }

@@ -7,15 +7,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A connection to a memcached.
 ///
-/// Only its place in the stream says which call an answer belongs to. So a
-/// call that does not come to the end of its answer, because it failed halfway,
-/// was told something else than it asked for, or because its future was
-/// dropped, leaves the connection unusable: later calls are [`Error::Broken`].
-/// Set deadlines with `tokio::time::timeout`, and connect again after one.
+/// An answer belongs to a call only by its place in the stream. A call that does not read its
+/// answer to the end leaves the connection unusable, and later calls return [`Error::Broken`].
+/// That happens if the call fails halfway, gets an unexpected answer, or is dropped. Set time
+/// limits with `tokio::time::timeout`, and connect again after one.
 pub struct Client<T> {
     channel: Channel<T>,
     max_value: usize,
-    /// Whether an answer, or the rest of one, is still to come.
+    /// `true` if an answer, or the rest of one, is still to come.
     is_owed: bool,
 }
 
@@ -23,7 +22,7 @@ pub struct Client<T> {
 pub struct Value {
     pub key: String,
     pub flags: u32,
-    /// What `cas` wants to see again; only `gets` asks for it.
+    /// The number for `cas`; only `gets` requests it.
     pub cas: Option<u64>,
     pub data: Bytes,
 }
@@ -32,16 +31,16 @@ pub struct Value {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Outcome {
     Stored,
-    /// `add` of a key that is there; `replace`, `append` of one that is not.
+    /// `add` of an existing key; `replace` or `append` of a missing one.
     NotStored,
-    /// `cas`: somebody else has changed it.
+    /// `cas`: the value has changed.
     Exists,
-    /// `cas`: it is not there.
+    /// `cas`: the key is missing.
     NotFound,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
-    /// Values of more than `max_value` bytes are neither sent nor taken.
+    /// Creates a client. Values of more than `max_value` bytes are neither sent nor accepted.
     pub fn new(io: T, max_value: usize) -> Self {
         // memcached takes a bare LF for the end of a line too. A key that had
         // one would be a second command: `push_frame` refuses both line ends.
@@ -49,19 +48,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         Client { channel, max_value: max_value.min(MAX_ITEM), is_owed: false }
     }
 
-    /// Those values that are there. If one of them is [`Error::TooLong`], the
-    /// others are lost, but the connection is still good.
+    /// Returns the values that exist. If one of them is [`Error::TooLong`], the others are lost, and
+    /// the connection stays usable.
     pub async fn get(&mut self, keys: &[&str]) -> Result<Vec<Value>, Error> {
         self.retrieve("get", keys).await
     }
 
-    /// The same, each with its number for `cas`.
+    /// Returns the same, each with its number for `cas`.
     pub async fn gets(&mut self, keys: &[&str]) -> Result<Vec<Value>, Error> {
         self.retrieve("gets", keys).await
     }
 
     /// Stores a value. `verb` is one of `set`, `add`, `replace`, `append` and
-    /// `prepend`; `exptime` is in seconds, 0 for ever.
+    /// `prepend`; `exptime` is in seconds, and 0 is no limit.
     pub async fn store(
         &mut self,
         verb: &str,
@@ -75,7 +74,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         self.send_value(key, command, data).await
     }
 
-    /// Stores a value unless it has changed since `gets` told its number.
+    /// Stores a value unless it has changed since `gets` returned its number.
     pub async fn cas(
         &mut self,
         key: &str,
@@ -89,7 +88,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         self.send_value(key, command, data).await
     }
 
-    /// Whether there was something to delete.
+    /// Deletes a key. Returns `true` if it existed.
     pub async fn delete(&mut self, key: &str) -> Result<bool, Error> {
         check(key)?;
         match self.ask(format!("delete {key}"), None).await?.as_str() {
@@ -99,17 +98,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         }
     }
 
-    /// Adds to a number, and gives the sum if the number is there.
+    /// Adds to a number, and returns the sum if the number exists.
     pub async fn incr(&mut self, key: &str, by: u64) -> Result<Option<u64>, Error> {
         self.count("incr", key, by).await
     }
 
-    /// Takes from a number, not below 0.
+    /// Subtracts from a number, not below 0.
     pub async fn decr(&mut self, key: &str, by: u64) -> Result<Option<u64>, Error> {
         self.count("decr", key, by).await
     }
 
-    /// Names and values, as the server puts them.
+    /// Returns names and values, as the server writes them.
     pub async fn stats(&mut self) -> Result<Vec<(String, String)>, Error> {
         let mut stats = Vec::new();
         let mut line = self.ask("stats".into(), None).await?;
@@ -151,7 +150,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
             }
             values.push(value);
             if self.receive(2, 2).await? != "\r\n" {
-                return Err(unexpected("data that is longer than announced"));
+                return Err(unexpected("data longer than announced"));
             }
             line = self.line().await?;
         }
@@ -189,13 +188,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         }
     }
 
-    /// Sends a command and gives the first line of the answer.
+    /// Sends a command and returns the first line of the answer.
     async fn ask(&mut self, command: String, data: Option<Bytes>) -> Result<String, Error> {
         if std::mem::replace(&mut self.is_owed, true) {
             return Err(Error::Broken);
         }
         if !self.channel.unread().is_empty() {
-            return Err(unexpected("an answer without a question"));
+            return Err(unexpected("an unexpected answer"));
         }
         self.channel.push_frame(command)?;
         if let Some(data) = data {
@@ -236,7 +235,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     }
 }
 
-/// What memcached takes for a key, and what cannot be taken for anything else.
+/// Returns `true` if memcached accepts the key and cannot read it as anything else.
 fn check(key: &str) -> Result<(), Error> {
     let is_plain = !key.bytes().any(|byte| byte <= b' ' || byte == 0x7F);
     if is_plain && (1..=MAX_KEY).contains(&key.len()) { Ok(()) } else { Err(Error::Key) }
@@ -270,7 +269,7 @@ pub enum Error {
     /// Nothing was sent: a key is 1 to 250 bytes without blanks and control
     /// characters.
     Key,
-    /// The value of this key is longer than this client wants to handle.
+    /// The value of this key is longer than this client accepts.
     TooLong {
         key: String,
         limit: usize,
@@ -279,11 +278,11 @@ pub enum Error {
     Command,
     /// `CLIENT_ERROR`, or `ERROR` with a reason: the server refuses.
     Client(String),
-    /// `SERVER_ERROR`: the server says it is its own.
+    /// `SERVER_ERROR`: the server has failed.
     Server(String),
-    /// The server said something that is no answer to what was asked.
+    /// The server sent something that is no answer to the command.
     Unexpected(String),
-    /// An earlier call did not come to the end of its answer.
+    /// An earlier call did not read its answer to the end.
     Broken,
     Channel(asynchat::Error),
 }
@@ -298,7 +297,7 @@ impl fmt::Display for Error {
             Error::Server(why) => write!(f, "the server fails: {why:?}"),
             // Debug: it may be meant for the terminal it is shown on.
             Error::Unexpected(what) => write!(f, "unexpected answer: {what:?}"),
-            Error::Broken => f.write_str("the connection is broken by an earlier call"),
+            Error::Broken => f.write_str("the connection broke in an earlier call"),
             Error::Channel(e) => e.fmt(f),
         }
     }
@@ -328,6 +327,6 @@ const MAX_LINE: usize = 2048;
 /// Lines of the answer to `stats`.
 const MAX_STATS: usize = 1024;
 
-/// The most a memcached can be told to store as one item. To 2 GiB it says no,
-/// and then runs them as commands.
+/// The largest item that a memcached can be configured to store. It refuses 2 GiB, and then
+/// runs them as commands.
 const MAX_ITEM: usize = 1 << 30;

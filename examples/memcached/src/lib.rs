@@ -20,7 +20,7 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print values as they are
+    /// Print values unchanged
     Get {
         #[arg(required = true)]
         keys: Vec<String>,
@@ -36,11 +36,11 @@ enum Command {
     Add(Item),
     /// Store a value if there is one
     Replace(Item),
-    /// Add to the end of a value
+    /// Append to a value
     Append(Item),
-    /// Add to the beginning of a value
+    /// Prepend to a value
     Prepend(Item),
-    /// Store a value if it still has the number that `gets` has shown
+    /// Store a value if it still has the number that `gets` printed
     Cas {
         #[command(flatten)]
         item: Item,
@@ -52,7 +52,7 @@ enum Command {
     Incr { key: String, by: u64 },
     /// Subtract from a number
     Decr { key: String, by: u64 },
-    /// Print what the server counts
+    /// Print the counters of the server
     Stats,
     /// Print the version of the server
     Version,
@@ -65,7 +65,7 @@ struct Item {
     value: OsString,
 }
 
-/// Runs one command, and tells whether everything was found or stored.
+/// Runs one command. Returns `true` if everything was found or stored.
 pub async fn run(args: Args, out: &mut impl Write) -> Result<bool, Box<dyn Error>> {
     let mut client = Client::new(TcpStream::connect(args.address).await?, MAX_VALUE);
     match args.command {
@@ -144,5 +144,5 @@ fn say_number(out: &mut impl Write, number: Option<u64>) -> Result<bool, Box<dyn
     Ok(number.is_some())
 }
 
-/// What a server takes unless it is told otherwise.
+/// The largest value that a server accepts by default.
 const MAX_VALUE: usize = 1 << 20;

@@ -206,7 +206,7 @@ async fn cut_anywhere_it_means_the_same() {
     }
 }
 
-const BROKEN: &str = "error: the connection is broken by an earlier call";
+const BROKEN: &str = "error: the connection broke in an earlier call";
 
 /// A client whose server has begun to answer before it is asked.
 async fn with_answer(begin: impl AsRef<[u8]>) -> (Client<DuplexStream>, DuplexStream) {
@@ -395,7 +395,7 @@ async fn an_answer_without_a_question_is_refused() {
     let (mut client, _server) = with_answer("DELETED\r\nDELETED\r\n").await;
     assert_eq!(within(perform(&mut client, "delete a")).await, "true");
     let early = within(perform(&mut client, "delete b")).await;
-    assert_eq!(early, "error: unexpected answer: \"an answer without a question\"");
+    assert_eq!(early, "error: unexpected answer: \"an unexpected answer\"");
     assert_eq!(within(perform(&mut client, "delete b")).await, BROKEN);
 }
 

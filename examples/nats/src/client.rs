@@ -17,8 +17,8 @@ use tokio::time::timeout;
 /// after the last of them is dropped.
 ///
 /// A task of its own owns the channel. Above the channel's high-water mark its callers wait.
-/// All methods but [`drain`](Self::drain) are cancel safe: what was to be sent is sent whole, or
-/// not at all.
+/// All methods but [`drain`](Self::drain) are cancel safe: a message is sent whole or not at
+/// all.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -83,7 +83,7 @@ pub enum Error {
     /// be shown on a terminal.
     #[error("server: {}", .0.escape_debug())]
     Server(String),
-    /// The server does not speak the protocol, or wants what is not here.
+    /// The server does not speak the protocol, or requires a feature that is missing here.
     #[error("protocol of the server: {0}")]
     Protocol(&'static str),
     #[error("connection lost")]
@@ -219,7 +219,7 @@ impl Client {
 
     fn encode(&self, publish: Publish<'_>, payload: Bytes) -> Result<Output> {
         if !publish.headers.is_empty() && !self.0.has_headers {
-            return Err(Error::Invalid("headers, which the server does not know"));
+            return Err(Error::Invalid("headers, which the server does not support"));
         }
         publish.encode(payload, self.0.max_payload).map_err(Error::Invalid)
     }
@@ -366,7 +366,7 @@ struct Owner {
     pusher: Pusher,
     reason: watch::Sender<Option<Error>>,
     error: Error,
-    /// What the server has said with `-ERR`, until a flush reports it.
+    /// The last `-ERR` of the server, until a flush reports it.
     refused: Option<String>,
     /// `true` if nothing has come since the owner has sent a ping.
     is_pinged: bool,

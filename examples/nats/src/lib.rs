@@ -55,10 +55,10 @@ fn header(text: &str) -> Result<(String, String), &'static str> {
 #[derive(clap::Args)]
 struct Subject {
     subject: String,
-    /// The group of those that share the messages
+    /// The queue group that shares the messages
     #[arg(long)]
     queue: Option<String>,
-    /// End after so many messages
+    /// End after this number of messages
     #[arg(long, default_value_t = u64::MAX)]
     count: u64,
 }

@@ -77,7 +77,7 @@ impl<'a> Operation<'a> {
         let Some(content) = body.strip_suffix(CRLF) else { return Err("no CR LF after a payload") };
         let headers_len = usize::try_from(headers).unwrap_or(usize::MAX);
         if headers_len > content.len() {
-            return Err("headers that are longer than their message");
+            return Err("headers longer than their message");
         }
         // The bytes are of any publisher, and the session is not its to end.
         if str::from_utf8(head).is_err() {
@@ -189,7 +189,7 @@ impl Publish<'_> {
         }
         let size = headers.len() + payload.len();
         if size > max {
-            return Err("longer than the server takes");
+            return Err("longer than the server accepts");
         }
         let is_small = payload.len() < INLINE;
         let inline = if is_small { payload.len() + CRLF.len() } else { 0 };

@@ -17,37 +17,37 @@ pub struct Client<T> {
     channel: Channel<T>,
     parser: Parser,
     next: Next,
-    /// How many commands were sent, and how many of them answered.
+    /// The number of commands that were sent, and of those that were answered.
     sent: u64,
     answered: u64,
-    /// Commands not answered that messages answer: their numbers, and how many
-    /// messages are to come.
+    /// Unanswered commands that messages answer: their numbers, and the number of messages to
+    /// come.
     subscribing: VecDeque<(u64, usize)>,
-    /// Messages that came while `call` waited for its reply.
+    /// Messages that arrived while `call` waited for its reply.
     messages: VecDeque<Value>,
     is_resp3: bool,
-    /// Whether there are subscriptions, as the server said last. (Those to
-    /// shard channels it counts apart.)
+    /// `true` if there are subscriptions, as the server reported last. (It counts those to shard
+    /// channels separately.)
     is_subscribed: bool,
-    /// Whether the connection is in the middle of something that was given up.
+    /// `true` if the connection is in the middle of something that was dropped.
     is_broken: bool,
 }
 
-/// What [`Client::receive_streamed`] has received.
+/// The result of [`Client::receive_streamed`].
 pub enum Streamed<'c, T> {
     Bulk(Bulk<'c, T>),
     /// Anything else, whole.
     Value(Value),
 }
 
-/// A bulk string that is still coming.
+/// A bulk string that is still arriving.
 pub struct Bulk<'c, T> {
     client: &'c mut Client<T>,
     len: u64,
     rest: Rest,
 }
 
-/// What is left of a bulk string.
+/// The rest of a bulk string.
 enum Rest {
     Data,
     LineEnd,
@@ -58,13 +58,13 @@ enum Rest {
 pub enum Error {
     /// The connection failed, or ended.
     Channel(asynchat::Error),
-    /// What came is not RESP, or too large.
+    /// The reply is not RESP, or is too large.
     Invalid(Invalid),
     /// The server refused the command.
     Server(String),
-    /// More than [`MAX_MESSAGES`] came while a reply was awaited.
+    /// More than [`MAX_MESSAGES`] arrived while a reply was awaited.
     TooManyMessages,
-    /// There was an error before, or a `Bulk` was given up.
+    /// The connection has failed before, or a `Bulk` was dropped.
     Broken,
 }
 
@@ -106,17 +106,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         self.sent += 1;
     }
 
-    /// How many commands have not been answered.
+    /// Returns the number of commands that have not been answered.
     pub fn unanswered(&self) -> u64 {
         self.sent - self.answered
     }
 
-    /// The next reply or message. Commands are sent meanwhile, so that a
-    /// pipeline may be as long as you like.
+    /// Returns the next reply or message. Commands are sent meanwhile, so a pipeline may have any
+    /// length.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: what has arrived of a reply is kept.
+    /// Cancel safe: the part of a reply that has arrived is kept.
     pub async fn receive(&mut self) -> Result<Value, Error> {
         match self.messages.pop_front() {
             Some(message) => Ok(message),
@@ -124,14 +124,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         }
     }
 
-    /// Sends a command and gives its reply, or the server's error; of a
-    /// subscription, the confirmation of its last name. Replies to what was
-    /// sent before and not received are dropped; messages are kept for
-    /// [`receive`](Self::receive).
+    /// Sends a command and returns its reply, or the server's error. For a subscription, this is
+    /// the confirmation of its last name. Replies to earlier commands that were not received are
+    /// dropped. Messages are kept for [`receive`](Self::receive).
     ///
     /// # Cancel safety
     ///
-    /// The command may have been sent; its reply will be dropped.
+    /// The command may have been sent. Its reply is dropped later.
     pub async fn call<A: AsRef<[u8]>>(&mut self, command: &[A]) -> Result<Value, Error> {
         self.send(command);
         loop {
@@ -165,8 +164,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         }
     }
 
-    /// A line or a bulk string. Whatever was parsed before is in `self`, so
-    /// this is as cancel safe as the channel's `receive`.
+    /// Reads a line or a bulk string. The parts parsed before are in `self`, so this is as cancel
+    /// safe as the channel's `receive`.
     async fn receive_part(&mut self) -> Result<Parsed, Error> {
         match self.next {
             Next::Line => {
@@ -185,7 +184,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         self.channel.receive_within(MAX_REPLY as usize, Terminator::crlf()).await
     }
 
-    /// Counts a reply, and tells a message from one.
+    /// Counts a reply, and distinguishes a message from one.
     fn note(&mut self, mut value: Value) -> Value {
         let awaited = self.subscribing.front_mut().filter(|(number, _)| *number == self.answered);
         let message = match &mut value {
@@ -222,8 +221,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         Value::Push(message)
     }
 
-    /// The next reply; if it is a bulk string, only its beginning has come, and
-    /// the rest is for you to take as it arrives.
+    /// Returns the next reply. Only the beginning of a bulk string has arrived; take the rest from
+    /// the `Bulk`.
     ///
     /// # Cancel safety
     ///
@@ -255,7 +254,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         }
     }
 
-    /// What comes next on this connection cannot be told any more.
+    /// The connection cannot be used further: the place of the next reply is not known.
     fn fails<V>(&mut self, error: Error) -> Result<V, Error> {
         self.is_broken = true;
         Err(error)
@@ -263,17 +262,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Bulk<'_, T> {
-    /// All of its bytes.
+    /// Returns the number of its bytes.
     #[allow(clippy::len_without_is_empty)] // It is no collection.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Some more of them, or `None` behind the last.
+    /// Returns some more of the bytes, or `None` after the last.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe. Dropped before `None`, it leaves the client of no use.
+    /// Cancel safe. The client is unusable if the `Bulk` is dropped before `None`.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let channel = &mut self.client.channel;
         while let Rest::Data = self.rest {
@@ -346,8 +345,8 @@ const SUBSCRIBING: [&[u8]; 6] =
 
 const CRLF: u64 = 2;
 
-/// The most bytes of a line, and of a whole reply that is not streamed: what
-/// a server's `proto-max-bulk-len` is unless it was changed.
+/// The maximum size of a line, and of a reply that is not streamed, in bytes: the default of a
+/// server's `proto-max-bulk-len`.
 const MAX_REPLY: u64 = 512 << 20;
 
 const MAX_MESSAGES: usize = 10_000;

@@ -15,7 +15,7 @@ use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::net::TcpStream;
 use value::Value;
 
-/// Runs one command on a Redis server. A password is taken from REDISCLI_AUTH.
+/// Runs one command on a Redis server. REDISCLI_AUTH holds the password.
 #[derive(Parser)]
 pub struct Args {
     /// The user that the password belongs to
@@ -24,10 +24,10 @@ pub struct Args {
     /// Speak RESP3
     #[arg(long)]
     resp3: bool,
-    /// Send the command so many times, in one pipeline
+    /// Send the command this number of times, in one pipeline
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     repeat: u64,
-    /// Save the reply in a file that is not there yet
+    /// Save the reply in a file that does not exist yet
     #[arg(long, value_name = "FILE", conflicts_with = "repeat")]
     output: Option<PathBuf>,
     /// The server, HOST:PORT
@@ -37,7 +37,7 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
-/// Whether the last reply was no error.
+/// Returns `true` if the last reply was no error.
 pub async fn run(
     args: Args,
     password: Option<OsString>,

@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use std::iter;
 use std::mem::take;
 
-/// What a server can say, in RESP2 or RESP3. A deep one is written and dropped without
+/// A value of a server, in RESP2 or RESP3. A deep one is written and dropped without
 /// recursion.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -18,22 +18,22 @@ pub enum Value {
     /// A status, such as `OK`.
     Simple(Bytes),
     Bulk(Bytes),
-    /// A bulk string, and what is in it: `txt` or `mkd`.
+    /// A bulk string with its format: `txt` or `mkd`.
     Verbatim(Bytes, Bytes),
     Error(Bytes),
     Array(Vec<Value>),
     Set(Vec<Value>),
     Map(Vec<(Value, Value)>),
-    /// Not the answer to anything: a message of pub/sub, for example.
+    /// Not an answer: a message of pub/sub, for example.
     Push(Vec<Value>),
 }
 
-/// What to read next.
+/// The part to read next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Up to CR LF.
     Line,
-    /// As many bytes, and the CR LF behind them.
+    /// This number of bytes, and the CR LF after them.
     Bulk { len: u64, kind: BulkKind },
 }
 
@@ -48,7 +48,7 @@ pub enum BulkKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid(pub &'static str);
 
-/// What a line or a bulk string has led to.
+/// The result of a line or a bulk string.
 pub enum Parsed {
     /// There is more to this value.
     Incomplete(Next),
@@ -59,7 +59,7 @@ pub enum Parsed {
 pub struct Parser {
     /// The aggregates that have begun, from the outermost on.
     open: Vec<Aggregate>,
-    /// What the value has cost so far, and may cost.
+    /// The cost of the value so far, and its limit.
     size: u64,
     max_size: u64,
 }
@@ -77,7 +77,7 @@ enum Kind {
     Set,
     Map,
     Push,
-    /// Said about the value that follows, and skipped.
+    /// An attribute of the value that follows. It is skipped.
     Attribute,
 }
 
@@ -86,12 +86,12 @@ impl Parser {
         Parser { open: Vec::new(), size: 0, max_size }
     }
 
-    /// Whether part of an aggregate has come.
+    /// Returns `true` if part of an aggregate has arrived.
     pub fn has_begun(&self) -> bool {
         !self.open.is_empty()
     }
 
-    /// A line, without its end.
+    /// Takes a line, without its end.
     pub fn line(&mut self, line: &Bytes) -> Result<Parsed, Invalid> {
         self.charge(line.len() as u64)?;
         let Some((mark, rest)) = line.split_first() else { return Err(Invalid("empty line")) };
@@ -119,10 +119,10 @@ impl Parser {
         Ok(self.end(value))
     }
 
-    /// A bulk string, with the CR LF behind it.
+    /// Takes a bulk string, with the CR LF after it.
     pub fn bulk(&mut self, kind: BulkKind, mut data: Bytes) -> Result<Parsed, Invalid> {
         if !data.ends_with(b"\r\n") {
-            return Err(Invalid("no line end behind a bulk string"));
+            return Err(Invalid("no line end after a bulk string"));
         }
         data.truncate(data.len() - 2);
         self.charge(data.len() as u64)?;
@@ -221,7 +221,7 @@ pub fn redirection(error: &[u8]) -> Option<String> {
     }
 }
 
-/// Much as `redis-cli` writes it.
+/// Writes it much as `redis-cli` does.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut open: Vec<Pieces<'_>> = vec![Box::new(iter::once(Piece::Value(0, self)))];
@@ -341,7 +341,7 @@ impl fmt::Display for Text<'_> {
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not what a Redis server says: {}", self.0)
+        write!(f, "invalid reply: {}", self.0)
     }
 }
 

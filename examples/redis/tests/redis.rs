@@ -169,10 +169,10 @@ fn lies() -> Vec<(&'static str, String, &'static str)> {
         ("a set that is null", "~-1\r\n", "not a length"),
         ("a map of too many", "%9223372036854775808\r\n", "too many elements"),
         ("attributes, too many", "|18446744073709551615\r\n", "too many elements"),
-        ("a string without its end", "$5\r\nhelloworld", "no line end behind a bulk string"),
-        ("a string with half its end", "$5\r\nhello\rx", "no line end behind a bulk string"),
-        ("a string one byte too long", "$5\r\nhello!\r\n", "no line end behind a bulk string"),
-        ("nothing, without its end", "$0\r\n+x", "no line end behind a bulk string"),
+        ("a string without its end", "$5\r\nhelloworld", "no line end after a bulk string"),
+        ("a string with half its end", "$5\r\nhello\rx", "no line end after a bulk string"),
+        ("a string one byte too long", "$5\r\nhello!\r\n", "no line end after a bulk string"),
+        ("nothing, without its end", "$0\r\n+x", "no line end after a bulk string"),
         ("a verbatim string too short", "=3\r\ntxt\r\n", "verbatim string without its format"),
         ("a verbatim string of nothing", "=0\r\n\r\n", "verbatim string without its format"),
         ("no colon", "=5\r\ntext:\r\n", "verbatim string without its format"),
@@ -389,7 +389,7 @@ async fn a_lie_is_noticed_at_once_and_breaks_the_client() {
                 let e = within(way.take(&mut client)).await.expect_err(&place);
                 let text = e.to_string();
                 let prefix = match e {
-                    Error::Invalid(_) => "not what a Redis server says: ",
+                    Error::Invalid(_) => "invalid reply: ",
                     Error::Channel(asynchat::Error::FrameTooLong { .. }) => "",
                     e => panic!("{place}: {e:?}"),
                 };

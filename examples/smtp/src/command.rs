@@ -26,21 +26,21 @@ impl<'l> Command<'l> {
     pub fn parse(line: &'l [u8]) -> Result<Self, Reply> {
         if !line.iter().all(|byte| matches!(byte, b' '..=b'~')) {
             // A bare CR is one of these.
-            return Err("500 5.5.2 only printable ASCII, please");
+            return Err("500 5.5.2 only printable ASCII allowed");
         }
         let line = std::str::from_utf8(line).unwrap_or_default().trim_end();
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         match (verb.to_ascii_uppercase().as_str(), rest) {
             ("HELO", name) if is_client(name) => Ok(Command::Helo(name)),
             ("EHLO", name) if is_client(name) => Ok(Command::Ehlo(name)),
-            ("HELO" | "EHLO", _) => Err("501 5.5.4 tell me your name, please"),
+            ("HELO" | "EHLO", _) => Err("501 5.5.4 host name required"),
             ("MAIL", rest) => mail(rest),
             ("RCPT", rest) => rcpt(rest),
             ("DATA", "") => Ok(Command::Data),
             ("RSET", "") => Ok(Command::Rset),
             ("STARTTLS", "") => Ok(Command::StartTls),
             ("QUIT", "") => Ok(Command::Quit),
-            ("DATA" | "RSET" | "STARTTLS" | "QUIT", _) => Err("501 5.5.4 no parameters, please"),
+            ("DATA" | "RSET" | "STARTTLS" | "QUIT", _) => Err("501 5.5.4 no parameters allowed"),
             ("NOOP", _) => Ok(Command::Noop),
             ("HELP", _) => Ok(Command::Help),
             ("VRFY", "") => Err("501 5.5.4 whom?"),

@@ -55,19 +55,19 @@ use std::process::ExitCode;
 /// Receives mail into one Maildir.
 #[derive(Parser)]
 struct Args {
-    /// Where to listen; with port 0 the system chooses one
+    /// The address to listen on; with port 0 the system chooses a port
     #[arg(default_value = "127.0.0.1:2525")]
     address: String,
-    /// Where mail is stored; made if it is not there
+    /// The folder for mail; created if necessary
     #[arg(long, value_name = "DIR", default_value = "Maildir")]
     maildir: PathBuf,
-    /// The most bytes a message may have
+    /// The maximum size of a message in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 10 << 20)]
     max_size: u64,
-    /// The certificate to show, with its chain
+    /// The certificate with its chain
     #[arg(long, value_name = "PEM", requires = "key")]
     cert: Option<PathBuf>,
-    /// Its key
+    /// The key of the certificate
     #[arg(long, value_name = "PEM", requires = "cert")]
     key: Option<PathBuf>,
 }

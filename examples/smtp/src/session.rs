@@ -101,7 +101,7 @@ struct Session<T> {
     peer: IpAddr,
     config: Arc<Config>,
     stop: CancellationToken,
-    /// When it is over, whatever the peer sends.
+    /// The time at which it ends in any case.
     end: Instant,
     is_secure: bool,
     hello: Option<Hello>,
@@ -216,7 +216,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         }
         if self.channel.ended_by() != b"\r\n" {
             // To other servers the text after it may be the same line.
-            return Err(Break::Bye("500 5.5.2 a line ends in CR LF"));
+            return Err(Break::Bye("500 5.5.2 lines must end in CR LF"));
         }
         Ok(line)
     }
@@ -237,7 +237,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
             (Command::Quit, _) => return Err(Break::Bye("221 2.0.0 bye")),
             (Command::Noop, _) => OK,
             (Command::Help, _) => "214 2.0.0 see RFC 5321",
-            (Command::Vrfy, _) => "252 2.5.0 send it and see",
+            (Command::Vrfy, _) => "252 2.5.0 cannot verify, but will try",
             (Command::Rset, mail) => {
                 *mail = None;
                 OK
@@ -254,13 +254,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 self.extensions().await?
             }
             (_, _) if self.hello.is_none() => "503 5.5.1 EHLO first, please",
-            (Command::StartTls, _) if self.is_secure => "503 5.5.1 this is TLS",
+            (Command::StartTls, _) if self.is_secure => "503 5.5.1 TLS is already active",
             (Command::StartTls, _) if !self.channel.unread().is_empty() => {
                 // It came in the clear, and would be run as if it had not.
                 return Err(Break::Bye("554 5.5.1 nothing may follow STARTTLS"));
             }
             (Command::StartTls, _) => return Err(Break::StartTls),
-            (Command::Mail(..), Some(_)) => "503 5.5.1 one mail after the other",
+            (Command::Mail(..), Some(_)) => "503 5.5.1 a mail has already begun",
             (Command::Mail(_, size), _) if size > self.config.max_size => TOO_LARGE,
             (Command::Mail(sender, _), mail) => {
                 *mail = Some(Envelope { sender: sender.to_owned(), recipients: Vec::new() });
@@ -272,7 +272,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 mail.recipients.push(recipient.to_owned());
                 "250 2.1.5 OK"
             }
-            (Command::Data, Some(mail)) if mail.recipients.is_empty() => "554 5.5.1 for nobody?",
+            (Command::Data, Some(mail)) if mail.recipients.is_empty() => "554 5.5.1 no recipients",
             (Command::Data, _) => self.data().await?,
         })
     }
@@ -340,7 +340,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
                 if line.len() > MAX_LINE {
                     message = Err(LINE_TOO_LONG);
                 } else if text.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
-                    message = Err("550 5.6.0 a line ends in CR LF, and has neither in it");
+                    message = Err("550 5.6.0 bare CR or LF in the message");
                 } else if size > self.config.max_size {
                     message = Err(TOO_LARGE);
                 } else if let Err(error) = file.write_line(text).await {
@@ -385,9 +385,9 @@ fn not_stored(error: &io::Error) -> Reply {
     serve::report(format_args!("cannot store a message: {error}"));
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-            "452 4.3.1 no room to store it just now"
+            "452 4.3.1 insufficient storage"
         }
-        _ => "451 4.3.0 cannot store it just now",
+        _ => "451 4.3.0 temporary storage failure",
     }
 }
 
@@ -395,7 +395,7 @@ const OK: Reply = "250 2.0.0 OK";
 const LINE_TOO_LONG: Reply = "500 5.5.2 line too long";
 const TOO_LARGE: Reply = "552 5.3.4 message too large";
 const TOO_MANY: Reply = "452 4.5.3 too many recipients";
-const TOO_SLOW: Reply = "421 4.4.2 I have waited long enough";
+const TOO_SLOW: Reply = "421 4.4.2 timed out";
 
 /// Bytes of a line, its CR LF not counted. RFC 5321, section 4.5.3.1, wants 510
 /// of a command and 998 of text; some mailers do not fold their long lines.

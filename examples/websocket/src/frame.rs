@@ -21,7 +21,7 @@ fn body(head: &[u8]) -> Result<Body, BoxError> {
         let length = length.iter().copied().map(u64::from).reduce(|sum, byte| sum << 8 | byte);
         return match length.unwrap_or(short) {
             length if (least..1 << 63).contains(&length) => Ok(Body::Bytes(length)),
-            _ => Err("length in too many bytes, or of 64 bits".into()),
+            _ => Err("length not in the shortest form, or of 64 bits".into()),
         };
     }
     match first & OPCODE {

@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 /// Serves WebSocket: /echo and /broadcast.
 #[derive(Parser)]
 struct Args {
-    /// Where to listen; with port 0 the system chooses one
+    /// The address to listen on; with port 0 the system chooses a port
     #[arg(default_value = "127.0.0.1:7090")]
     address: String,
     /// An origin whose pages may connect, besides those of the address

@@ -17,7 +17,7 @@ pub(crate) fn play(case: &Case) -> Result<(), String> {
             (("refused", why), [first]) => first.result = Some(format!("refused: {why}")),
             (("broken", ""), _) => calls.push(Call {
                 command: "search|X".into(),
-                result: Some("error: the connection is broken by an earlier command".into()),
+                result: Some("error: the connection broke in an earlier command".into()),
                 ..Call::default()
             }),
             (_, [_]) if step.word != "call" => {

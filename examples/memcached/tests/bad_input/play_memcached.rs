@@ -12,7 +12,7 @@ pub(crate) fn play(case: &Case) -> Result<(), String> {
         match step.pair() {
             ("broken", "") => calls.push(Call {
                 command: "version".into(),
-                result: Some("error: the connection is broken by an earlier call".into()),
+                result: Some("error: the connection broke in an earlier call".into()),
                 ..Call::default()
             }),
             _ => read_call(&mut calls, step)?,
