@@ -1,7 +1,7 @@
-"""What CPython's own asynchat does where this crate does something else.
+"""Plays scenes with CPython's own asynchat, which this crate deliberately plays differently.
 
-The argument names one of the functions below, which plays a scene without a
-network and gives in one line what came of it. `docs/asynchat.md` says why.
+The argument names one of the functions below. It plays a scene without a network and
+returns the result in one line. `docs/asynchat.md` says why.
 """
 
 import sys

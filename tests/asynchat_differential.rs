@@ -2,14 +2,12 @@
 //! sockets: the same callbacks in the same order, with the same data, of a
 //! `Handler` on a `Channel` and of the bare codec.
 //!
-//! Needs a `python3` that has asynchat; without one it says so and passes.
-//! `ASYNCHAT_SESSIONS` sets the number of sessions, `ASYNCHAT_SEED` what they
-//! are made of, and both are printed, with the time, by
-//! `cargo test --test asynchat_differential -- --nocapture`.
+//! It needs a `python3` with asynchat; without one it reports that and passes.
+//! `ASYNCHAT_SESSIONS` sets the number of sessions, and `ASYNCHAT_SEED` their seed. Both are
+//! printed, with the time, by `cargo test --test asynchat_differential -- --nocapture`.
 //!
-//! What is different on purpose stands in `docs/asynchat.md` and is left out
-//! here: a count of 0 above all. What is held at the end of input, which
-//! asynchat forgets in its buffer, must be what comes last here.
+//! The deliberate differences of `docs/asynchat.md` are left out, above all a count of 0.
+//! Input that asynchat forgets in its buffer at the end must be delivered last here.
 
 mod common;
 mod peers;
