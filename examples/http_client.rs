@@ -60,9 +60,14 @@ where
     // `httparse` wants to see the blank line.
     let mut channel = Channel::builder().keep_terminator(true).build(socket);
     channel.push(format!("GET /{path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
-    let head = channel.receive(Terminator::blank_line()).await?;
-    out.write_all(&head)?;
-    channel.set_terminator(end_of_body(&head)?);
+    let end = loop {
+        let head = channel.receive(Terminator::blank_line()).await?;
+        out.write_all(&head)?;
+        if let Some(end) = end_of_body(&head)? {
+            break end;
+        }
+    };
+    channel.set_terminator(end);
     loop {
         let part = channel.receive_part().await?;
         out.write_all(part.data())?;
@@ -74,12 +79,20 @@ where
     Ok(channel.close().await?)
 }
 
-/// Returns the terminator of the body that the head announces.
-fn end_of_body(head: &[u8]) -> Result<Terminator, Box<dyn Error>> {
+/// Returns the terminator of the body that the head announces, or `None` if another head
+/// follows.
+fn end_of_body(head: &[u8]) -> Result<Option<Terminator>, Box<dyn Error>> {
     let mut fields = [httparse::EMPTY_HEADER; 100];
     let mut answer = httparse::Response::new(&mut fields);
     if !answer.parse(head).is_ok_and(|status| status.is_complete()) {
         return Err("the answer is not HTTP".into());
+    }
+    match answer.code {
+        Some(101) => return Err("the answer is of another protocol".into()),
+        Some(100..200) => return Ok(None),
+        // They have no body, whatever their fields say.
+        Some(204 | 304) => return Ok(Some(Terminator::count(0))),
+        _ => {}
     }
     let mut end = Terminator::none();
     for field in answer.headers {
@@ -94,5 +107,5 @@ fn end_of_body(head: &[u8]) -> Result<Terminator, Box<dyn Error>> {
             end = std::str::from_utf8(field.value)?.parse::<u64>()?.into();
         }
     }
-    Ok(end)
+    Ok(Some(end))
 }

@@ -36,6 +36,8 @@ async fn get_prints_the_answer_as_it_came() {
         (format!("HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n{long}"), false),
         (format!("HTTP/1.1 200 OK\r\n\r\n{long}"), false),
         ("HTTP/1.1 200 OK\r\n\r\n".to_owned(), false),
+        ("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n".to_owned(), false),
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nhello".to_owned(), false),
         ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell".to_owned(), true),
     ] {
         for size in [3, 64 * 1024] {
@@ -44,8 +46,12 @@ async fn get_prints_the_answer_as_it_came() {
             assert_eq!(got.err().unwrap_or_default(), if is_cut { "input ended" } else { "" });
         }
     }
-    let more = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab";
-    assert_eq!(fetched(more, 64).await, (more[..more.len() - 1].to_owned(), Ok(())));
+    for more in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab",
+        "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\nb",
+    ] {
+        assert_eq!(fetched(more, 64).await, (more[..more.len() - 1].to_owned(), Ok(())));
+    }
 }
 
 #[tokio::test]
@@ -66,6 +72,10 @@ async fn get_refuses_an_answer_without_a_clear_end() {
         let (printed, got) = fetched(&format!("{head}1\r\na\r\n0\r\n\r\n"), 64).await;
         assert_eq!((printed, got), (head, Err(error.to_owned())));
     }
+    let head = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
+    let (printed, got) = fetched(&format!("{head}a"), 64).await;
+    let error = "the answer is of another protocol".to_owned();
+    assert_eq!((printed, got), (head.to_owned(), Err(error)));
     for (answer, error) in [
         ("220 ready\r\n\r\n", "the answer is not HTTP"),
         ("\r\n\r\n", "the answer is not HTTP"),
