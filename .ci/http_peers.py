@@ -130,7 +130,7 @@ def errors(address, _):
         ("BREW", "/", {}, 501),
         ("POST", "/echo", {"Content-Length": "+1"}, 400),
         ("POST", "/echo", {"Content-Length": str(MAX_BODY + 1)}, 413),
-        ("POST", "/echo", {"Transfer-Encoding": "gzip"}, 501),
+        ("POST", "/echo", {"Transfer-Encoding": "gzip"}, 400),
         ("POST", "/echo", {"Transfer-Encoding": "chunked", "Content-Length": "1"}, 400),
         ("POST", "/echo", {"Expect": "a miracle"}, 417),
         ("GET", "/", {"Long": "x" * 65536}, 431),

@@ -225,11 +225,15 @@ fn body(headers: &[Header<'_>], is_1_1: bool) -> Result<Body, Status> {
         (false, Some(length)) => number(length, 10).map(Body::Length).ok_or(BAD_REQUEST),
         (true, Some(_)) => Err(BAD_REQUEST),
         (true, None) if !is_1_1 => Err(BAD_REQUEST),
-        (true, None) if codings().any(|coding| !coding.eq_ignore_ascii_case(b"chunked")) => {
-            Err(NOT_IMPLEMENTED)
+        (true, None) => {
+            let chunked = codings().position(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+            match (chunked, codings().count()) {
+                (Some(0), 1) => Ok(Body::Chunked),
+                (Some(n), count) if n + 1 == count => Err(NOT_IMPLEMENTED),
+                // Nobody knows where the body ends (RFC 9112, section 6.3).
+                _ => Err(BAD_REQUEST),
+            }
         }
-        (true, None) if codings().count() == 1 => Ok(Body::Chunked),
-        (true, None) => Err(BAD_REQUEST),
     }
 }
 
