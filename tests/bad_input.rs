@@ -80,7 +80,7 @@ const FOLDERS: [Folder; 3] = [
     Folder {
         name: "http",
         play: play_http::play,
-        least: 152,
+        least: 153,
         bad: &[
             ("# a\n# Source: b\nsend \"x\"\nclosed now\n", "unknown: closed now"),
             ("# a\n# Source: b\nsend \"x\"\n", "neither open nor closed"),

@@ -121,8 +121,8 @@ fn split_target<'h>(
     method: &str,
     target: &'h str,
 ) -> Result<(Option<&'h str>, &'h str, &'h str), Status> {
-    // A fragment never leaves a client.
-    if target.bytes().any(|byte| byte.is_ascii_control() || byte == b'#') {
+    // A fragment never leaves a client, and what is not ASCII is escaped.
+    if target.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'#') {
         return Err(BAD_REQUEST);
     }
     // Unlike that of `Host` it must have a name.
