@@ -12,7 +12,7 @@ pub(crate) struct Case {
     pub(crate) steps: Vec<Step>,
 }
 
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Step {
     pub(crate) word: String,
     pub(crate) rest: String,
