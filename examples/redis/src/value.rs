@@ -105,7 +105,7 @@ impl Parser {
             b'-' => Value::Error(text()),
             b':' => Value::Integer(parse(rest).ok_or(Invalid("not an integer"))?),
             b',' => Value::Double(parse(rest).ok_or(Invalid("not a number"))?),
-            b'(' => Value::BigNumber(text()),
+            b'(' if is_whole_number(rest) => Value::BigNumber(text()),
             b'_' if rest.is_empty() => Value::Null,
             b'#' if rest == b"t" => Value::Boolean(true),
             b'#' if rest == b"f" => Value::Boolean(false),
@@ -202,6 +202,12 @@ impl Aggregate {
 fn length(text: &[u8]) -> Result<u64, Invalid> {
     let digits = text.iter().all(u8::is_ascii_digit);
     parse(text).filter(|_| digits).ok_or(Invalid("not a length"))
+}
+
+/// Digits, perhaps with a sign.
+fn is_whole_number(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"-").or_else(|| text.strip_prefix(b"+")).unwrap_or(text);
+    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
 }
 
 fn parse<N: std::str::FromStr>(text: &[u8]) -> Option<N> {

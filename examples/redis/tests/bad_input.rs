@@ -13,7 +13,7 @@ use folder::Folder;
 const FOLDERS: [Folder; 1] = [Folder {
     name: "resp",
     play: play_resp::play,
-    least: 52,
+    least: 54,
     bad: &[
         ("# a\n# Source: b\ncall \"get a\"\n", "unknown: call \"get a\""),
         ("# a\n# Source: b\nsaid \"+OK\\r\\n\"\n", "nothing is expected"),
