@@ -230,6 +230,23 @@ impl<T> Channel<T> {
         let FramedParts { io, codec, read_buf, .. } = self.framed.into_parts();
         Parts { io, codec, read_buf, unsent, producers }
     }
+
+    /// Returns the `Framed` that holds the transport, the codec and the read buffer.
+    #[must_use]
+    pub fn framed(&self) -> &Framed<T, TerminatorCodec> {
+        &self.framed
+    }
+
+    /// Returns the transport.
+    #[must_use]
+    pub fn get_ref(&self) -> &T {
+        self.framed.get_ref()
+    }
+
+    /// Returns the transport. Do not read or write it: the channel would not know.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.framed.get_mut()
+    }
 }
 
 /// The backpressure boundary that a `Framed` has by default.

@@ -1,0 +1,78 @@
+//! `Channel`: the end of a connection.
+
+use super::{Channel, Side};
+use crate::Error;
+use crate::pusher::Inbox;
+use futures::Sink;
+use std::future::poll_fn;
+use std::pin::Pin;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
+    /// Sends everything that is queued and shuts the write half down. Input goes on.
+    ///
+    /// To end the connection use [`close`](Self::close): if you drop the channel while
+    /// the peer is still sending, the kernel may reset the connection and destroy the
+    /// output in flight.
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the close stays queued, and so does output that is not sent.
+    pub async fn shutdown(&mut self) -> Result<(), Error> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_close(cx)).await
+    }
+
+    /// Closes the connection so that the last output arrives.
+    ///
+    /// It sends everything that is queued, shuts the write half down, and waits until the
+    /// peer has closed its side. All the while it reads, and drops what it reads: closing
+    /// a socket with unread input makes the kernel reset it (RFC 9112, section 9.6).
+    ///
+    /// [`linger`](Builder::linger) limits how long it waits for the peer's close. It also
+    /// limits how long output may wait for a transport that takes nothing, if
+    /// [`Timeouts::write`] is not set. A kernel takes nothing until a third of its send
+    /// buffer is free, however steadily the peer reads: on a slow link set
+    /// `Timeouts::write` to tens of seconds.
+    ///
+    /// Input is over: [`next`](Self::next) returns `None` afterwards.
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush); [`Error::Timeout`] if output remains. If only the peer's
+    /// close is missing, it returns `Ok`, and
+    /// [`linger_timed_out`](Self::linger_timed_out) is `true`.
+    ///
+    /// # Panics
+    ///
+    /// In a runtime without a timer, unless `linger` is zero.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the close stays queued, and the time goes on.
+    pub async fn close(&mut self) -> Result<(), Error> {
+        self.close_when_done();
+        poll_fn(|cx| self.poll_side(cx, Side::Output, Self::poll_close_all)).await
+    }
+}
+
+impl<T> Channel<T> {
+    /// Queues a shutdown: the write half is closed after everything queued so far is sent.
+    ///
+    /// The next method that is awaited carries it out. Input goes on until it ends; only
+    /// [`run`](Self::run) delivers no more frames. From now on the `Sink` returns
+    /// [`Error::Closed`], and a [`Pusher`] returns its data.
+    pub fn close_when_done(&mut self) {
+        Inbox::close_when_done(&mut self.inbox, &mut self.writer);
+    }
+
+    /// Returns `true` if [`close`](Self::close) or [`run`](Self::run) sent everything and
+    /// the peer did not close its side in time.
+    #[must_use]
+    pub fn linger_timed_out(&self) -> bool {
+        self.linger_timed_out
+    }
+}
