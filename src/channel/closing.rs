@@ -32,9 +32,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// peer has closed its side. All the while it reads, and drops what it reads: closing
     /// a socket with unread input makes the kernel reset it (RFC 9112, section 9.6).
     ///
-    /// [`linger`](Builder::linger) limits how long it waits for the peer's close. It also
+    /// [`linger`](crate::Builder::linger) limits how long it waits for the peer's close. It also
     /// limits how long output may wait for a transport that takes nothing, if
-    /// [`Timeouts::write`] is not set. A kernel takes nothing until a third of its send
+    /// [`Timeouts::write`](crate::Timeouts::write) is not set. A kernel takes nothing until a third of its send
     /// buffer is free, however steadily the peer reads: on a slow link set
     /// `Timeouts::write` to tens of seconds.
     ///
@@ -64,7 +64,7 @@ impl<T> Channel<T> {
     ///
     /// The next method that is awaited carries it out. Input goes on until it ends; only
     /// [`run`](Self::run) delivers no more frames. From now on the `Sink` returns
-    /// [`Error::Closed`], and a [`Pusher`] returns its data.
+    /// [`Error::Closed`], and a [`Pusher`](crate::Pusher) returns its data.
     pub fn close_when_done(&mut self) {
         Inbox::close_when_done(&mut self.inbox, &mut self.writer);
     }

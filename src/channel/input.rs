@@ -13,7 +13,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Returns the next frame, or `None` at the end of input.
     ///
     /// Queued output is sent before each frame. A server that answers pipelined requests
-    /// at once should be [corked](Builder::corked), so that the answers go out together.
+    /// at once should be [corked](crate::Builder::corked), so that the answers go out together.
     ///
     /// If a close was requested before the end was reported, `None` is returned only when
     /// everything queued is sent and the write half is shut down.
@@ -40,7 +40,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Sets the terminator and returns the next frame, complete.
     ///
     /// The frame is whole also in streaming mode, and at most `max_length` bytes. With
-    /// [`Terminator::none`] it is everything up to the end of input; if that is too long,
+    /// [`Terminator::none`](crate::Terminator::none) it is everything up to the end of input; if that is too long,
     /// all of it is skipped. Output is sent meanwhile.
     ///
     /// A count is spent by its frame. The terminator is then `none`, and `next` would return
@@ -53,7 +53,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// - [`Error::UnexpectedEof`] with the bytes that had arrived, if input ends first or is over.
     /// - [`Error::FrameTooLong`]; the next call first finishes skipping the frame.
-    /// - [`Error::InvalidHead`] of a [`message`](Terminator::message), once; afterwards
+    /// - [`Error::InvalidHead`] of a [`message`](crate::Terminator::message), once; afterwards
     ///   [`Error::Closed`].
     /// - [`Error::Timeout`], again with each call until input is
     ///   [resumed](Self::set_timeouts).
@@ -82,7 +82,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// ```
     ///
     /// `max_length` is in bytes of content. The limit that was
-    /// [set](TerminatorCodec::set_max_length) stays set.
+    /// [set](crate::TerminatorCodec::set_max_length) stays set.
     ///
     /// # Errors
     ///
@@ -138,7 +138,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// Parts are returned as in streaming mode, in both modes: `Partial`, never empty, as long
     /// as the frame goes on, and `Complete` with the rest, which may be empty.
-    /// `max_length` does not apply. With [`Terminator::none`] the end of input ends the
+    /// `max_length` does not apply. With [`Terminator::none`](crate::Terminator::none) the end of input ends the
     /// frame. Output is sent meanwhile.
     ///
     /// ```

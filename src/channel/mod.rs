@@ -73,7 +73,7 @@ use tokio_util::codec::Framed;
 /// [pauses when it is full](Builder::pause_when_full).
 ///
 /// After [`Error::FrameTooLong`] the stream goes on. Any other error ends it: first come
-/// the frames already received (not after [`Pusher::abort`]), then the error, then
+/// the frames already received (not after [`Pusher::abort`](crate::Pusher::abort)), then the error, then
 /// `None` permanently. Only after [`Error::Timeout`] input can be
 /// [resumed](Self::set_timeouts). After a failure of the output, input that has arrived
 /// is read in at most 32 reads, so that no peer stays by sending on.
@@ -100,7 +100,7 @@ use tokio_util::codec::Framed;
 /// first; afterwards the `Stream` ends with `None` and the `Sink` returns
 /// [`Error::Closed`].
 ///
-/// - A push does not wake a task: push with a [`Pusher`], or flush. One of the halves must
+/// - A push does not wake a task: push with a [`Pusher`](crate::Pusher), or flush. One of the halves must
 ///   be polled for that.
 /// - The halves have no `set_terminator`, `receive`, `head_len`, `set_timeouts` or `close`.
 ///   If the framing changes, let one task own the channel, and let the others have a

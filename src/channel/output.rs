@@ -16,7 +16,7 @@ impl<T> Channel<T> {
     ///
     /// The bytes are owned or `'static`; for borrowed ones, `b"…"` literals too, there is
     /// [`push_slice`](Self::push_slice). The next method that is awaited on this channel
-    /// sends them, unless it is [corked](Builder::corked). After a close they are dropped,
+    /// sends them, unless it is [corked](crate::Builder::corked). After a close they are dropped,
     /// with a `warn` event.
     ///
     /// Where the peer decides how much you push, await [`ready`](Self::ready) first, or

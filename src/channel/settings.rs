@@ -24,7 +24,7 @@ impl<T> Channel<T> {
         self.reader.resume();
     }
 
-    /// Sets whether output waits while frames are buffered; see [`Builder::corked`].
+    /// Sets whether output waits while frames are buffered; see [`Builder::corked`](crate::Builder::corked).
     pub fn set_corked(&mut self, corked: bool) {
         self.corked = corked;
     }
