@@ -79,6 +79,8 @@ mod codec;
 mod deadlines;
 mod error;
 mod frame;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod handler;
 pub mod message;
 mod pipe;
@@ -106,35 +108,3 @@ pub use self::terminator::{Body, BoxError, Head, IntoTerminator, Length, Termina
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
-
-#[cfg(doctest)]
-#[doc = include_str!("../docs/producers.md")]
-struct Producers;
-
-#[cfg(doctest)]
-#[doc = include_str!("../docs/guide/messages.md")]
-struct Messages;
-
-#[cfg(doctest)]
-#[doc = include_str!("../docs/guide/dialogues.md")]
-struct Dialogues;
-
-#[cfg(doctest)]
-#[doc = include_str!("../docs/guide/output.md")]
-struct Output;
-
-#[cfg(doctest)]
-#[doc = include_str!("../docs/guide/transports.md")]
-struct Transports;
-
-#[cfg(doctest)]
-#[doc = include_str!("../docs/guide/tasks.md")]
-struct Tasks;
-
-#[cfg(doctest)]
-#[doc = include_str!("../docs/guide/servers.md")]
-struct Servers;
-
-#[cfg(doctest)]
-#[doc = include_str!("../docs/guide/coming_from.md")]
-struct ComingFrom;

@@ -6,7 +6,7 @@
 //! `chain`, `map`, `unfold`, channels. A stream of plain `Bytes` becomes one with
 //! `.map(Ok::<_, io::Error>)`. The functions below are those that `futures` lacks.
 //!
-//! `docs/producers.md` shows the idiom for each producer of Medusa, the server that
+//! The guide's page [producers](crate::guide::producers) shows the idiom for each producer of Medusa, the server that
 //! asynchat came from.
 //!
 //! asynchat's `more()` had only the empty string to say that it is exhausted. A stream has

@@ -1,0 +1,39 @@
+#![doc = include_str!("../docs/guide/README.md")]
+
+// For the links of the pages.
+use crate::*;
+
+#[doc = include_str!("../docs/guide/messages.md")]
+pub mod messages {}
+
+#[doc = include_str!("../docs/guide/dialogues.md")]
+pub mod dialogues {}
+
+#[doc = include_str!("../docs/guide/output.md")]
+pub mod output {}
+
+#[doc = include_str!("../docs/guide/producers.md")]
+pub mod producers {}
+
+#[doc = include_str!("../docs/guide/transports.md")]
+pub mod transports {}
+
+#[doc = include_str!("../docs/guide/tasks.md")]
+pub mod tasks {}
+
+#[doc = include_str!("../docs/guide/servers.md")]
+pub mod servers {}
+
+// Tested in `tests/proof`, which has hyper.
+#[cfg(not(doctest))]
+#[doc = include_str!("../docs/guide/hyper.md")]
+pub mod hyper {}
+
+#[doc = include_str!("../docs/guide/coming_from_asynchat.md")]
+pub mod coming_from_asynchat {}
+
+#[doc = include_str!("../docs/guide/coming_from_framed.md")]
+pub mod coming_from_framed {}
+
+#[doc = include_str!("../docs/guide/when_to_use_something_else.md")]
+pub mod when_to_use_something_else {}
