@@ -1,24 +1,41 @@
 //! The model of Python's `asynchat` for tokio.
 //!
-//! A channel cuts its input into frames by a terminator that can change at any moment: a
-//! byte string, one of several, a number of bytes, a head that announces its body, or none.
-//! Its output is a queue of bytes and of producers of bytes. It is for protocols in which one element tells how the next
-//! one ends: header, then body; line, then literal; command, then a new transport.
+//! A [`Channel`] cuts its input into frames by a terminator that can change at any moment, and
+//! queues its output as bytes and producers of bytes. A terminator is a byte string, one of
+//! several, a number of bytes, or a head that announces its body. The crate is for protocols in
+//! which one element determines where the next one ends: header, then body; line, then literal;
+//! command, then a new transport.
 //!
 //! ```
-//! use asynchat::{Channel, Error, Terminator};
-//! # async fn talk<T>(socket: T) -> Result<(), Error>
-//! # where T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {
+//! use asynchat::{BoxError, Channel, Terminator, message};
+//! use tokio::io::{AsyncRead, AsyncWrite};
 //!
-//! let mut channel = Channel::new(socket, Terminator::blank_line());
-//! channel.push("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"); // never waits
-//! let head = channel.receive(Terminator::blank_line()).await?; // up to CR LF CR LF
-//! let length = content_length(&head);
-//! let body = channel.receive(length).await?; // that many bytes
-//! println!("{} bytes", body.len());
-//! channel.close().await
-//! # }
-//! # fn content_length(_: &[u8]) -> u64 { 0 }
+//! /// Answers "5\r\nhello" with "olleh\r\n".
+//! async fn serve<T: AsyncRead + AsyncWrite + Unpin>(io: T) -> Result<(), BoxError> {
+//!     let mut channel = Channel::new(io, Terminator::crlf());
+//!     while let Some(frame) = channel.next().await {
+//!         // A line that the end of input cuts off is not complete.
+//!         let Some(line) = frame?.into_complete() else { break };
+//!         let length = message::decimal(&line)?;
+//!         let mut body = channel.receive(length).await?.to_vec();
+//!         body.reverse();
+//!         channel.push(body); // never waits; sent by the next call of `next`
+//!         channel.push("\r\n");
+//!         channel.set_terminator(Terminator::crlf());
+//!     }
+//!     Ok(channel.close().await?) // the last answer arrives
+//! }
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), BoxError> {
+//!     let (client, server) = tokio::io::duplex(64); // or a `TcpStream`, or TLS
+//!     let server = tokio::spawn(serve(server));
+//!     let mut client = Channel::new(client, Terminator::crlf());
+//!     client.push("5\r\nhello");
+//!     assert_eq!(client.receive(Terminator::crlf()).await?, "olleh");
+//!     client.close().await?;
+//!     server.await?
+//! }
 //! ```
 //!
 //! # The way of the data
@@ -33,41 +50,54 @@
 //! |---|---|
 //! | [`Terminator`] | the rule that ends a frame |
 //! | [`message`] | functions that read lengths in heads |
-//! | [`TerminatorCodec`] | bytes in, frames out; no I/O; for tokio-util's `Framed`, or by hand |
+//! | [`TerminatorCodec`] | bytes in, frames out, without I/O; for tokio-util's `Framed`, or by hand |
 //! | [`Channel`] | a `Framed` with that codec and an output queue; a `Stream` and a `Sink` |
-//! | [`Handler`] | asynchat's two callbacks, driven by [`Channel::run`] |
+//! | [`Handler`] | asynchat's two callbacks, which [`Channel::run`] calls |
 //! | [`Pusher`] | output for a channel from other tasks |
 //! | [`producer`] | ready-made producers |
+//! | [`Timeouts`] | the times that a channel waits for its peer |
 //! | [`Pipe`] | two halves, such as a child's pipes, as one transport |
 //! | [`Rewind`] | a transport that returns unread input first |
 //!
 //! # Where to begin
 //!
-//! - A client: [`Channel::receive`].
-//! - A server that awaits other things for its answers: [`Channel::next`].
-//! - A server at full speed, with borrowed frames and gathered answers: [`Channel::run`].
-//! - Only the framing: [`TerminatorCodec`].
+//! The [guide] has a page for each topic, with recipes that are compiled and run.
+//!
+//! | program | method | page |
+//! |---|---|---|
+//! | a client, or a dialogue in a straight line | [`Channel::receive`] | [dialogues](crate::guide::dialogues) |
+//! | a server that awaits other work for its answers | [`Channel::next`] | [dialogues](crate::guide::dialogues#line-protocols), [servers](crate::guide::servers) |
+//! | a server at full speed, with borrowed frames and gathered answers | [`Channel::run`] | [`Handler`], [servers](crate::guide::servers) |
+//! | messages whose heads announce their bodies | [`Terminator::message`], [`Length`] | [messages](crate::guide::messages) |
+//! | output that is made while it is sent | [`Channel::push_with_producer`] | [producers](crate::guide::producers), [output](crate::guide::output) |
+//! | one connection for several tasks | [`Channel::pusher`] | [tasks](crate::guide::tasks) |
+//! | STARTTLS, PROXY, HTTP `Upgrade` | [`Channel::upgrade`], [`Parts::rewind`] | [transports](crate::guide::transports), [hyper](crate::guide::hyper) |
+//! | only the framing | [`TerminatorCodec`] | [coming from `Framed`](crate::guide::coming_from_framed) |
+//! | a port from Python | [`Handler`] | [coming from asynchat](crate::guide::coming_from_asynchat) |
+//!
+//! If the framing is fixed, or the protocol is HTTP or WebSocket, read [when to use something
+//! else](crate::guide::when_to_use_something_else) first.
 //!
 //! # Guarantees
 //!
 //! - Frames never depend on how the input was split across reads.
-//! - Input is bounded by `max_length`. Output is bounded by the high-water mark, with
+//! - Input is bounded by `max_length`. Output is bounded by the high-water mark with
 //!   [`Channel::run`], [`Channel::ready`], the `Sink`, [`Pusher`], and
 //!   [`Builder::pause_when_full`].
-//! - Polling for input also sends output. Without `pause_when_full` a peer that does not
-//!   read does not stop reading.
-//! - Every async method documents its cancel safety. No byte received is lost silently.
+//! - Polling for input also sends output. A peer that does not read does not stop reading,
+//!   unless `pause_when_full` is set.
+//! - Every async method documents its cancel safety. No received byte is lost silently.
 //! - [`Timeouts`] limit how long a frame, idleness and a stalled write may take.
 //! - There is no unsafe code, and no panic on any input.
 //!
 //! # Limits
 //!
-//! There is no TLS, no accept loop, and no text: frames are bytes. Unless [`Timeouts`] are
-//! set, only the end of a connection is limited ([`Builder::linger`]).
+//! There is no TLS, no accept loop, and no text: frames are bytes. A frame has at most 64 KiB
+//! unless [`Builder::max_length`] is set. Only the end of a connection is limited in time
+//! ([`Builder::linger`]) unless [`Timeouts`] are set.
 //!
 //! Events go to `tracing`, target `asynchat`: life cycle, terminator switches, over-long
-//! frames, errors. They never show content, and neither does `Debug`; both show
-//! terminators.
+//! frames and errors. Neither the events nor `Debug` show content; both show terminators.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
