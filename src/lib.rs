@@ -84,7 +84,7 @@
 //! - Input is bounded by `max_length`. Output is bounded by the high-water mark with
 //!   [`Channel::run`], [`Channel::ready`], the `Sink`, [`Pusher`], and
 //!   [`Builder::pause_when_full`].
-//! - Polling for input also sends output. A peer that does not read does not stop reading,
+//! - Polling for input also sends output. If the peer does not read, the channel still reads,
 //!   unless `pause_when_full` is set.
 //! - Every async method documents its cancel safety. No received byte is lost silently.
 //! - [`Timeouts`] limit how long a frame, idleness and a stalled write may take.

@@ -12,12 +12,15 @@ use tokio_util::codec::Framed;
 
 /// The settings of a [`Channel`] before it is created.
 ///
+/// [`Channel::builder`] returns the defaults. A builder can be cloned and used for many
+/// channels.
+///
 /// ```
 /// # let (io, _peer) = tokio::io::duplex(64);
 /// use asynchat::Channel;
 ///
 /// let channel = Channel::builder().terminator("\r\n").max_length(1000).build(io);
-/// # drop(channel);
+/// assert_eq!(channel.codec().max_length(), 1000);
 /// ```
 #[derive(Clone)]
 #[must_use]
@@ -51,18 +54,45 @@ impl Default for Builder {
     }
 }
 
-impl Channel<()> {
-    /// Returns the settings of a channel, to change more than the terminator.
-    pub fn builder() -> Builder {
-        Builder::default()
+/// # Creating a channel
+impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
+    /// Creates a channel with the default settings, whose first frame ends at `terminator`.
+    ///
+    /// `io` is any transport that reads and writes: a socket, TLS, a [`Pipe`](crate::Pipe).
+    /// No buffer is allocated.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// use asynchat::Channel;
+    ///
+    /// let (here, there) = tokio::io::duplex(64); // or a `TcpStream`
+    /// let (mut channel, mut peer) = (Channel::new(here, "\n"), Channel::new(there, "\n"));
+    /// peer.push("hello\n");
+    /// peer.flush().await?;
+    /// assert_eq!(channel.receive("\n").await?, "hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn new(io: T, terminator: impl IntoTerminator) -> Self {
+        Builder::default().terminator(terminator).build(io)
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
-    /// Creates a channel with the default settings, whose first frame ends at
-    /// `terminator`.
-    pub fn new(io: T, terminator: impl IntoTerminator) -> Self {
-        Builder::default().terminator(terminator).build(io)
+impl Channel<()> {
+    /// Returns the default settings of a channel, to change more than the terminator.
+    ///
+    /// ```
+    /// # let (io, _peer) = tokio::io::duplex(64);
+    /// use asynchat::{Channel, Terminator};
+    ///
+    /// let builder = Channel::builder().terminator("\r\n").corked(true).max_length(1000);
+    /// let channel = builder.build(io);
+    /// assert_eq!(*channel.terminator(), Terminator::crlf());
+    /// assert_eq!(channel.codec().max_length(), 1000);
+    /// ```
+    pub fn builder() -> Builder {
+        Builder::default()
     }
 }
 
@@ -79,11 +109,11 @@ impl Builder {
         self
     }
 
-    /// Sets the maximum number of bytes of content of a frame in whole mode, the
-    /// terminator not included. Default: 64 KiB; `usize::MAX` is no limit.
+    /// Sets the maximum number of bytes of content of a frame in whole mode, without the
+    /// terminator. Default: 64 KiB; `usize::MAX` is no limit.
     ///
-    /// Of a [`message`](crate::Terminator::message) head and body count: for bodies of up to
-    /// 1 MiB after a length of 4 bytes set 1 MiB + 4.
+    /// The head and the body of a [`message`](crate::Terminator::message) both count: for
+    /// bodies of up to 1 MiB after a length of 4 bytes set 1 MiB + 4.
     pub fn max_length(mut self, max_length: usize) -> Self {
         self.codec.set_max_length(max_length);
         self
@@ -98,7 +128,8 @@ impl Builder {
     }
 
     /// Sets whether frames are returned in parts, as they arrive. Default: no.
-    /// [`receive`](Channel::receive) returns them whole all the same.
+    ///
+    /// [`receive`](Channel::receive) returns frames whole in both modes.
     pub fn streaming(mut self, streaming: bool) -> Self {
         self.codec.set_streaming(streaming);
         self
@@ -113,30 +144,33 @@ impl Builder {
     /// Sets the terminator that `Sink` and [`push_frame`](Channel::push_frame) append: a byte
     /// string, or the first of a set. Default: none.
     ///
-    /// Any other appends nothing and checks nothing. The head of a message is yours to write,
-    /// with [`push_slice`](Channel::push_slice) before the body.
+    /// Any other terminator appends nothing and checks nothing. The caller writes the head of
+    /// a message, with [`push_slice`](Channel::push_slice) before the body.
     pub fn encode_terminator(mut self, terminator: impl IntoTerminator) -> Self {
         self.codec.set_encode_terminator(terminator);
         self
     }
 
-    /// Sets the maximum number of bytes of one read. Default: 65536. Reads start small
-    /// and grow up to this while they return full.
+    /// Sets the maximum number of bytes of one read. Default: 65536.
+    ///
+    /// Reads start small, and grow up to this size while they are filled.
     pub fn in_buffer_size(mut self, bytes: usize) -> Self {
         self.in_buffer_size = bytes;
         self
     }
 
-    /// Sets how many bytes are gathered for one write: small chunks in blocks, large ones
-    /// where they lie. Default: 65536. Bulk output can gain a quarter with 256 KiB and a
-    /// [high-water mark](Self::high_water) above that.
+    /// Sets the number of bytes that are gathered for one write. Default: 65536.
+    ///
+    /// Small chunks are copied into blocks, and large ones are written from where they lie.
+    /// With 256 KiB, and a [high-water mark](Self::high_water) above that, bulk output can be
+    /// a quarter faster.
     pub fn out_buffer_size(mut self, bytes: usize) -> Self {
         self.out_buffer_size = bytes;
         self
     }
 
-    /// Sets the number of queued bytes at which `Sink` and [`Pusher`](crate::Pusher) wait
-    /// and [`run`](Channel::run) stops reading. Default: 128 KiB.
+    /// Sets the number of queued bytes at which the `Sink` and a [`Pusher`](crate::Pusher)
+    /// wait and [`run`](Channel::run) stops reading. Default: 128 KiB.
     pub fn high_water(mut self, bytes: usize) -> Self {
         self.high_water = bytes;
         self
@@ -150,48 +184,72 @@ impl Builder {
 
     /// Sets the limit of the waiting at the end of a connection. Default: one second.
     ///
-    /// [`Channel::close`] and [`Channel::run`] wait at most so long for the peer's close
-    /// after everything is sent. They also wait at most so long while output is pending
-    /// and the transport takes nothing, if [`Timeouts::write`] is not set.
+    /// [`Channel::close`] and [`Channel::run`] wait for the peer's close at most for this
+    /// time after everything is sent. If [`Timeouts::write`] is not set, they also wait at
+    /// most for this time while output is pending and the transport accepts nothing.
     ///
-    /// A kernel takes nothing until a third of its send buffer is free. On a slow link that
+    /// A kernel accepts nothing until a third of its send buffer is free. On a slow link that
     /// takes longer than a second: set [`Timeouts::write`], or a longer linger.
     ///
-    /// Zero means that they do not wait for the peer, and that a stall has no limit. It is
-    /// for runtimes without a timer, where any other value panics.
+    /// With zero they do not wait for the peer, and a stall has no limit. Set zero in a
+    /// runtime without a timer, where any other value panics.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
     }
 
     /// Sets how long a frame, idleness and a stalled write may take. Default: no limits.
+    ///
+    /// See [timeouts](crate::guide::servers#timeouts) in the guide.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
         self
     }
 
-    /// Sets whether `next` and `receive` send only when no whole frame is buffered, or
-    /// when `out_buffer_size` is reached. Default: no.
+    /// Sets whether `next` and `receive` send only when no whole frame is buffered, or when
+    /// `out_buffer_size` is reached. Default: no.
     ///
-    /// The answers to pipelined requests then go out together, in one write instead of one
-    /// each, as those of [`run`](Channel::run) do (RFC 2920 asks it of mail servers). But
-    /// an answer then waits for the answers to the requests after it: do not set it if
-    /// they take long.
+    /// The answers to pipelined requests then leave in one write instead of one write for
+    /// each, as those of [`run`](Channel::run) do. RFC 2920 asks mail servers to do so. With
+    /// 16 requests in a row, a server that answers at once is about ten times faster.
+    ///
+    /// An answer then waits for the answers to the requests that follow it. Do not cork a
+    /// channel whose answers take long.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, peer) = tokio::io::duplex(64);
+    /// # let mut peer = asynchat::Channel::new(peer, "\n");
+    /// # peer.push("one\ntwo\n");
+    /// # peer.flush().await?;
+    /// use asynchat::Channel;
+    /// use futures::FutureExt;
+    ///
+    /// let mut channel = Channel::builder().terminator("\n").corked(true).build(io);
+    /// while let Some(Some(request)) = channel.next().now_or_never() {
+    ///     channel.push(request?.into_data());
+    ///     channel.push("\n"); // the last call of `next` sends both answers
+    /// }
+    /// assert_eq!(channel.sent_bytes(), 8);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn corked(mut self, corked: bool) -> Self {
         self.corked = corked;
         self
     }
 
     /// Sets whether `next`, `receive` and the `Stream` neither read nor deliver above the
-    /// [high-water mark](Self::high_water), as [`run`](Channel::run) does not. Default: no.
+    /// [high-water mark](Self::high_water), as [`run`](Channel::run) does. Default: no.
     ///
     /// They then wait until output has sunk to the [low-water mark](Self::low_water). Up to
     /// one `in_buffer_size` is read ahead, to notice a broken connection. The times of
     /// [`Timeouts::frame`] and [`Timeouts::idle`] stand still.
     ///
-    /// Set it in a server whose peers may send requests and read no answers: their
-    /// requests are then not read, and the answers stay bounded. Never set it on both ends
-    /// of a connection, because two full peers then wait for each other.
+    /// Set it in a server whose peers may send requests and read no answers. Their requests
+    /// are then not read, and the answers stay bounded. Never set it on both ends of a
+    /// connection, because two full peers then wait for each other.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -218,11 +276,12 @@ impl Builder {
         self
     }
 
-    /// Sets input that somebody else has read from the transport. Default: none. A clone of
-    /// the builder delivers it as well.
+    /// Sets input that another program part has read from the transport. Default: none.
     ///
-    /// It is delivered first, as if the channel had read it: for hyper's `Upgraded`, which
-    /// returns a transport and the bytes that were read past the HTTP head.
+    /// The channel delivers it first, as if it had read it. A clone of the builder delivers
+    /// it as well. It is for hyper's `Upgraded`, for example, which returns a transport and
+    /// the bytes that were read past the HTTP head. See [hyper](crate::guide::hyper) in the
+    /// guide.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -240,7 +299,7 @@ impl Builder {
         self
     }
 
-    /// Creates the channel.
+    /// Creates the channel. No buffer is allocated.
     pub fn build<T: AsyncRead + AsyncWrite + Unpin>(self, io: T) -> Channel<T> {
         let watermarks = Watermarks::new(self.high_water, self.low_water);
         let mut deadlines = None;

@@ -8,12 +8,33 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+/// # Closing
+///
+/// The [table of ways to close](Self#ways-to-close) compares these methods.
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Sends everything that is queued and shuts the write half down. Input goes on.
     ///
-    /// To end the connection use [`close`](Self::close): if you drop the channel while
-    /// the peer is still sending, the kernel may reset the connection and destroy the
-    /// output in flight.
+    /// To end the connection use [`close`](Self::close): if you drop the channel while the
+    /// peer is still sending, the kernel may reset the connection and destroy the output in
+    /// flight.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, peer) = tokio::io::duplex(64);
+    /// # let mut peer = asynchat::Channel::new(peer, "\n");
+    /// # tokio::spawn(async move {
+    /// #     let request = peer.receive(None).await.unwrap();
+    /// #     peer.push(request);
+    /// #     peer.close().await
+    /// # });
+    /// let mut channel = asynchat::Channel::new(io, "\n");
+    /// channel.push("request\n");
+    /// channel.shutdown().await?; // the peer sees the end of its input
+    /// assert_eq!(channel.receive("\n").await?, "request");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -29,21 +50,36 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Closes the connection so that the last output arrives.
     ///
     /// It sends everything that is queued, shuts the write half down, and waits until the
-    /// peer has closed its side. All the while it reads, and drops what it reads: closing
-    /// a socket with unread input makes the kernel reset it (RFC 9112, section 9.6).
+    /// peer has closed its side. Meanwhile it reads, and drops the input, because a kernel
+    /// resets the connection if a socket with unread input is closed (RFC 9112, section 9.6).
+    /// Input is over: [`next`](Self::next) returns `None` afterwards.
     ///
-    /// [`linger`](crate::Builder::linger) limits how long it waits for the peer's close. It also
-    /// limits how long output may wait for a transport that takes nothing, if
-    /// [`Timeouts::write`](crate::Timeouts::write) is not set. A kernel takes nothing until a third of its send
-    /// buffer is free, however steadily the peer reads: on a slow link set
+    /// [`linger`](crate::Builder::linger) limits how long it waits for the peer's close. If
+    /// [`Timeouts::write`](crate::Timeouts::write) is not set, `linger` also limits how long
+    /// output may wait for a transport that accepts nothing. A kernel accepts nothing until a
+    /// third of its send buffer is free, however steadily the peer reads. On a slow link set
     /// `Timeouts::write` to tens of seconds.
     ///
-    /// Input is over: [`next`](Self::next) returns `None` afterwards.
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, peer) = tokio::io::duplex(64);
+    /// # let peer = tokio::spawn(async move {
+    /// #     asynchat::Channel::new(peer, "\n").receive(None).await.unwrap()
+    /// # });
+    /// let mut channel = asynchat::Channel::new(io, "\n");
+    /// channel.push("221 bye\n");
+    /// channel.close().await?;
+    /// assert!(!channel.linger_timed_out()); // the peer has closed, too
+    /// assert_eq!(peer.await.unwrap(), "221 bye\n");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`flush`](Self::flush); [`Error::Timeout`] if output remains. If only the peer's
-    /// close is missing, it returns `Ok`, and
+    /// As [`flush`](Self::flush), and [`Error::Timeout`] if output remains. If only the
+    /// peer's close is missing, it returns `Ok`, and
     /// [`linger_timed_out`](Self::linger_timed_out) is `true`.
     ///
     /// # Panics
@@ -63,14 +99,28 @@ impl<T> Channel<T> {
     /// Queues a shutdown: the write half is closed after everything queued so far is sent.
     ///
     /// The next method that is awaited carries it out. Input goes on until it ends; only
-    /// [`run`](Self::run) delivers no more frames. From now on the `Sink` returns
+    /// [`run`](Self::run) delivers no further frame. From now on the `Sink` returns
     /// [`Error::Closed`], and a [`Pusher`](crate::Pusher) returns its data.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, peer) = tokio::io::duplex(64);
+    /// # let mut peer = asynchat::Channel::new(peer, "\n");
+    /// let mut channel = asynchat::Channel::new(io, "\n");
+    /// channel.push("bye\n");
+    /// channel.close_when_done();
+    /// channel.flush().await?; // sends the line, and shuts down
+    /// assert_eq!(peer.receive(None).await?, "bye\n");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn close_when_done(&mut self) {
         Inbox::close_when_done(&mut self.inbox, &mut self.writer);
     }
 
-    /// Returns `true` if [`close`](Self::close) or [`run`](Self::run) sent everything and
-    /// the peer did not close its side in time.
+    /// Returns `true` if [`close`](Self::close) or [`run`](Self::run) sent everything and the
+    /// peer did not close its side in time.
     #[must_use]
     pub fn linger_timed_out(&self) -> bool {
         self.linger_timed_out

@@ -9,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::codec::{Framed, FramedParts};
 
 /// Everything that a [`Channel`] was made of.
+///
+/// [`Channel::into_parts`] returns it.
 #[non_exhaustive]
 pub struct Parts<T> {
     /// The transport.
@@ -29,12 +31,16 @@ impl<T> Parts<T> {
     /// Returns a transport that returns `read_buf` first, and then reads from `io`.
     ///
     /// Use it if the unread input belongs to the next protocol: TLS after a PROXY header, or
-    /// a protocol that follows HTTP `Upgrade`. [`Channel::upgrade`] is for the opposite.
+    /// a protocol that follows HTTP `Upgrade`. [`Channel::upgrade`] is for unread input that
+    /// does not.
     ///
-    /// The codec is dropped. So are `unsent` and `producers`, with a `warn` event if there
-    /// are any: [`flush`](Channel::flush) the channel before you take it apart. Settings,
-    /// timeouts and pushers do not outlive the channel: clone the
+    /// The codec is dropped. `unsent` and `producers` are also dropped, with a `warn` event
+    /// if there are any: [`flush`](Channel::flush) the channel before you take it apart.
+    /// Settings, timeouts and pushers end with the channel: clone the
     /// [`Builder`](crate::Builder) for the next one.
+    ///
+    /// See [PROXY protocol](crate::guide::transports#proxy-protocol-then-tls) in the guide,
+    /// and the example of [`Rewind`].
     #[must_use]
     pub fn rewind(self) -> Rewind<T> {
         let (bytes, producers) = (self.unsent.len(), self.producers.len());
@@ -56,12 +62,13 @@ impl<T> fmt::Debug for Parts<T> {
     }
 }
 
-/// An error of [`Channel::upgrade`].
+/// The error of [`Channel::upgrade`].
 pub struct UpgradeError<T> {
     /// The reason.
     pub error: Error,
-    /// The channel as it was, unless making the new transport failed: that has consumed
-    /// the old one.
+    /// The channel as it was.
+    ///
+    /// It is `None` if making the new transport failed, because that consumed the old one.
     pub channel: Option<Channel<T>>,
 }
 
@@ -93,9 +100,31 @@ impl<T> std::error::Error for UpgradeError<T> {
     }
 }
 
+/// # Conversions
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
-    /// Continues from a `Framed`, with the bytes that it has buffered in both directions.
+    /// Creates a channel from a `Framed`, with the bytes that it has buffered in both
+    /// directions.
+    ///
     /// Settings other than those of the codec are the defaults.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, mut peer) = tokio::io::duplex(64);
+    /// # tokio::io::AsyncWriteExt::write_all(&mut peer, b"one\ntwo\n").await.unwrap();
+    /// use asynchat::{Channel, TerminatorCodec};
+    /// use futures::StreamExt;
+    /// use tokio_util::codec::Framed;
+    ///
+    /// let mut framed = Framed::new(io, TerminatorCodec::new("\n"));
+    /// assert_eq!(framed.next().await.unwrap()?.data(), b"one");
+    /// let mut channel = Channel::from_framed(framed);
+    /// assert_eq!(channel.receive("\n").await?, "two");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// See [coming from `Framed`](crate::guide::coming_from_framed) in the guide.
     pub fn from_framed(framed: Framed<T, TerminatorCodec>) -> Self {
         // Taken apart: a `Framed` also remembers that its input has ended or failed, and
         // that must not return with `into_framed`.
@@ -106,14 +135,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         channel
     }
 
-    /// Returns the `Framed` with its transport, codec and input. Its pushers find the
-    /// channel closed.
+    /// Returns a `Framed` with the transport, the codec and the input of this channel.
+    ///
+    /// Its pushers find the channel closed.
+    ///
+    /// ```
+    /// # let (io, _peer) = tokio::io::duplex(64);
+    /// let channel = asynchat::Channel::new(io, "\n");
+    /// let framed = channel.into_framed().expect("output is queued");
+    /// assert!(framed.read_buffer().is_empty());
+    /// ```
     ///
     /// # Errors
     ///
-    /// The channel is returned if output, a close or a flush of a [`Pusher`](crate::Pusher) is
-    /// still queued, or if an error was not reported: a `Framed` has no place for them.
-    /// [`flush`](Self::flush) it first.
+    /// The channel is returned if output, a close or a flush of a [`Pusher`](crate::Pusher)
+    /// is still queued, or if an error was not reported. A `Framed` has no place for them:
+    /// [`flush`](Self::flush) the channel first.
     #[expect(clippy::result_large_err, reason = "the channel is what the caller had")]
     pub fn into_framed(mut self) -> Result<Framed<T, TerminatorCodec>, Channel<T>> {
         let is_settled = self.writer.is_settled() && !self.reader.has_failure();
@@ -131,28 +168,35 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Ok(framed)
     }
 
-    /// Replaces the transport by one made from it, STARTTLS for example.
+    /// Replaces the transport by one that `make` creates from it, for STARTTLS for example.
     ///
-    /// Queued output is sent first. Settings, terminator and [`Pusher`]s are kept, and
-    /// clocks restart. No limit applies while `make` runs: put a handshake with the peer in
-    /// `tokio::time::timeout`.
+    /// Queued output is sent first. Settings, terminator and [`Pusher`]s are kept, and clocks
+    /// restart. No limit of time applies while `make` runs: put a handshake with the peer in
+    /// `tokio::time::timeout`. See [STARTTLS](crate::guide::transports#starttls) in the
+    /// guide.
     ///
     /// ```
-    /// # use asynchat::{Channel, UpgradeError};
-    /// # use tokio::io::{AsyncRead, AsyncWrite, BufStream};
-    /// # async fn f<T: AsyncRead + AsyncWrite + Unpin>(mut channel: Channel<T>)
-    /// # -> Result<(), UpgradeError<T>> {
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, peer) = tokio::io::duplex(64);
+    /// use asynchat::Channel;
+    /// use tokio::io::BufStream;
+    ///
+    /// let mut channel = Channel::new(io, "\r\n");
     /// channel.push("220 Ready to start TLS\r\n");
+    /// // Or `acceptor.accept(io)` of tokio-rustls.
     /// let channel = channel.upgrade(|io| async { Ok(BufStream::new(io)) }).await?;
+    /// assert_eq!(channel.sent_bytes(), 24);
+    /// # drop(peer);
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     ///
-    /// - [`Error::UnreadInput`] if input is buffered, or a frame is partly read. That
-    ///   input was sent in the clear, and taking it for part of the new transport is the
-    ///   command injection of CVE-2011-0411. If it does belong to the new transport, use
+    /// - [`Error::UnreadInput`] if input is buffered, or a frame is partly read. That input
+    ///   was not encrypted, and taking it for part of the new transport is the command
+    ///   injection of CVE-2011-0411. If it does belong to the new transport, use
     ///   [`Parts::rewind`].
     /// - The error of the output, if sending fails or the write half is closed.
     /// - [`Error::Io`] from `make`, or if the end of input has been read.
@@ -218,8 +262,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 impl<T> Channel<T> {
     /// Takes the channel apart, with everything that is buffered and queued.
     ///
-    /// A requested close and an error that was not reported are not part of it. Its
-    /// [`Pusher`](crate::Pusher)s find it closed.
+    /// A requested close and an error that was not reported are lost. Its
+    /// [`Pusher`](crate::Pusher)s find the channel closed.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, mut peer) = tokio::io::duplex(64);
+    /// # tokio::io::AsyncWriteExt::write_all(&mut peer, b"one\nrest").await.unwrap();
+    /// let mut channel = asynchat::Channel::new(io, "\n");
+    /// assert_eq!(channel.receive("\n").await?, "one");
+    /// channel.push("unsent");
+    /// let parts = channel.into_parts();
+    /// assert_eq!((&parts.read_buf[..], &parts.unsent[..]), (&b"rest"[..], &b"unsent"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn into_parts(mut self) -> Parts<T> {
         self.drain_inbox();
@@ -243,7 +301,7 @@ impl<T> Channel<T> {
         self.framed.get_ref()
     }
 
-    /// Returns the transport. Do not read or write it: the channel would not know.
+    /// Returns the transport. Do not read or write it, because the channel would not notice.
     pub fn get_mut(&mut self) -> &mut T {
         self.framed.get_mut()
     }

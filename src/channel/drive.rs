@@ -8,14 +8,16 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+/// # Awaiting other work
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Awaits `future` while output is sent, and returns its output.
     ///
-    /// Use it for the work between a request and its answer. Data of a
-    /// [`Pusher`](crate::Pusher) is sent meanwhile, [corked](super::Builder::corked) output
-    /// too. At most one `in_buffer_size` is read ahead, to notice a broken connection. No
-    /// frame is taken. The time of [`Timeouts::frame`] stands still, and that of
-    /// [`Timeouts::idle`] begins afterwards.
+    /// Use it for the work between a request and its answer: see [a slow
+    /// query](crate::guide::tasks#a-slow-query-between-a-request-and-its-answer) in the
+    /// guide. Data of a [`Pusher`](crate::Pusher) is sent meanwhile, and so is
+    /// [corked](super::Builder::corked) output. At most one `in_buffer_size` is read ahead,
+    /// to notice a broken connection. No frame is taken. The time of [`Timeouts::frame`]
+    /// stands still, and that of [`Timeouts::idle`] begins afterwards.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -43,8 +45,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// # }
     /// ```
     ///
-    /// `future` cannot use the channel itself: give it a `Pusher`. Here a push and a flush of
-    /// this channel may be awaited, because the channel sends meanwhile.
+    /// `future` cannot use the channel itself: pass a `Pusher` to it. It may await a push and
+    /// a flush of this `Pusher`, because the channel sends meanwhile.
     ///
     /// The end of input does not end it. Neither does a read error that leaves the output
     /// intact: [`next`](Self::next) reports both. After [`shutdown`](Self::shutdown) it only

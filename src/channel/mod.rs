@@ -44,7 +44,7 @@ use tokio_util::codec::Framed;
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), asynchat::Error> {
+/// # async fn main() -> Result<(), asynchat::BoxError> {
 /// # let (here, there) = tokio::io::duplex(64);
 /// # let peer = tokio::spawn(async move {
 /// #     let mut peer = asynchat::Channel::new(there, "\n");
@@ -52,56 +52,81 @@ use tokio_util::codec::Framed;
 /// #     peer.push("5\nhello");
 /// #     peer.close().await.unwrap();
 /// # });
-/// use asynchat::{Channel, Terminator};
+/// use asynchat::{Channel, message};
 ///
 /// let mut channel = Channel::new(here, "\n");
 /// channel.push("LEN\n"); // sent by the next method that is awaited
 /// let length = channel.receive("\n").await?;
-/// let length: usize = std::str::from_utf8(&length).unwrap().parse().unwrap();
-/// let body = channel.receive(Terminator::count(length)).await?;
+/// let body = channel.receive(message::decimal(&length)?).await?;
 /// assert_eq!(body, "hello");
 /// # peer.await.unwrap();
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// # Input
+/// The [guide](crate::guide) has recipes for most tasks.
 ///
-/// [`set_terminator`](Self::set_terminator) works at any moment, from the first byte not
-/// yet delivered. Waiting for input also sends output, and output that cannot be sent
-/// never stops reading, unless the channel
-/// [pauses when it is full](Builder::pause_when_full).
+/// # Input and output
 ///
-/// After [`Error::FrameTooLong`] the stream goes on. Any other error ends it: first come
-/// the frames already received (not after [`Pusher::abort`](crate::Pusher::abort)), then the error, then
-/// `None` permanently. Only after [`Error::Timeout`] input can be
-/// [resumed](Self::set_timeouts). After a failure of the output, input that has arrived
-/// is read in at most 32 reads, so that no peer stays by sending on.
+/// [`set_terminator`](Self::set_terminator) takes effect at any moment, from the first byte
+/// not yet delivered.
 ///
-/// A read error that means a broken connection, such as a reset, ends both directions.
-/// Any other, such as a TLS peer that closes without `close_notify`, ends input only.
-///
-/// # Output
+/// Waiting for input also sends output. If output cannot be sent, the channel still reads,
+/// unless [`pause_when_full`](Builder::pause_when_full) is set.
 ///
 /// [`push`](Self::push), [`push_slice`](Self::push_slice) and
 /// [`push_with_producer`](Self::push_with_producer) queue raw bytes and never wait. The
 /// `Sink` (`feed`, `send`) queues one frame with `encode_terminator`, and waits at the
-/// high-water mark. All share one queue in call order. Each chunk counts its length plus
-/// 64 bytes against that mark, and a producer 1 KiB.
+/// high-water mark. All share one queue in call order. Each chunk counts its length plus 64
+/// bytes against that mark, and a producer 1 KiB.
 ///
-/// Dropping a channel drops its queued output, with a `warn` event: [`close`](Self::close)
-/// it.
+/// # Ways to close
+///
+/// | way | sends | waits for | reads |
+/// |---|---|---|---|
+/// | [`shutdown`](Self::shutdown) | queued output, then shuts the write half down | the transport to accept all of it | only to notice a broken connection; input goes on afterwards |
+/// | [`close`](Self::close) | the same | also the peer's close, at most for [`linger`](Builder::linger) | everything that arrives, and drops it |
+/// | [`close_when_done`](Self::close_when_done) | the same, by the next method that is awaited | nothing | goes on; [`run`](Self::run) delivers no further frame, and ends as `close` does |
+/// | [`Pusher::abort`](crate::Pusher::abort) | nothing: the queue is dropped | nothing: the awaited method returns [`Error::Aborted`] | nothing: undelivered input is dropped |
+/// | dropping the channel | nothing: the queue is dropped, with a `warn` event | nothing | nothing; if input is unread, a kernel resets the connection |
+///
+/// To end a connection use `close`, which is the only way that makes sure that the last
+/// output arrives. [`Pusher::close_when_done`](crate::Pusher::close_when_done) is the way for
+/// other tasks.
+///
+/// # Errors and their order
+///
+/// Frames that arrived before an error are returned before it, except before
+/// [`Error::Aborted`]. An error of the connection is returned once, unless the table says
+/// otherwise. After an error that ends input, [`next`](Self::next) returns `None`,
+/// permanently.
+///
+/// | error | returned by | input afterwards | output afterwards |
+/// |---|---|---|---|
+/// | [`FrameTooLong`](Error::FrameTooLong) | input methods, in place of the frame | the frame is skipped, and the next one is returned | goes on |
+/// | [`InvalidHead`](Error::InvalidHead) | input methods | over; `receive` returns [`Closed`](Error::Closed) | goes on |
+/// | [`UnexpectedEof`](Error::UnexpectedEof) | `receive` and its variants, in each call after the end of input | over | goes on |
+/// | [`Timeout`](Error::Timeout) of `frame` or `idle` | input methods; `receive` in each call | over until [`set_timeouts`](Self::set_timeouts) resumes it | goes on |
+/// | [`Io`](Error::Io): reading failed, and the connection is not broken (TLS without `close_notify`, for example) | input methods | over | goes on |
+/// | [`Io`](Error::Io): the connection is broken (by a reset, for example), or a write failed | the method that is polled first | what has arrived is returned, from at most 32 reads | over, producers are dropped |
+/// | [`Producer`](Error::Producer), [`Timeout`](Error::Timeout) of `write` | the same | the same | the same |
+/// | [`Aborted`](Error::Aborted) | the method that is awaited, at once | over | over |
+/// | [`Closed`](Error::Closed) | output methods, in each call after a close or a failure | not affected | over |
+/// | [`TerminatorInContent`](Error::TerminatorInContent) | [`push_frame`](Self::push_frame), the `Sink`; nothing is queued | not affected | not affected |
+/// | [`UnreadInput`](Error::UnreadInput) | [`upgrade`](Self::upgrade) | not affected | not affected |
+///
+/// If output goes on after an error, [`close`](Self::close) the channel before you drop it,
+/// and queued output is delivered.
 ///
 /// # Two tasks
 ///
 /// The `Stream` and the `Sink` may be polled from two tasks
-/// ([`StreamExt::split`](futures::StreamExt::split)). A failure of input is reported by
-/// the `Stream` only. A failure of output is reported once, by the side that is polled
-/// first; afterwards the `Stream` ends with `None` and the `Sink` returns
-/// [`Error::Closed`].
+/// ([`StreamExt::split`](futures::StreamExt::split)). A failure of input is reported by the
+/// `Stream` only. A failure of output is reported once, by the side that is polled first.
+/// Afterwards the `Stream` ends with `None`, and the `Sink` returns [`Error::Closed`].
 ///
-/// - A push does not wake a task: push with a [`Pusher`](crate::Pusher), or flush. One of the halves must
-///   be polled for that.
+/// - A push does not wake a task: push with a [`Pusher`](crate::Pusher), or flush. A push of
+///   a `Pusher` is sent when one of the halves is polled.
 /// - The halves have no `set_terminator`, `receive`, `head_len`, `set_timeouts` or `close`.
 ///   If the framing changes, let one task own the channel, and let the others have a
 ///   `Pusher`.
@@ -156,7 +181,7 @@ impl<T> Channel<T> {
     }
 }
 
-/// The same as [`next`](Channel::next).
+/// Returns frames as [`next`](Channel::next) does.
 ///
 /// # Cancel safety
 ///
@@ -176,14 +201,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> FusedStream for Channel<T> {
     }
 }
 
-/// One item is one frame, encoded with `encode_terminator`. `SinkExt::close` is
-/// [`shutdown`](Channel::shutdown), not [`close`](Channel::close).
+/// Sends each item as one frame, encoded with `encode_terminator`.
+///
+/// `SinkExt::close` is [`shutdown`](Channel::shutdown), not [`close`](Channel::close).
 ///
 /// # Cancel safety
 ///
-/// `SinkExt::feed` and `send` are cancel safe in this sense: if their future is dropped,
-/// the item was queued whole or not at all. With `flush` and `close` output that is not
-/// sent stays queued, and so does the close.
+/// If the future of `SinkExt::feed` or `send` is dropped, the item was queued whole or not at
+/// all. If the future of `flush` or `close` is dropped, output that is not sent stays queued,
+/// and so does the close.
 impl<T: AsyncRead + AsyncWrite + Unpin> Sink<Bytes> for Channel<T> {
     type Error = Error;
 
@@ -218,7 +244,7 @@ impl<T> fmt::Debug for Channel<T> {
     }
 }
 
-/// The amount that [`discard_buffers`](Channel::discard_buffers) dropped.
+/// The amounts that [`discard_buffers`](Channel::discard_buffers) dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Discarded {

@@ -9,16 +9,16 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
-    /// Waits until at least `n` bytes are buffered, and returns all that are, without
+    /// Waits until at least `n` bytes are buffered, and returns all buffered bytes without
     /// taking them.
     ///
-    /// It returns fewer than `n` bytes if input is over, for whatever reason. An error of
-    /// the connection or a timeout is left to [`next`](Self::next), which reports it after
-    /// the frames. With `n` = 0 it returns what is buffered and never waits. The rest of a
-    /// frame that is being skipped is not shown. Output is sent meanwhile.
+    /// If input is over for any reason, it returns fewer than `n` bytes. An error of the
+    /// connection or a timeout is left to [`next`](Self::next), which reports it after the
+    /// frames. With `n` = 0 it returns the buffered bytes and never waits. The rest of a
+    /// frame that is being skipped is not shown. Queued output is sent meanwhile.
     ///
-    /// The [`Timeouts`](crate::Timeouts) apply as in `next`. Buffered bytes, if there are
-    /// fewer than `n`, count as a frame that has begun.
+    /// The [`Timeouts`](crate::Timeouts) apply as in `next`. If fewer than `n` bytes are
+    /// buffered, they count as a frame that has begun.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -28,13 +28,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// use asynchat::Channel;
     ///
     /// let mut channel = Channel::new(io, "\r\n");
-    /// // Nothing is there if the peer has closed or is late: `receive` reports that.
+    /// // No byte is there if the peer has closed or is late: `receive` reports that.
     /// let is_tls = channel.peek(1).await?.first() == Some(&0x16);
     /// assert!(!is_tls); // otherwise: `channel.into_parts().rewind()`, and a new channel
     /// assert_eq!(channel.receive("\r\n").await?, "EHLO x");
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// See [TLS or plain text](crate::guide::transports#tls-or-plain-text-by-the-first-byte)
+    /// in the guide.
     ///
     /// # Errors
     ///

@@ -5,17 +5,55 @@ use crate::deadlines::{Deadlines, Timeouts};
 use crate::terminator::IntoTerminator;
 use crate::{Terminator, TerminatorCodec};
 
+/// # Settings
+///
+/// They can change at any moment. The [`Builder`](crate::Builder) has those that cannot.
 impl<T> Channel<T> {
-    /// Changes the terminator, from the first byte not yet delivered.
+    /// Sets the terminator, from the first byte not yet delivered.
+    ///
+    /// It also applies to bytes that are already buffered. Setting an equal terminator again
+    /// changes nothing, except that a count restarts.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, mut peer) = tokio::io::duplex(64);
+    /// # tokio::io::AsyncWriteExt::write_all(&mut peer, b"DATA\r\nhello").await.unwrap();
+    /// let mut channel = asynchat::Channel::new(io, "\r\n");
+    /// assert_eq!(channel.next().await.unwrap()?.data(), b"DATA");
+    /// channel.set_terminator(5); // or "\n", `None`, a `Terminator`, a `Length`
+    /// assert_eq!(channel.next().await.unwrap()?.data(), b"hello");
+    /// assert!(channel.terminator().is_none()); // after a count
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_terminator(&mut self, terminator: impl IntoTerminator) {
         self.framed.codec_mut().set_terminator(terminator);
     }
 
     /// Sets the limits of time.
     ///
-    /// They apply to a frame that has begun as well: from its first byte if a limit was
-    /// set before, and from now if none was. After [`Timeout::Frame`] or
-    /// [`Timeout::Idle`] input goes on where it was, with the whole time again.
+    /// They also apply to a frame that has begun. If a limit was set before, its time counts
+    /// from the first byte of the frame, and otherwise from now. After [`Timeout::Frame`] or
+    /// [`Timeout::Idle`] input resumes where it was, with the whole time again.
+    ///
+    /// See [timeouts](crate::guide::servers#timeouts) in the guide.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, _peer) = tokio::io::duplex(64);
+    /// use asynchat::{Channel, Error, Timeout, Timeouts};
+    /// use std::time::Duration;
+    ///
+    /// let mut channel = Channel::new(io, "\n");
+    /// let second = Duration::from_secs(1);
+    /// channel.set_timeouts(Timeouts::all(second));
+    /// let late = channel.receive("\n").await; // the peer says nothing
+    /// assert!(matches!(late, Err(Error::Timeout(Timeout::Idle(limit))) if limit == second));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// [`Timeout::Frame`]: crate::Timeout::Frame
     /// [`Timeout::Idle`]: crate::Timeout::Idle
@@ -24,18 +62,20 @@ impl<T> Channel<T> {
         self.reader.resume();
     }
 
-    /// Sets whether output waits while frames are buffered; see [`Builder::corked`](crate::Builder::corked).
+    /// Sets whether output waits while frames are buffered; see
+    /// [`Builder::corked`](crate::Builder::corked).
     pub fn set_corked(&mut self, corked: bool) {
         self.corked = corked;
     }
 
     /// Returns the codec, to change its settings.
+    ///
+    /// A change applies from the next byte, as with [`set_terminator`](Self::set_terminator).
     pub fn codec_mut(&mut self) -> &mut TerminatorCodec {
         self.framed.codec_mut()
     }
 
-    /// Returns the current terminator. For a count, this is the number of bytes
-    /// remaining.
+    /// Returns the current terminator. For a count, this is the number of bytes remaining.
     #[must_use]
     pub fn terminator(&self) -> &Terminator {
         self.framed.codec().terminator()
@@ -54,13 +94,28 @@ impl<T> Channel<T> {
     }
 
     /// Returns the byte string that ended the last frame; empty if none did.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, mut peer) = tokio::io::duplex(64);
+    /// # tokio::io::AsyncWriteExt::write_all(&mut peer, b"one\r\ntwo\n").await.unwrap();
+    /// use asynchat::{Channel, Terminator};
+    ///
+    /// let mut channel = Channel::new(io, Terminator::line());
+    /// assert_eq!(channel.receive(Terminator::line()).await?, "one");
+    /// assert_eq!(channel.ended_by(), b"\r\n");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn ended_by(&self) -> &[u8] {
         self.framed.codec().ended_by()
     }
 
-    /// Returns how many bytes of the last frame are the head of a message; see
-    /// [`TerminatorCodec::head_len`].
+    /// Returns the number of bytes of the last frame that are the head of a message.
+    ///
+    /// See [`TerminatorCodec::head_len`].
     #[must_use]
     pub fn head_len(&self) -> usize {
         self.framed.codec().head_len()

@@ -20,17 +20,54 @@ use tokio::io::{AsyncRead, AsyncWrite};
 const POLICY: Policy =
     Policy { mode: ReadMode::AsSet, corked: true, pause_when_full: true, counts_frames: true };
 
+/// # Callbacks
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
-    /// Runs the connection: calls `handler` as input arrives, sends what it pushes, and
-    /// ends when the channel is closed.
+    /// Runs the connection: calls `handler` as input arrives, sends the bytes that it pushes, and ends
+    /// when the channel is closed.
     ///
-    /// Above the high-water mark no frame is delivered until output has sunk to the low
-    /// one, and none in a [pause](Control::pause_until_sent). Up to one `in_buffer_size` is
-    /// read ahead then, to notice a broken connection. The end is that of
-    /// [`close`](Channel::close). The task yields after a bounded number of frames and bytes.
+    /// Small frames cost no allocation, and the answers to all buffered frames leave in one
+    /// write. The end is that of [`close`](Channel::close).
+    ///
+    /// Above the high-water mark no frame is delivered until output has sunk to the low-water
+    /// mark, and none in a [pause](Control::pause_until_sent). Up to one `in_buffer_size` is
+    /// read ahead then, to notice a broken connection. The task yields after a bounded number
+    /// of frames and bytes.
     ///
     /// If reading fails and writing does not, queued output is sent before `run` ends with
-    /// the error: a TLS peer that does not announce its end still gets its answers.
+    /// the error. A TLS peer that does not announce its end still gets its answers.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, peer) = tokio::io::duplex(64);
+    /// # let mut peer = asynchat::Channel::new(peer, "\n");
+    /// use asynchat::{Channel, Control, Error, Handler, Run};
+    ///
+    /// struct Echo;
+    ///
+    /// impl Handler for Echo {
+    ///     type Error = Error;
+    ///
+    ///     fn frame(&mut self, channel: &mut Control<'_>, line: &[u8]) -> Result<(), Error> {
+    ///         channel.push_slice(line);
+    ///         channel.push("\n");
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let server = tokio::spawn(async move {
+    ///     let mut channel = Channel::new(io, "\n");
+    ///     channel.run(&mut Echo).await
+    /// });
+    /// peer.push("hello\n");
+    /// assert_eq!(peer.receive("\n").await?, "hello");
+    /// peer.close().await?;
+    /// assert_eq!(server.await.unwrap()?, Run::Closed);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// See [servers](crate::guide::servers) in the guide.
     ///
     /// # Errors
     ///
@@ -39,9 +76,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// [`timed_out`](Handler::timed_out) decides about [`Timeout::Frame`] and
     /// [`Timeout::Idle`].
     ///
-    /// A call after any of these, or after another method has reported the failure, returns
-    /// [`Error::Closed`]. Only after the error of a callback other than `timed_out` and
-    /// `invalid_head` a call goes on after that frame.
+    /// A call after any of these errors, or after another method has reported the failure,
+    /// returns [`Error::Closed`]. Only the error of a callback other than `timed_out` and
+    /// `invalid_head` is different: the next call continues after that frame.
     ///
     /// # Panics
     ///
@@ -49,8 +86,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: its progress is part of the channel. Call it again, with the same
-    /// handler or another.
+    /// Cancel safe: its progress is part of the channel. Call it again, with the same handler
+    /// or another.
     pub fn run<H: Handler + ?Sized>(
         &mut self,
         handler: &mut H,
