@@ -15,8 +15,8 @@ use tokio_util::codec::{Decoder, Encoder};
 /// Cuts a byte stream into frames at a terminator that can change at any time.
 ///
 /// The codec performs no I/O. Use it in tokio-util's [`Framed`], [`FramedRead`] and
-/// [`FramedWrite`], call [`decode_slice`] on bytes that you own, or use a
-/// [`Channel`](crate::Channel), which has none of `Framed`'s limits (see below).
+/// [`FramedWrite`], or call [`decode_slice`] on bytes that you own. A
+/// [`Channel`](crate::Channel) has none of the limits of `Framed` (see below).
 ///
 /// ```
 /// use asynchat::{Frame, TerminatorCodec};
@@ -35,45 +35,43 @@ use tokio_util::codec::{Decoder, Encoder};
 ///
 /// # Two modes
 ///
-/// In *whole* mode, the default, a frame is returned once, as [`Complete`], when its
-/// end has arrived. Without a terminator, data is returned as [`Partial`] as it
-/// arrives.
+/// In *whole* mode, the default, a frame is returned once, as [`Complete`], when its end has
+/// arrived. Without a terminator, data is returned as [`Partial`] as it arrives.
 ///
-/// In [*streaming*](Self::set_streaming) mode data is returned as `Partial` as it
-/// arrives, except the longest suffix that could begin a terminator. The rest of the
-/// frame is returned as `Complete`.
+/// In [*streaming*](Self::set_streaming) mode data is returned as `Partial` as it arrives,
+/// except the longest suffix that could begin a terminator. The rest of the frame is returned
+/// as `Complete`.
 ///
-/// Frames (the `Partial`s joined with their `Complete`) and errors never depend on
-/// how the input was split across reads. The terminator is stripped unless it is
-/// [kept](Self::set_keep_terminator). At the end of input the rest is returned as
-/// one `Partial`.
+/// Frames (the `Partial`s joined with their `Complete`) and errors never depend on how the
+/// input was split across reads. The terminator is stripped unless it is
+/// [kept](Self::set_keep_terminator). At the end of input the rest is returned as one
+/// `Partial`.
 ///
 /// # Limits
 ///
 /// In whole mode a frame of more than [`max_length`](Self::set_max_length) bytes is
-/// [`Error::FrameTooLong`], once, as soon as that is certain. A count above the limit
-/// is refused before any of its bytes is awaited. The frame is then skipped through
-/// its terminator, whatever is set meanwhile, and the next one is returned normally.
-/// Streaming mode and [`Terminator::none`] hold nothing back and have no limit.
+/// [`Error::FrameTooLong`], once, as soon as that is certain. A count above the limit is
+/// refused before any of its bytes arrives. The frame is then skipped through its terminator,
+/// even if another one is set meanwhile, and the next frame is returned normally. Streaming
+/// mode and [`Terminator::none`] buffer no whole frame and have no limit.
 ///
 /// A [`message`](Terminator::message) counts head and body. If its head is longer than
-/// [`max_head`](Self::set_max_head), or cannot be read, its end is not known:
-/// [`Error::InvalidHead`] is returned once with nothing consumed, and the next call drops
-/// all input.
+/// [`max_head`](Self::set_max_head), or cannot be read, its end is not known. Then
+/// [`Error::InvalidHead`] is returned once with nothing consumed, and the next call drops all
+/// input.
 ///
-/// Time is linear in the input, also under a trickle: a byte is looked at again at
-/// most for the length of a terminator.
+/// Time is linear in the input, also if a peer trickles: a byte is examined again at most for
+/// the length of a terminator.
 ///
 /// # In `Framed`
 ///
 /// `Framed` decides when to call the codec. This has two limits (tokio-util 0.7.20):
 ///
-/// - After [`decode`](Decoder::decode) returned `None`, it is not called again until
-///   new bytes arrive. A terminator that is changed through `codec_mut()` then does
-///   not see the buffered bytes until that happens, and never if input has ended.
-///   Change it right after a frame.
-/// - After an error `Framed` returns `None` once and then waits for new bytes, even
-///   if good frames are buffered.
+/// - After [`decode`](Decoder::decode) returned `None`, it is not called again until new
+///   bytes arrive. A terminator that is changed through `codec_mut()` does not apply to the
+///   buffered bytes before that, and never if input has ended. Change it right after a frame.
+/// - After an error `Framed` returns `None` once and then waits for new bytes, even if
+///   further frames are buffered.
 ///
 /// [`Framed`]: tokio_util::codec::Framed
 /// [`FramedRead`]: tokio_util::codec::FramedRead
@@ -92,6 +90,16 @@ impl TerminatorCodec {
     pub const DEFAULT_MAX_LENGTH: usize = 64 * 1024;
 
     /// Creates a codec for frames that end at `terminator`.
+    ///
+    /// ```
+    /// use asynchat::{FrameRef, Terminator, TerminatorCodec};
+    ///
+    /// let mut codec = TerminatorCodec::new(Terminator::line()).with_max_length(1000);
+    /// let mut input = &b"one\r\ntwo\n"[..];
+    /// assert_eq!(codec.decode_slice(&mut input)?, Some(FrameRef::Complete(b"one")));
+    /// assert_eq!(codec.decode_slice(&mut input)?, Some(FrameRef::Complete(b"two")));
+    /// # Ok::<(), asynchat::Error>(())
+    /// ```
     pub fn new(terminator: impl IntoTerminator) -> Self {
         TerminatorCodec {
             cutter: Cutter::new(terminator.into_terminator(), Self::DEFAULT_MAX_LENGTH),
@@ -155,17 +163,18 @@ impl TerminatorCodec {
         }
     }
 
-    /// Sets the maximum number of bytes of content of a frame in whole mode, the
-    /// terminator not included. `usize::MAX` is no limit, except for a length that no
-    /// `usize` holds.
+    /// Sets the maximum number of bytes of content of a frame in whole mode, without the
+    /// terminator.
+    ///
+    /// `usize::MAX` is no limit, except for a length that no `usize` holds.
     pub fn set_max_length(&mut self, max_length: usize) {
         self.cutter.max_length = max_length;
     }
 
-    /// Sets the maximum number of bytes of the head of a
-    /// [`message`](Terminator::message), its terminator included. Default: 64 KiB.
+    /// Sets the maximum number of bytes of the head of a [`message`](Terminator::message),
+    /// its terminator included. Default: 64 KiB.
     ///
-    /// It applies in streaming mode, too. If `max_length` is less, that is the limit.
+    /// It also applies in streaming mode. If `max_length` is less, that is the limit.
     pub fn set_max_head(&mut self, max_head: usize) {
         // The length of a head has 32 bits.
         self.cutter.max_head = max_head.min(u32::MAX as usize);
@@ -181,16 +190,32 @@ impl TerminatorCodec {
         self.cutter.keep_terminator = keep;
     }
 
-    /// Sets the terminator that is appended to each encoded item: a byte string, or
-    /// the first of a set. Any other, such as [`Terminator::none`] (the default), appends
-    /// nothing and checks nothing.
+    /// Sets the terminator that is appended to each encoded item: a byte string, or the first
+    /// of a set.
     ///
-    /// [`Terminator::line`] appends CR LF and also refuses content with a bare LF. It
-    /// is right for a peer that accepts both as the end of a line.
+    /// Any other terminator, such as [`Terminator::none`] (the default), appends nothing and
+    /// checks nothing.
     ///
-    /// Content is refused unless it reads back as exactly one frame. Do not begin a
-    /// set with a member that another member ends before its own end (`"\n\n"` before
-    /// `"\n"`): nothing can be encoded then.
+    /// [`Terminator::line`] appends CR LF and also refuses content with a bare LF. It is
+    /// right for a peer that accepts both as the end of a line.
+    ///
+    /// Content is refused unless it reads back as exactly one frame. Do not begin a set with
+    /// a member that another member ends before its own end (`"\n\n"` before `"\n"`): nothing
+    /// can be encoded then.
+    ///
+    /// ```
+    /// use asynchat::{Error, Terminator, TerminatorCodec};
+    /// use bytes::{Bytes, BytesMut};
+    /// use tokio_util::codec::Encoder;
+    ///
+    /// let mut codec = TerminatorCodec::default().with_encode_terminator(Terminator::crlf());
+    /// let mut output = BytesMut::new();
+    /// codec.encode(Bytes::from("NOOP"), &mut output)?;
+    /// assert_eq!(output, "NOOP\r\n");
+    /// let two_lines = codec.encode(Bytes::from("NOOP\r\nQUIT"), &mut output);
+    /// assert!(matches!(two_lines, Err(Error::TerminatorInContent)));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn set_encode_terminator(&mut self, terminator: impl IntoTerminator) {
         self.encode_terminator = terminator.into_terminator();
     }
@@ -240,12 +265,12 @@ impl TerminatorCodec {
         self.cutter.ended_by()
     }
 
-    /// Returns how many bytes at the front of the last frame, or part of a frame, are the
-    /// head of a [`message`](Terminator::message).
+    /// Returns the number of bytes at the front of the last frame, or part of a frame, that
+    /// are the head of a [`message`](Terminator::message).
     ///
     /// It is 0 for other terminators, for later parts of a message, and for a head that the
     /// end of input cut off. It describes the last frame only: after `split`, `forward` or
-    /// `ready_chunks` the codec may be ahead of the frame in your hands.
+    /// `ready_chunks` the codec may be ahead of the frame that you process.
     #[must_use]
     pub fn head_len(&self) -> usize {
         self.cutter.head_len()
@@ -260,10 +285,9 @@ impl TerminatorCodec {
 
     /// Takes the next frame off the front of `src`, without copying.
     ///
-    /// The frame borrows `src`, not the codec, so the terminator can be changed
-    /// between frames. `None` means that `src` holds no further frame. The bytes that
-    /// are then left in `src` must be passed again, before the bytes that arrive
-    /// next.
+    /// The frame borrows `src`, not the codec, so the terminator can be changed between
+    /// frames. `None` means that `src` holds no further frame. The bytes that are then left
+    /// in `src` must be passed again, before the bytes that arrive next.
     ///
     /// ```
     /// use asynchat::{FrameRef, TerminatorCodec};
@@ -279,8 +303,8 @@ impl TerminatorCodec {
     ///
     /// # Errors
     ///
-    /// [`Error::FrameTooLong`]; the next call continues after that frame.
-    /// [`Error::InvalidHead`]; the next call drops all input.
+    /// - [`Error::FrameTooLong`]; the next call continues after that frame.
+    /// - [`Error::InvalidHead`]; the next call drops all input.
     // Always inlined: a call would cost as much as the frame.
     #[inline(always)]
     pub fn decode_slice<'b>(&mut self, src: &mut &'b [u8]) -> Result<Option<FrameRef<'b>>, Error> {
@@ -293,8 +317,20 @@ impl TerminatorCodec {
         self.decode_slice_general(src, false)
     }
 
-    /// Takes the next frame off `src` if no more input follows: the rest is returned
-    /// as one `Partial`, or dropped if it was being skipped.
+    /// Takes the next frame off the front of `src` if no more input follows.
+    ///
+    /// The rest is returned as one `Partial`, or dropped if it was being skipped.
+    ///
+    /// ```
+    /// use asynchat::{FrameRef, TerminatorCodec};
+    ///
+    /// let mut codec = TerminatorCodec::new("\n");
+    /// let mut src = &b"one\ntwo"[..];
+    /// assert_eq!(codec.decode_slice_eof(&mut src)?, Some(FrameRef::Complete(b"one")));
+    /// assert_eq!(codec.decode_slice_eof(&mut src)?, Some(FrameRef::Partial(b"two")));
+    /// assert_eq!(codec.decode_slice_eof(&mut src)?, None);
+    /// # Ok::<(), asynchat::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -409,13 +445,13 @@ impl Decoder for TerminatorCodec {
 impl Encoder<Bytes> for TerminatorCodec {
     type Error = Error;
 
-    /// Writes `item` as it is, and after it the `encode_terminator`, if one is set.
+    /// Appends `item` to `dst` as it is, followed by the `encode_terminator`, if one is set.
     ///
     /// # Errors
     ///
-    /// [`Error::TerminatorInContent`] if a reader with that terminator would not read
-    /// back exactly `item`, because the terminator occurs in it or across its end.
-    /// Nothing is written then.
+    /// [`Error::TerminatorInContent`] if a reader with that terminator would not read back
+    /// exactly `item`, because the terminator occurs in it or across its end. Nothing is
+    /// written then.
     fn encode(&mut self, item: Bytes, dst: &mut BytesMut) -> Result<(), Error> {
         let ending = self.ending_for(&item)?;
         dst.reserve(item.len() + ending.len());
