@@ -27,6 +27,28 @@ use bytes::Bytes;
     label = "not a terminator",
     note = "for a number of bytes in a `usize` use `Terminator::count(n)`, for another integer `u64::from(n)`"
 )]
+/// A value that converts into a [`Terminator`].
+///
+/// Byte strings, a `u64`, a [`Length`] and `None` convert. The trait is sealed. It exists so
+/// that the compiler's error for a `usize` names the missing conversion.
+///
+/// ```compile_fail,E0277
+/// use asynchat::{Terminator, TerminatorCodec};
+///
+/// let length: usize = 5;
+/// TerminatorCodec::new(length); // error: use `Terminator::count(length)`
+/// ```
+///
+/// ```
+/// use asynchat::{Terminator, TerminatorCodec};
+///
+/// let length: usize = 5;
+/// let mut codec = TerminatorCodec::new(Terminator::count(length));
+/// codec.set_terminator(5);
+/// codec.set_terminator("\n");
+/// codec.set_terminator(None);
+/// assert!(codec.terminator().is_none());
+/// ```
 pub trait IntoTerminator: Sealed {
     /// Performs the conversion.
     fn into_terminator(self) -> Terminator;
@@ -62,8 +84,8 @@ into_terminator! {
     String: text => text.as_bytes().into();
     Vec<u8>: bytes => bytes.as_slice().into();
     Bytes: bytes => bytes.as_ref().into();
-    /// A number of bytes. It is the only integer, so that `set_terminator(5)` infers;
-    /// a `usize` converts with [`Terminator::count`].
+    /// Ends a frame after a number of bytes. No other integer converts, so that
+    /// `set_terminator(5)` infers; a `usize` converts with [`Terminator::count`].
     u64: n => Terminator(Kind::Count(n));
     Length: length => Terminator(Kind::Length(length));
     /// For `set_terminator(None)`.

@@ -1,11 +1,10 @@
 use super::{Body, BoxError};
 
-/// A length in a head of fixed size, for [`Terminator`](crate::Terminator): the frame is
-/// the head and the body that it announces.
+/// A length in a head of fixed size, for a [`Terminator`](crate::Terminator).
 ///
-/// The constructors describe a head that is the length itself. [`within`](Self::within)
-/// places it in a longer head, and [`counting`](Self::counting) is for a length that
-/// includes part of the head.
+/// The frame is the head and the body that it announces. The constructors describe a head
+/// that is the length itself. [`within`](Self::within) places the length in a longer head,
+/// and [`counting`](Self::counting) is for a length that includes part of the head.
 ///
 /// ```
 /// use asynchat::{FrameRef, Length, TerminatorCodec};
@@ -21,9 +20,11 @@ use super::{Body, BoxError};
 /// # Ok::<(), asynchat::Error>(())
 /// ```
 ///
-/// A length that is less than what it counts is [`Error::InvalidHead`]. `max_length` limits
-/// head and body together. The other bytes of the head are not checked: for that, use
+/// A length below the number of bytes that it counts is [`Error::InvalidHead`]. `max_length`
+/// limits head and body together. The other bytes of the head are not checked: for that, use
 /// [`Terminator::message`]. Encoding writes no head: push it before the body.
+///
+/// The guide has [messages](crate::guide::messages) of several protocols.
 ///
 /// [`Error::InvalidHead`]: crate::Error::InvalidHead
 /// [`Terminator::message`]: crate::Terminator::message
@@ -48,31 +49,31 @@ impl Length {
         Length { width, is_little, offset: 0, head: width, counted: 0 }
     }
 
-    /// A length of 1 byte.
+    /// Describes a length of 1 byte.
     #[must_use]
     pub const fn u8() -> Self {
         Self::big(1)
     }
 
-    /// A length of 2 bytes in network order.
+    /// Describes a length of 2 bytes in network order.
     #[must_use]
     pub const fn u16_be() -> Self {
         Self::big(2)
     }
 
-    /// A length of 4 bytes in network order.
+    /// Describes a length of 4 bytes in network order.
     #[must_use]
     pub const fn u32_be() -> Self {
         Self::big(4)
     }
 
-    /// A length of 8 bytes in network order.
+    /// Describes a length of 8 bytes in network order.
     #[must_use]
     pub const fn u64_be() -> Self {
         Self::big(8)
     }
 
-    /// A length of `width` bytes in network order, the most significant byte first.
+    /// Describes a length of `width` bytes in network order, the most significant byte first.
     ///
     /// # Panics
     ///
@@ -82,7 +83,7 @@ impl Length {
         Self::new(width, false)
     }
 
-    /// A length of `width` bytes, the least significant byte first.
+    /// Describes a length of `width` bytes, the least significant byte first.
     ///
     /// # Panics
     ///
@@ -96,7 +97,7 @@ impl Length {
     ///
     /// # Panics
     ///
-    /// If the length does not lie whole in the head.
+    /// If a part of the length lies outside the head.
     #[must_use]
     pub const fn within(self, offset: u8, head_len: u8) -> Self {
         let end = offset as usize + self.width as usize;
@@ -104,11 +105,12 @@ impl Length {
         Length { offset, head: head_len, ..self }
     }
 
-    /// Sets how many bytes of the head the length includes. By default it includes none.
+    /// Sets the number of bytes of the head that the length includes. By default it includes
+    /// none.
     ///
     /// # Panics
     ///
-    /// If the head is shorter: call [`within`](Self::within) before.
+    /// If the head is shorter: call [`within`](Self::within) first.
     #[must_use]
     pub const fn counting(self, bytes: u8) -> Self {
         assert!(bytes <= self.head, "counted bytes exceed the head");

@@ -5,25 +5,27 @@ use std::hash::{Hash, Hasher};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
-/// The reason why a head is invalid, as the function of
-/// [`Terminator::message`] returns it.
+/// The error type of functions that read heads.
+///
+/// The function of [`Terminator::message`] returns it as the reason why a head is invalid.
 pub type BoxError = Box<dyn error::Error + Send + Sync>;
 
-/// The answer of the function of [`Terminator::message`]: how long the message is.
+/// The length of a message, as the function of [`Terminator::message`] returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Body {
     /// This number of bytes follows the head.
     Bytes(u64),
-    /// The message has this number of bytes, head included.
+    /// The message has this number of bytes, the head included.
     Total(u64),
-    /// The head has this number of bytes more. The function is called again with all of
-    /// it.
+    /// The head has this number of bytes more.
+    ///
+    /// The function is called again with all of it.
     More(usize),
 }
 
-/// The rule that ends the head of a [`Terminator::message`]: a byte string, one of
-/// several, or a number of bytes.
+/// The rule that ends the head of a [`Terminator::message`]: a byte string, one of several,
+/// or a number of bytes.
 ///
 /// ```
 /// use asynchat::Head;
@@ -31,6 +33,7 @@ pub enum Body {
 /// let blank_line = Head::from("\r\n\r\n");
 /// let two_bytes = Head::from(2);
 /// let either = Head::any(["\r\n\r\n", "\n\n"]);
+/// assert_eq!(Head::line(), Head::any(["\r\n", "\n"]));
 /// # let _ = (blank_line, two_bytes, either);
 /// ```
 ///
@@ -81,7 +84,7 @@ impl<const N: usize> From<&[u8; N]> for Head {
     }
 }
 
-/// A number of bytes. It is the only integer, so that `2` infers.
+/// Ends the head after a number of bytes. No other integer converts, so that `2` infers.
 impl From<u64> for Head {
     fn from(n: u64) -> Self {
         Head(Terminator(Kind::Count(n)))

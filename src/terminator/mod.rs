@@ -38,19 +38,18 @@ use std::fmt;
 /// let count = Terminator::from(512);
 /// let either = Terminator::any(["\r\n.\r\n", "\r\n"]);
 /// let message = Terminator::from(Length::u32_be());
+/// assert_eq!(crlf, Terminator::crlf());
 /// assert_eq!(Terminator::from(""), Terminator::none());
-/// # let _ = (crlf, count, either, message);
+/// # let _ = (count, either, message);
 /// ```
 ///
-/// Matching is exact: `"\r\n"` is those two bytes and nothing else, not a bare
-/// `\n`. Accepting more than the peer on the other side of a proxy does is how
-/// messages are smuggled (CVE-2023-51764, CVE-2025-22871). List each variant that
-/// you accept, as [`line`](Terminator::line) does.
+/// Matching is exact: `"\r\n"` matches those two bytes, and not a bare `\n`. If a server
+/// accepts more than the proxy before it does, messages can be smuggled (CVE-2023-51764,
+/// CVE-2025-22871). List each variant that you accept, as [`line`](Terminator::line) does.
 ///
-/// Cloning never allocates. Byte strings of up to 8 bytes are stored inline
-/// and cost next to nothing to build. Build longer ones, sets and messages once, and clone
-/// them. Two sets are equal if they have the same members, in any order. A message is
-/// equal to its clones only.
+/// Cloning never allocates. Byte strings of up to 8 bytes are stored inline and cost next to
+/// nothing to build. Build longer ones, sets and messages once, and clone them. Two sets are
+/// equal if they have the same members, in any order. A message is equal to its clones only.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Terminator(pub(crate) Kind);
 
@@ -70,46 +69,60 @@ pub(crate) enum Kind {
 }
 
 impl Terminator {
-    /// Exactly CR LF.
+    /// Ends a frame at CR LF, and at nothing else.
     #[must_use]
     #[inline]
     pub const fn crlf() -> Self {
         Terminator(Kind::Pattern(Pattern::inline(b"\r\n")))
     }
 
-    /// A line feed.
+    /// Ends a frame at a line feed.
     #[must_use]
     #[inline]
     pub const fn lf() -> Self {
         Terminator(Kind::Pattern(Pattern::inline(b"\n")))
     }
 
-    /// CR LF CR LF, the end of an HTTP/1 or mail header.
+    /// Ends a frame at CR LF CR LF, the end of an HTTP/1 or mail header.
     #[must_use]
     #[inline]
     pub const fn blank_line() -> Self {
         Terminator(Kind::Pattern(Pattern::inline(b"\r\n\r\n")))
     }
 
-    /// CR LF or a bare LF: `any(["\r\n", "\n"])`, but found faster.
+    /// Ends a frame at CR LF or a bare LF.
+    ///
+    /// It equals `any(["\r\n", "\n"])`, and is found faster.
     #[must_use]
     #[inline]
     pub const fn line() -> Self {
         Terminator(Kind::AnyOf(AnyOf::line()))
     }
 
-    /// The next `n` bytes. Afterwards the terminator is [`none`](Self::none).
+    /// Ends a frame after `n` bytes. Afterwards the terminator is [`none`](Self::none).
     ///
-    /// A `u64` converts by itself; for a `u32` write `u64::from(n)`. Unlike in
-    /// asynchat, where 0 means "collect all", `count(0)` ends a frame at once,
-    /// empty and complete.
+    /// A `u64` converts without this method; for a `u32` write `u64::from(n)`. `count(0)`
+    /// ends a frame at once, empty and complete. In asynchat 0 means "collect all".
+    ///
+    /// ```
+    /// use asynchat::{FrameRef, Terminator, TerminatorCodec};
+    ///
+    /// let length: usize = "5".parse().unwrap();
+    /// let mut codec = TerminatorCodec::new(Terminator::count(length));
+    /// let mut input = &b"hello, world"[..];
+    /// assert_eq!(codec.decode_slice(&mut input)?, Some(FrameRef::Complete(b"hello")));
+    /// assert!(codec.terminator().is_none());
+    /// # Ok::<(), asynchat::Error>(())
+    /// ```
     #[must_use]
     #[inline]
     pub const fn count(n: usize) -> Self {
         Terminator(Kind::Count(n as u64))
     }
 
-    /// Every `n` bytes: records of a fixed size. `every(0)` is [`none`](Self::none).
+    /// Ends a frame after every `n` bytes, for records of a fixed size.
+    ///
+    /// `every(0)` is [`none`](Self::none).
     ///
     /// ```
     /// use asynchat::{FrameRef, Terminator, TerminatorCodec};
@@ -126,11 +139,11 @@ impl Terminator {
         Terminator(if n == 0 { Kind::None } else { Kind::Every(n) })
     }
 
-    /// A head, and the body that it announces, as one frame.
+    /// Ends a frame after a head and the body that the head announces.
     ///
     /// `body` is called with the complete head, its terminator included, and returns the
-    /// length of the message. [`Length`] does the same faster for a head of fixed size.
-    /// The module [`message`](crate::message) has functions that read common heads.
+    /// length of the message. [`Length`] does the same faster for a head of fixed size. The
+    /// module [`message`](crate::message) has functions that read common heads.
     ///
     /// ```
     /// use asynchat::{Body, FrameRef, Terminator, TerminatorCodec, message};
@@ -163,23 +176,24 @@ impl Terminator {
     /// # }
     /// ```
     ///
+    /// The guide has the terminators of [ten protocols](crate::guide::messages).
+    ///
     /// The frame is the head and the body in one block, and
     /// [`head_len`](crate::TerminatorCodec::head_len) is the length of the head. In streaming
-    /// mode the first piece is the whole head and what has arrived of the body.
+    /// mode the first piece is the whole head and the part of the body that has arrived.
     ///
     /// - `body` is called once for each length of the head, and not again while the rest
-    ///   arrives. If the head has no fixed length, as in MQTT, it returns [`Body::More`].
+    ///   arrives. If the head has no fixed length, as in MQTT, `body` returns [`Body::More`].
     ///   Reading the whole head again at each `More(1)` is quadratic in its length.
-    /// - A trailer that must follow the body, such as CR LF, is part of it: add its length
-    ///   with `saturating_add`, and check its bytes when the frame is there.
-    /// - A head of more than [`max_head`](crate::TerminatorCodec::set_max_head) bytes, an error of
-    ///   `body`, and a length below that of the head are
-    ///   [`Error::InvalidHead`]. Nothing is consumed, and input is over: the end of the
-    ///   message is not known.
-    /// - A message of more than `max_length` bytes is [`Error::FrameTooLong`] before its
-    ///   body is awaited. It is skipped, and the next one is returned normally.
+    /// - If bytes such as CR LF must follow the body, they are part of it: add their number
+    ///   with `saturating_add`, and check them when the frame has arrived.
+    /// - A head of more than [`max_head`](crate::TerminatorCodec::set_max_head) bytes, an
+    ///   error of `body`, and a length below that of the head are [`Error::InvalidHead`].
+    ///   Nothing is consumed, and input is over, because the end of the message is not known.
+    /// - A message of more than `max_length` bytes is [`Error::FrameTooLong`] before any byte
+    ///   of its body arrives. It is skipped, and the next one is returned normally.
     ///
-    /// Build it once and clone it: a clone is the same terminator, and to set that again
+    /// Build it once and clone it. A clone is the same terminator, and setting that again
     /// changes nothing.
     ///
     /// [`Error::InvalidHead`]: crate::Error::InvalidHead
@@ -192,22 +206,32 @@ impl Terminator {
         Terminator(Kind::Message(Message::new(head.into(), Box::new(body))))
     }
 
-    /// No end: data is delivered as it arrives.
+    /// Ends no frame: data is delivered as it arrives.
     #[must_use]
     #[inline]
     pub const fn none() -> Self {
         Terminator(Kind::None)
     }
 
-    /// The member of this set whose *end* comes first; of those that end
-    /// together, the longest.
+    /// Ends a frame at the member of this set whose *end* comes first.
     ///
-    /// Unlike "the one that starts first", this does not depend on how the input
-    /// was split across reads. Empty members are ignored, a set of one is that
-    /// member, and an empty set is [`none`](Self::none).
+    /// Of members that end together, the longest is taken. Unlike "the member that starts
+    /// first", this does not depend on how the input was split across reads. Empty members
+    /// are ignored, a set of one is that member, and an empty set is [`none`](Self::none).
     ///
-    /// Building takes time and memory: build a set once and clone it. Each read
-    /// looks again at no more than the length of the longest member.
+    /// Building takes time and memory: build a set once and clone it. Each read examines
+    /// again at most the length of the longest member.
+    ///
+    /// ```
+    /// use asynchat::{FrameRef, Terminator, TerminatorCodec};
+    ///
+    /// let mut codec = TerminatorCodec::new(Terminator::any([": ", "\r\n"]));
+    /// let mut input = &b"Host: example.com\r\n"[..];
+    /// assert_eq!(codec.decode_slice(&mut input)?, Some(FrameRef::Complete(b"Host")));
+    /// assert_eq!(codec.ended_by(), b": ");
+    /// assert_eq!(codec.decode_slice(&mut input)?, Some(FrameRef::Complete(b"example.com")));
+    /// # Ok::<(), asynchat::Error>(())
+    /// ```
     #[must_use]
     pub fn any<I>(patterns: I) -> Self
     where
@@ -231,7 +255,8 @@ impl Terminator {
         matches!(self.0, Kind::None)
     }
 
-    /// Returns the number of bytes until the frame ends, if it ends by a count.
+    /// Returns the number of bytes until the frame ends, if it ends by a
+    /// [`count`](Self::count).
     #[must_use]
     #[inline]
     pub const fn remaining(&self) -> Option<u64> {
@@ -241,7 +266,7 @@ impl Terminator {
         }
     }
 
-    /// Returns the byte strings that end a frame, in the order given.
+    /// Returns the byte strings that end a frame, in the order in which they were passed.
     pub fn patterns(&self) -> impl Iterator<Item = &[u8]> {
         let len = match &self.0 {
             Kind::Pattern(_) => 1,
