@@ -15,13 +15,15 @@ use futures::Stream;
 use std::future::poll_fn;
 use std::{fmt, io};
 
-/// Pushes into a channel from other tasks.
+/// A handle that pushes into a channel from other tasks.
 ///
 /// [`Channel::pusher`](crate::Channel::pusher) creates it, and it is cheap to clone.
-/// Pushed data joins the channel's queue when the channel is next polled, and wakes the
-/// task that polls it. It is raw bytes: no terminator is appended. Pushes that have capacity
-/// at once are sent in the order in which they were made. A push that waits is served in
-/// turn, and takes its place when its task is polled again.
+/// [Tasks](crate::guide::tasks) in the guide has recipes.
+///
+/// Pushed data joins the channel's queue when the channel is next polled, and wakes the task
+/// that polls it. It is raw bytes: no terminator is appended. Pushes that have capacity at
+/// once are sent in the order in which they were made. A push that waits is served in order,
+/// and takes its place when its task is polled again.
 ///
 /// | method | queues | without capacity |
 /// |---|---|---|
@@ -31,32 +33,33 @@ use std::{fmt, io};
 /// | [`push_with_producer`](Self::push_with_producer) | a producer | waits |
 /// | [`reserve`](Self::reserve) | nothing; returns a [`Permit`] | waits |
 /// | [`Permit::push`] | one chunk | has capacity |
-/// | [`flush`](Self::flush) | nothing; waits until all before it is sent | waits |
+/// | [`flush`](Self::flush) | nothing; waits until all data queued before is sent | waits |
 ///
-/// There is capacity until the queue reaches the channel's high-water mark, and again when
-/// it has sunk to the low one. Each chunk counts its length plus 64 bytes, a producer 1 KiB,
-/// and a permit or a flush 64 bytes. The high-water mark also limits how far a reader that
-/// keeps up may lag in a burst: the default, 128 KiB, is some 1,900 short lines. For a
-/// broadcast set [`high_water`](crate::Builder::high_water) to the size of the largest burst.
+/// There is capacity until the queue reaches the channel's high-water mark, and again when it
+/// has sunk to the low-water mark. Each chunk counts its length plus 64 bytes, a producer 1
+/// KiB, and a permit or a flush 64 bytes.
 ///
-/// For a broadcast use [`try_push`](Self::try_push): a slow reader then costs its own
-/// high-water mark and no more, and [`abort`](Self::abort) disconnects it.
+/// For a broadcast use [`try_push`](Self::try_push). A slow reader then costs its own
+/// high-water mark and no more, and [`abort`](Self::abort) disconnects it. The mark also
+/// limits how far a reader that keeps up may lag in a burst: the default, 128 KiB, is some
+/// 1,900 short lines. Set [`high_water`](crate::Builder::high_water) to the size of the
+/// largest burst. See [broadcast](crate::guide::output#broadcast) in the guide.
 ///
-/// **Never await a method that waits in a task that owns a channel itself**, nor let that
-/// task wait for one that does, through a bounded queue for example. It does not send its
-/// own output meanwhile, and two such tasks can deadlock. No timeout ends that: timeouts are
-/// checked while a method of the channel is awaited. Inside
-/// [`Channel::drive`](crate::Channel::drive) a push into the same channel is fine.
+/// **If a task owns a channel, never await in it a method of a `Pusher` that waits.** Nor may
+/// that task wait for another task that does, through a bounded queue for example. It does
+/// not send its own output meanwhile, and two such tasks can deadlock. No timeout ends that,
+/// because timeouts are checked while a method of the channel is awaited. Inside
+/// [`Channel::drive`](crate::Channel::drive) a push into the same channel is allowed.
 #[derive(Clone)]
 pub struct Pusher {
     shared: Arc<Shared>,
 }
 
-/// An error of a push into a channel that is closed. The data is returned.
+/// An error of a push into a channel that is closed. It returns the data.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PushError<T = Bytes>(pub T);
 
-/// An error of [`Pusher::try_push`]. The data is returned.
+/// An error of [`Pusher::try_push`]. It returns the data.
 #[derive(Clone, PartialEq, Eq)]
 pub enum TryPushError {
     /// There is no capacity now, or another push waits for it.
@@ -66,14 +69,30 @@ pub enum TryPushError {
 }
 
 impl Pusher {
-    /// Queues `data` and waits for capacity if there is none.
+    /// Queues `data`, and waits for capacity if there is none.
     ///
-    /// Data of any size is accepted when there is capacity at all. Pushes that wait are
-    /// served in order.
+    /// Data of any size is accepted when there is any capacity. Pushes that wait are served
+    /// in order.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let (io, peer) = tokio::io::duplex(64);
+    /// # let mut peer = asynchat::Channel::new(peer, "\n");
+    /// # let mut channel = asynchat::Channel::new(io, "\n");
+    /// let pusher = channel.pusher();
+    /// let owner = tokio::spawn(async move { channel.next().await.is_none() });
+    /// pusher.push("news\n").await.unwrap();
+    /// assert_eq!(peer.receive("\n").await.unwrap(), "news");
+    /// drop(peer);
+    /// assert!(owner.await.unwrap()); // the channel is dropped
+    /// assert!(pusher.push("late\n").await.is_err());
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`PushError`], with the data, if the channel is closed or gone.
+    /// [`PushError`], with the data, if the channel is closed or dropped.
     ///
     /// # Cancel safety
     ///
@@ -86,9 +105,21 @@ impl Pusher {
 
     /// Queues `data` if there is capacity.
     ///
-    /// While another push waits for capacity, [`TryPushError::Full`] is returned in any case:
-    /// no push overtakes one that waits. A broadcaster that aborts on `Full` therefore
-    /// disconnects a peer that keeps up, if others wait for capacity in the same channel.
+    /// While another push waits for capacity, [`TryPushError::Full`] is returned even if
+    /// there is capacity: no push overtakes one that waits. A broadcaster that aborts on
+    /// `Full` therefore disconnects a peer that keeps up, if other tasks wait for capacity in
+    /// the same channel.
+    ///
+    /// ```
+    /// # let (io, _peer) = tokio::io::duplex(64);
+    /// use asynchat::{Channel, TryPushError};
+    ///
+    /// let mut channel = Channel::builder().high_water(100).build(io);
+    /// let pusher = channel.pusher();
+    /// assert!(pusher.try_push(vec![b'x'; 100]).is_ok());
+    /// assert!(matches!(pusher.try_push("more"), Err(TryPushError::Full(_))));
+    /// # channel.discard_buffers();
+    /// ```
     ///
     /// # Errors
     ///
@@ -102,11 +133,11 @@ impl Pusher {
         })
     }
 
-    /// Queues several chunks and waits for capacity if there is none. Nothing comes between
-    /// them.
+    /// Queues several chunks with nothing between them, and waits for capacity if there is
+    /// none.
     ///
-    /// For a head and a body that is not to be copied. Each chunk counts its length plus 64
-    /// bytes; empty ones are skipped.
+    /// It is for a head and a body that is not to be copied. Each chunk counts its length
+    /// plus 64 bytes; empty ones are skipped.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -129,7 +160,8 @@ impl Pusher {
     ///
     /// # Errors
     ///
-    /// [`PushError`], with the chunks that are not empty, if the channel is closed or gone.
+    /// [`PushError`], with the chunks that are not empty, if the channel is closed or
+    /// dropped.
     ///
     /// # Cancel safety
     ///
@@ -142,11 +174,13 @@ impl Pusher {
         self.put(parts, cost, Pushed::from).await.map_err(PushError)
     }
 
-    /// Queues a producer and waits for capacity if there is none.
+    /// Queues a producer, and waits for capacity if there is none.
+    ///
+    /// See [`Channel::push_with_producer`](crate::Channel::push_with_producer).
     ///
     /// # Errors
     ///
-    /// [`PushError`], with the producer, if the channel is closed or gone.
+    /// [`PushError`], with the producer, if the channel is closed or dropped.
     ///
     /// # Cancel safety
     ///
@@ -165,7 +199,7 @@ impl Pusher {
     /// Waits for capacity, and returns a permit to push one chunk without waiting.
     ///
     /// A caller can then register its request and push it in one step. It cannot give up in
-    /// between, so nobody gets the answer of another caller:
+    /// between, so no caller gets the answer of another:
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -200,21 +234,21 @@ impl Pusher {
     /// # }
     /// ```
     ///
-    /// Permits and pushes are granted in one order. Data takes its place in the output when it
-    /// is pushed, and not when capacity was reserved.
+    /// Permits and pushes are granted in one order. Data takes its place in the output when
+    /// it is pushed, and not when capacity was reserved.
     ///
-    /// When the connection is over, the owner of the channel first closes or drops it, and
-    /// then drops the waiters. In the other order a caller in between would register a
-    /// request that nobody answers.
+    /// When the connection is over, the owner of the channel must first close or drop it, and
+    /// then drop the waiters. Otherwise a caller could register a request in between that
+    /// nobody answers.
     ///
     /// # Errors
     ///
-    /// [`PushError`] if the channel is closed or gone.
+    /// [`PushError`] if the channel is closed or dropped.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: if the future is dropped before it is ready, the next push that waits
-    /// has its place.
+    /// Cancel safe: if the future is dropped before it is ready, the next push that waits has
+    /// its place.
     pub async fn reserve(&self) -> Result<Permit<'_>, PushError<()>> {
         let mut waiter = Waiter::new(&self.shared, chunk_cost(0), false);
         poll_fn(|cx| waiter.poll_granted(cx)).await.map_err(PushError)?;
@@ -224,9 +258,10 @@ impl Pusher {
     /// Waits until everything queued so far has been passed to the transport, and the
     /// transport was flushed.
     ///
-    /// That is what this pusher, others and the channel itself have queued. Output queued
-    /// later is not waited for, and a [corked](crate::Builder::corked) channel sends. A flush
-    /// waits for capacity as a push does, and counts 64 bytes until it is reached.
+    /// It waits for data of this pusher, of others and of the channel itself. It does not
+    /// wait for output that is queued later. A [corked](crate::Builder::corked) channel
+    /// sends, too. A flush waits for capacity as a push does, and counts 64 bytes until it is
+    /// reached.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -245,7 +280,7 @@ impl Pusher {
     ///
     /// # Errors
     ///
-    /// [`PushError`] if the channel is closed or gone, or if that output was discarded.
+    /// [`PushError`] if the channel is closed or dropped, or if that output was discarded.
     ///
     /// # Cancel safety
     ///
@@ -260,28 +295,33 @@ impl Pusher {
         flushed.await.map_err(|_| PushError(()))
     }
 
-    /// Closes the channel's write half after everything queued so far is sent. Later
-    /// pushes are returned. A channel in [`run`](crate::Channel::run) delivers no further
-    /// frame.
+    /// Closes the channel's write half after everything queued so far is sent.
+    ///
+    /// Later pushes are refused. A channel in [`run`](crate::Channel::run) delivers no
+    /// further frame.
     pub fn close_when_done(&self) {
         self.shared.request(Request::CloseWhenDone);
     }
 
     /// Disconnects: the method that the channel's task awaits ends.
     ///
-    /// Queued output and undelivered input are dropped. `run`, `next`, `receive`, `flush`
-    /// and the `Sink` end with [`Error::Aborted`](crate::Error::Aborted), once, also
-    /// while the channel closes and its peer does not read. Only the making of a new
-    /// transport in [`upgrade`](crate::Channel::upgrade) does not end.
+    /// Queued output and undelivered input are dropped. `run`, `next`, `receive`, `flush` and
+    /// the `Sink` end with [`Error::Aborted`](crate::Error::Aborted), once, also while the
+    /// channel closes and its peer does not read. Only [`upgrade`](crate::Channel::upgrade)
+    /// does not end while it makes the new transport.
     ///
     /// ```
-    /// # use asynchat::{Channel, TryPushError};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
     /// # let (io, _peer) = tokio::io::duplex(64);
-    /// # let mut channel = Channel::new(io, "\n");
-    /// # let pusher = channel.pusher();
-    /// if let Err(TryPushError::Full(_)) = pusher.try_push("news\n") {
-    ///     pusher.abort(); // the peer does not read
-    /// }
+    /// use asynchat::{Channel, Error};
+    ///
+    /// let mut channel = Channel::new(io, "\n");
+    /// let pusher = channel.pusher();
+    /// let owner = tokio::spawn(async move { channel.next().await });
+    /// pusher.abort();
+    /// assert!(matches!(owner.await.unwrap(), Some(Err(Error::Aborted))));
+    /// # }
     /// ```
     pub fn abort(&self) {
         self.shared.request(Request::Abort);
@@ -293,7 +333,7 @@ impl Pusher {
         self.shared.lock().is_closed()
     }
 
-    /// Returns `true` if both push into the same channel.
+    /// Returns `true` if both pushers push into the same channel.
     #[must_use]
     pub fn same_channel(&self, other: &Pusher) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)

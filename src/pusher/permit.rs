@@ -3,12 +3,13 @@ use super::{PushError, collect, cost};
 use bytes::Bytes;
 use std::fmt;
 
-/// Capacity for one push, returned by [`Pusher::reserve`](crate::Pusher::reserve).
+/// Capacity for one push, which [`Pusher::reserve`](crate::Pusher::reserve) returns.
 ///
-/// It counts 64 bytes against the high-water mark until it is used or dropped. Dropping it
-/// lets the next push go that waits. What a permit pushes may exceed the mark: the output of a
-/// channel is bounded by the mark plus what its permits push. A task that waits for a second
-/// permit while it holds one can deadlock with others that do the same.
+/// A permit counts 64 bytes against the high-water mark until it is used or dropped. If it is
+/// dropped, the next push that waits is served. The data that a permit pushes may exceed the
+/// mark, so the output of a channel is bounded by the mark plus the data of its permits. If a
+/// task waits for a second permit while it holds one, it can deadlock with others that do the
+/// same.
 #[must_use = "a permit that is not used takes capacity from others"]
 pub struct Permit<'a> {
     waiter: Waiter<'a>,
@@ -19,25 +20,40 @@ impl<'a> Permit<'a> {
         Permit { waiter: granted }
     }
 
-    /// Queues `data` after everything pushed so far. Never waits, so the caller may hold a
-    /// lock.
+    /// Queues `data` after everything pushed so far.
     ///
-    /// Data of any size is accepted. It counts its length plus 64 bytes from now on.
+    /// It never waits, so the caller may hold a lock. Data of any size is accepted. It counts
+    /// its length plus 64 bytes from now on.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let (io, peer) = tokio::io::duplex(64);
+    /// # let mut channel = asynchat::Channel::new(io, "\n");
+    /// let pusher = channel.pusher();
+    /// let permit = pusher.reserve().await.unwrap();
+    /// permit.push("hello\n").unwrap();
+    /// channel.flush().await.unwrap();
+    /// # let mut peer = asynchat::Channel::new(peer, "\n");
+    /// assert_eq!(peer.receive("\n").await.unwrap(), "hello");
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`PushError`], with the data, if the channel was closed meanwhile or is gone.
+    /// [`PushError`], with the data, if the channel was closed or dropped meanwhile.
     pub fn push(self, data: impl Into<Bytes>) -> Result<(), PushError> {
         let data = data.into();
         let cost = cost(&data);
         self.waiter.put(data, cost, Place::Last, Pushed::Chunk).map_err(PushError)
     }
 
-    /// Queues several chunks as one entry, as [`Pusher::push_parts`] does. Never waits.
+    /// Queues several chunks as one entry, as [`Pusher::push_parts`] does, but never waits.
     ///
     /// # Errors
     ///
-    /// [`PushError`], with the chunks that are not empty, if the channel was closed meanwhile or is gone.
+    /// [`PushError`], with the chunks that are not empty, if the channel was closed or
+    /// dropped meanwhile.
     ///
     /// [`Pusher::push_parts`]: crate::Pusher::push_parts
     pub fn push_parts(
