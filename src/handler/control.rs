@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::Stream;
 use std::{fmt, io};
 
-/// The channel, as a [`Handler`](crate::Handler)'s callbacks may use it.
+/// The channel, as the callbacks of a [`Handler`](crate::Handler) may use it.
 pub struct Control<'a> {
     pub(super) codec: &'a mut TerminatorCodec,
     /// The buffered input.
@@ -54,13 +54,12 @@ impl<'a> Control<'a> {
         self.lent.writer.push_fmt(args);
     }
 
-    /// Queues one frame, checked; see
-    /// [`Channel::push_frame`](crate::Channel::push_frame).
+    /// Queues one frame, checked; see [`Channel::push_frame`](crate::Channel::push_frame).
     ///
     /// # Errors
     ///
-    /// [`Error::TerminatorInContent`] and [`Error::Closed`]; nothing is queued. It is
-    /// `Closed` also if the output has failed: ignore it then, and
+    /// [`Error::TerminatorInContent`] and [`Error::Closed`]; nothing is queued. `Closed` is
+    /// also returned if the output has failed: ignore it then, and
     /// [`run`](crate::Channel::run) ends with the cause.
     pub fn push_frame(&mut self, content: impl Into<Bytes>) -> Result<(), Error> {
         self.has_pushed = true;
@@ -79,7 +78,7 @@ impl<'a> Control<'a> {
         self.lent.writer.push_producer(boxed(producer));
     }
 
-    /// Changes the terminator, from the next byte. Mode and limit stay as they are.
+    /// Sets the terminator, from the next byte. Mode and limit stay as they are.
     #[inline]
     pub fn set_terminator(&mut self, terminator: impl IntoTerminator) {
         self.is_dirty = true;
@@ -99,7 +98,7 @@ impl<'a> Control<'a> {
         self.codec.ended_by()
     }
 
-    /// Returns how many bytes of the last frame are the head of a message; see
+    /// Returns the number of bytes of the last frame that are the head of a message; see
     /// [`TerminatorCodec::head_len`].
     #[must_use]
     pub fn head_len(&self) -> usize {
@@ -127,8 +126,8 @@ impl<'a> Control<'a> {
     /// Delivers no further frame until everything queued so far has been passed to the
     /// transport, and the transport was flushed.
     ///
-    /// For answers that hold a file or other scarce things: there is one at a time, however
-    /// many requests a peer sends ahead.
+    /// It is for answers that hold a file or another scarce resource: there is one at a time,
+    /// however many requests a peer sends ahead.
     ///
     /// ```
     /// # use asynchat::{Channel, Control, Error, Handler};
@@ -161,11 +160,11 @@ impl<'a> Control<'a> {
     /// # }
     /// ```
     ///
-    /// Answers gathered before are sent at once. Meanwhile [`run`](crate::Channel::run) reads
-    /// as above the high-water mark, and the clocks of the input stand still. What a
+    /// Gathered answers are sent at once. Meanwhile [`run`](crate::Channel::run) reads as it
+    /// does above the high-water mark, and the clocks of the input stand still. Data that a
     /// [`Pusher`] has pushed so far is waited for as well; output pushed after this call is
-    /// not. If nothing is queued or to be flushed, this does nothing. The pause also ends when
-    /// output is discarded.
+    /// not. If nothing is queued or to be flushed, this does nothing. The pause also ends
+    /// when output is discarded.
     pub fn pause_until_sent(&mut self) {
         self.is_dirty = true;
         if let Some(inbox) = self.lent.inbox {
@@ -200,15 +199,17 @@ impl<'a> Control<'a> {
         Inbox::pusher(self.lent.inbox, self.lent.writer)
     }
 
-    /// Returns what is queued and not sent; see
+    /// Returns the size of the queued output; see
     /// [`Channel::queued_bytes`](crate::Channel::queued_bytes).
     #[must_use]
     pub fn queued_bytes(&self) -> u64 {
         self.lent.writer.queued()
     }
 
-    /// Makes [`run`](crate::Channel::run) return [`Run::Stopped`](crate::Run::Stopped)
-    /// after this callback, with the channel intact and nothing sent or read in between.
+    /// Makes [`run`](crate::Channel::run) return [`Run::Stopped`](crate::Run::Stopped) after
+    /// this callback.
+    ///
+    /// The channel is intact, and nothing is sent or read in between.
     pub fn stop(&mut self) {
         self.is_dirty = true;
         self.stop = true;

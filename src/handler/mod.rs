@@ -8,22 +8,22 @@ pub use self::control::Control;
 use crate::{Error, Timeout};
 use std::sync::Arc;
 
-/// asynchat's callbacks, which [`Channel::run`](crate::Channel::run) calls as input
-/// arrives.
+/// asynchat's callbacks, which [`Channel::run`](crate::Channel::run) calls as input arrives.
 ///
 /// Callbacks are synchronous and borrow their data, so that a small frame costs no
-/// allocation. An answer that needs to wait is pushed as a producer, which keeps answers
-/// in order. A protocol that awaits other things is written against the channel's
-/// `Stream` instead.
+/// allocation. If an answer needs to wait, push it as a
+/// [producer](crate::producer::from_future), which keeps answers in order. If the protocol
+/// awaits other work, use [`Channel::next`](crate::Channel::next) instead.
 ///
 /// In whole mode a frame is one `collect_incoming_data` (none if it is empty) and one
 /// `found_terminator`. In streaming mode data is collected as it arrives, as in asynchat.
-/// Without a terminator, and for the rest at the end of input, only
-/// `collect_incoming_data` is called. A setting applies from the next byte. After
-/// `close_when_done` no further frame is delivered.
+/// Without a terminator, and for the rest at the end of input, only `collect_incoming_data`
+/// is called. A setting applies from the next byte. After `close_when_done` no further frame
+/// is delivered.
 ///
-/// An `Err` from any callback ends `run` with it. The channel stays as it is, and `run`
-/// can be called again (not after [`timed_out`](Self::timed_out) or [`invalid_head`](Self::invalid_head)).
+/// An `Err` from any callback ends `run` with it. The channel stays as it is, and `run` can
+/// be called again, except after an error of [`timed_out`](Self::timed_out) or
+/// [`invalid_head`](Self::invalid_head).
 ///
 /// Override [`frame`](Self::frame) if frames are whole:
 ///
@@ -40,53 +40,30 @@ use std::sync::Arc;
 ///         Ok(())
 ///     }
 /// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let (io, peer) = tokio::io::duplex(64);
+/// # let mut peer = asynchat::Channel::new(peer, "\n");
+/// # let mut channel = asynchat::Channel::new(io, "\n");
+/// # tokio::spawn(async move { channel.run(&mut Shout).await });
+/// # peer.push("hello\n");
+/// # assert_eq!(peer.receive("\n").await.unwrap(), "HELLO");
+/// # }
 /// ```
 ///
-/// Or override asynchat's two callbacks:
-///
-/// ```
-/// use asynchat::{Control, Error, Handler};
-///
-/// /// "5\n" and then five bytes, which are sent back.
-/// #[derive(Default)]
-/// struct Echo {
-///     data: Vec<u8>,
-///     in_body: bool,
-/// }
-///
-/// impl Handler for Echo {
-///     type Error = Error;
-///
-///     fn collect_incoming_data(&mut self, _: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
-///         self.data.extend_from_slice(data);
-///         Ok(())
-///     }
-///
-///     fn found_terminator(&mut self, channel: &mut Control<'_>) -> Result<(), Error> {
-///         let data = std::mem::take(&mut self.data);
-///         self.in_body = !self.in_body;
-///         if self.in_body {
-///             let length = std::str::from_utf8(&data).ok().and_then(|s| s.parse::<u64>().ok());
-///             channel.set_terminator(length.unwrap_or(0));
-///         } else {
-///             channel.push(data);
-///             channel.set_terminator("\n");
-///         }
-///         Ok(())
-///     }
-/// }
-/// ```
+/// Or override asynchat's two callbacks. [Coming from
+/// asynchat](crate::guide::coming_from_asynchat) has a program with them.
 pub trait Handler {
     /// The error that ends `run` early.
     type Error: From<Error>;
 
-    /// Collects bytes: a whole frame, or in streaming mode, without a terminator and at
-    /// the end of input, a part of one. Never empty.
+    /// Collects bytes: a whole frame, or in streaming mode, without a terminator and at the
+    /// end of input, a part of one. `data` is never empty.
     ///
     /// By default the bytes are dropped, with an event: `debug` for an unfinished frame at
-    /// the end of input, and otherwise `warn`. A handler that overrides
-    /// [`frame`](Self::frame) and stays in whole mode is called with that rest only, and
-    /// with data that arrives while no terminator is set: also after a count.
+    /// the end of input, and otherwise `warn`. If a handler overrides [`frame`](Self::frame)
+    /// and stays in whole mode, this is called only for that rest, and for data that arrives
+    /// while no terminator is set, as after a count.
     fn collect_incoming_data(
         &mut self,
         channel: &mut Control<'_>,
@@ -101,8 +78,9 @@ pub trait Handler {
         Ok(())
     }
 
-    /// Ends a frame: the terminator was found, or the count reached. Does nothing by
-    /// default.
+    /// Ends a frame: the terminator was found, or the count reached.
+    ///
+    /// By default it does nothing.
     fn found_terminator(&mut self, channel: &mut Control<'_>) -> Result<(), Self::Error> {
         let _ = channel;
         Ok(())
@@ -121,18 +99,20 @@ pub trait Handler {
         self.found_terminator(channel)
     }
 
-    /// Called once for a channel, before anything else. The place for a greeting. A
-    /// second handler that continues with the channel is not called.
+    /// Starts a connection: called once for a channel, before any other callback.
+    ///
+    /// Push a greeting here. If another handler continues with the channel, it is not called
+    /// again.
     fn connected(&mut self, channel: &mut Control<'_>) -> Result<(), Self::Error> {
         let _ = channel;
         Ok(())
     }
 
-    /// Handles a frame longer than `max_length`. By default it is an error.
+    /// Handles a frame longer than `max_length`. By default it returns an error.
     ///
     /// With `Ok` the rest is skipped and the next frame is delivered normally. If the
-    /// terminator was a count, it is now [`none`](crate::Terminator::none): set a
-    /// terminator for the bytes that follow.
+    /// terminator was a count, it is now [`none`](crate::Terminator::none): set a terminator
+    /// for the bytes that follow.
     fn frame_too_long(
         &mut self,
         channel: &mut Control<'_>,
@@ -142,14 +122,14 @@ pub trait Handler {
         Err(Error::FrameTooLong { limit }.into())
     }
 
-    /// Handles a head that is too long or cannot be read. By default it is an error, which
-    /// loses the connection.
+    /// Handles a head that is too long or cannot be read. By default it returns an error, and
+    /// the connection is lost.
     ///
-    /// The end of the message is not known, so input is over. The place for a last message:
-    /// push it, and `close_when_done`. With `Ok` `run` goes on for the output alone, as
-    /// after [`input_ended`](Self::input_ended), until the channel is closed. After an error
-    /// the answers to earlier messages are still queued:
-    /// [`close`](crate::Channel::close) sends them.
+    /// The end of the message is not known, so input is over. Push a last message here, and
+    /// call `close_when_done`. With `Ok` `run` goes on for the output alone, as after
+    /// [`input_ended`](Self::input_ended), until the channel is closed. After an error the
+    /// answers to earlier messages are still queued: [`close`](crate::Channel::close) sends
+    /// them.
     fn invalid_head(
         &mut self,
         channel: &mut Control<'_>,
@@ -159,15 +139,15 @@ pub trait Handler {
         Err(Error::InvalidHead(Arc::clone(error)).into())
     }
 
-    /// Handles [`Timeout::Frame`] or [`Timeout::Idle`]. By default it is an error, which
-    /// loses the connection.
+    /// Handles [`Timeout::Frame`] or [`Timeout::Idle`]. By default it returns an error, and
+    /// the connection is lost.
     ///
-    /// The place for a last message: push it, and `close_when_done`. With `Ok` `run` goes
-    /// on. Unless you close, the peer has the whole time again, and then this is called
-    /// again. Return `Err(timeout.into())` for a timeout that you do not know.
+    /// Push a last message here, and call `close_when_done`. With `Ok` `run` goes on. Unless
+    /// you close, the peer has the whole time again, and then this is called again. Return
+    /// `Err(timeout.into())` for a timeout that you do not know.
     ///
-    /// It is not called for a [stalled write](Timeout::Write), because a message would
-    /// wait for the same transport.
+    /// It is not called for a [stalled write](Timeout::Write), because a message would wait
+    /// for the same transport.
     fn timed_out(
         &mut self,
         channel: &mut Control<'_>,
@@ -177,22 +157,23 @@ pub trait Handler {
         Err(Error::Timeout(timeout).into())
     }
 
-    /// Called when the peer has ended its side and everything that it sent was delivered.
-    /// By default the channel is closed after the queued output is sent.
+    /// Handles the end of the peer's input, after all of it was delivered.
     ///
-    /// If you do not close it, `run` goes on for the output alone, until a
-    /// [`Pusher`](crate::Pusher) closes it or the future is dropped.
+    /// By default it calls `close_when_done`. If you do not close the channel, `run` goes on
+    /// for the output alone, until a [`Pusher`](crate::Pusher) closes it or the future is
+    /// dropped.
     fn input_ended(&mut self, channel: &mut Control<'_>) -> Result<(), Self::Error> {
         channel.close_when_done();
         Ok(())
     }
 
-    /// Called once, at the end and after [`connected`](Self::connected): the connection
+    /// Ends a connection: called once, after [`connected`](Self::connected), if the channel
     /// was closed, or lost by this error.
     ///
-    /// It is not called when `run` ends by `stop` or by the error of a callback, except
-    /// [`timed_out`](Self::timed_out) and [`invalid_head`](Self::invalid_head), nor when its future is dropped. Code that must run
-    /// in any case belongs in `Drop`.
+    /// It is not called when `run` ends by `stop`, when its future is dropped, or when it
+    /// ends by the error of a callback other than [`timed_out`](Self::timed_out) and
+    /// [`invalid_head`](Self::invalid_head). Code that must run in any case belongs in
+    /// `Drop`.
     fn closed(&mut self, error: Option<&Error>) {
         let _ = error;
     }
@@ -202,7 +183,7 @@ pub trait Handler {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
     /// Everything was sent, the write half is shut down, and the peer has closed or the
-    /// [linger](crate::Builder::linger) is over: drop the channel.
+    /// [linger](crate::Builder::linger) is over. Drop the channel.
     Closed,
     /// A callback called [`Control::stop`]. The channel is intact.
     Stopped,

@@ -22,8 +22,8 @@ const POLICY: Policy =
 
 /// # Callbacks
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
-    /// Runs the connection: calls `handler` as input arrives, sends the bytes that it pushes, and ends
-    /// when the channel is closed.
+    /// Runs the connection until the channel is closed: calls `handler` as input arrives, and
+    /// sends its output.
     ///
     /// Small frames cost no allocation, and the answers to all buffered frames leave in one
     /// write. The end is that of [`close`](Channel::close).
