@@ -20,9 +20,10 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The times that a channel waits for its peer. Nothing is limited by default.
+/// The times that a channel waits for its peer. By default no time is limited.
 ///
-/// Set all of them on an open network: each one is against another peer.
+/// On an open network set all of them, because each one protects against another kind of
+/// peer. See [timeouts](crate::guide::servers#timeouts) in the guide.
 ///
 /// ```
 /// # let (io, _peer) = tokio::io::duplex(64);
@@ -38,36 +39,37 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// Timeouts are checked while a method of the channel is awaited. They do not limit a peer
 /// that reads slowly, or the whole time of a connection.
 ///
-/// A channel with a timeout needs a runtime with a timer: waiting panics in
-/// another one.
+/// A channel with a timeout needs a runtime with a timer. In another runtime, waiting panics.
 // Not `non_exhaustive`, which would forbid literals with `..Timeouts::default()`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
     /// The time from a frame's first byte to its last, terminator included.
     ///
-    /// Without [`min_rate`](Self::min_rate) further bytes do not extend it: a trickle has
-    /// as long as a silent peer.
-    /// Skipped bytes count as part of their frame, and in streaming mode the time
-    /// is that of the whole frame. It ends with [`Timeout::Frame`].
+    /// Without [`min_rate`](Self::min_rate) further bytes do not extend it: a peer that
+    /// trickles has as much time as a silent peer. Skipped bytes count as part of their
+    /// frame. In streaming mode the limit applies to the whole frame. It ends with
+    /// [`Timeout::Frame`].
     ///
-    /// The time begins when the channel first waits for the rest of the frame. It
-    /// stands still while the channel waits for its own output and does not read:
-    /// in `run` above the high-water mark, in `drive`, `flush`, `ready` and the `Sink`. A
-    /// frame that has arrived when you come to read it is not late.
+    /// The time begins when the channel first waits for the rest of the frame. It stands
+    /// still while the channel waits for its own output and does not read: in `run` above the
+    /// high-water mark, in `drive`, `flush`, `ready` and the `Sink`. A frame that has arrived
+    /// before you read it is not late.
     ///
-    /// Before its first byte a frame is [idle](Self::idle), also if a count of
-    /// bytes is awaited. Without a terminator there is no frame, except for
+    /// Before its first byte a frame is [idle](Self::idle), also if a count of bytes is
+    /// awaited. Without a terminator there is no frame, except for
     /// [`receive`](crate::Channel::receive).
     pub frame: Option<Duration>,
     /// The rate, in bytes per second, at which a frame earns more time than
     /// [`frame`](Self::frame).
     ///
     /// The time of a frame becomes `frame` plus the number of its bytes that have arrived,
-    /// divided by this rate: a large frame may take long, and a trickle may not. Only bytes
-    /// that have arrived count, skipped and delivered ones too; the length of a count earns
-    /// nothing. Bytes of other frames do not count. A peer may earn time first and then fall
-    /// silent: a frame lasts at most `frame` + `max_length` / `min_rate`, and one that is
-    /// skipped as long as its bytes arrive at this rate.
+    /// divided by this rate. A large frame may take long, and a peer may not trickle. Only
+    /// bytes that have arrived count, including skipped and delivered ones. The length that a
+    /// count or a head announces earns nothing. Bytes of other frames do not count.
+    ///
+    /// A peer may earn time first and then fall silent. A frame therefore lasts at most
+    /// `frame` + `max_length` / `min_rate`. A frame that is skipped lasts as long as its
+    /// bytes arrive at this rate.
     ///
     /// Without `frame` it does nothing. [`Timeouts::all`] leaves it unset. [`Timeout::Frame`]
     /// reports `frame` alone.
@@ -77,40 +79,40 @@ pub struct Timeouts {
     /// use std::num::NonZeroU32;
     /// use std::time::Duration;
     ///
-    /// // 20 seconds for the first byte of a frame to the last, and one more for each KiB.
+    /// // 20 seconds for a frame, and one more for each KiB of it.
     /// let timeouts =
     ///     Timeouts { min_rate: NonZeroU32::new(1024), ..Timeouts::all(Duration::from_secs(20)) };
-    /// # assert_eq!(timeouts.frame, Some(Duration::from_secs(20)));
+    /// assert_eq!(timeouts.frame, Some(Duration::from_secs(20)));
     /// ```
     pub min_rate: Option<NonZeroU32>,
-    /// The time until a frame begins, the first one too.
+    /// The time until a frame begins, the first one included.
     ///
-    /// It begins when the channel waits for input and has nothing to send, and
-    /// restarts with each byte that is sent. A peer that is slow to read a long
-    /// answer is not idle, nor is one that waits for a producer. It ends with
-    /// [`Timeout::Idle`].
+    /// It begins when the channel waits for input and has nothing to send, and restarts with
+    /// each byte that is sent. A peer that is slow to read a long answer is not idle, nor is
+    /// one that waits for a producer. It ends with [`Timeout::Idle`].
     ///
-    /// An answer that the kernel has taken counts as sent, although the peer may still be
+    /// An answer that the kernel has accepted counts as sent, although the peer may still be
     /// reading it. Allow for the time that a slow peer needs for a full send buffer. A client
-    /// that has asked nothing is idle, too: set the limit only while it awaits answers.
+    /// that has sent no request is idle, too: set the limit only while it awaits answers.
     pub idle: Option<Duration>,
-    /// The time in which the transport takes nothing while output waits for it,
-    /// or while the write half is being shut down.
+    /// The time in which the transport accepts nothing while output is pending, or while the
+    /// write half is being shut down.
     ///
-    /// Every byte that is taken restarts it, and the time of a producer that is
-    /// not ready does not count. Then output is dropped, and [`Timeout::Write`]
-    /// is the error of the write half.
+    /// Every byte that is accepted restarts it, and the time of a producer that is not ready
+    /// does not count. When it is over, output is dropped, and [`Timeout::Write`] is the
+    /// error of the write half.
     ///
-    /// A kernel takes no more until a good part of its send buffer is free again
-    /// (on Linux a third, of up to 4 MiB), however steadily the peer reads. Set
-    /// the time accordingly, or make that buffer smaller with
-    /// `TcpSocket::set_send_buffer_size`. A transport with a buffer of its own, TLS for
-    /// example, takes some bytes that the peer does not read.
+    /// A kernel accepts no more until a large part of its send buffer is free again (on Linux
+    /// a third, of up to 4 MiB), however steadily the peer reads. Set the time accordingly,
+    /// or make that buffer smaller with `TcpSocket::set_send_buffer_size`. A transport with a
+    /// buffer of its own, TLS for example, accepts some bytes that the peer does not read.
     pub write: Option<Duration>,
 }
 
 impl Timeouts {
-    /// Limits everything to the same time, however many bytes arrive.
+    /// Returns limits of the same time for a frame, idleness and a write.
+    ///
+    /// `min_rate` is not set, so that further bytes do not extend the time of a frame.
     #[must_use]
     pub const fn all(after: Duration) -> Self {
         Timeouts { frame: Some(after), min_rate: None, idle: Some(after), write: Some(after) }

@@ -5,8 +5,9 @@ use std::{fmt, io};
 
 /// An error of a channel or of the codec.
 ///
-/// Only after [`FrameTooLong`](Error::FrameTooLong) input continues by itself: the
-/// over-long frame is skipped, and the next one is returned normally.
+/// The [table of errors](crate::Channel#errors-and-their-order) has the effect of each on
+/// input and output. Input continues by itself only after
+/// [`FrameTooLong`](Error::FrameTooLong).
 #[non_exhaustive]
 pub enum Error {
     /// The transport failed.
@@ -21,11 +22,11 @@ pub enum Error {
         limit: usize,
     },
     /// The head of a [`message`](crate::Terminator::message) is too long, or its length
-    /// cannot be read: the end of the message is not known.
+    /// cannot be read, so that the end of the message is not known.
     ///
-    /// Nothing is consumed. Input is over and output goes on: push a last message, and
-    /// close. `next` then returns `None`, and `receive` returns [`Error::Closed`]. It is shared,
-    /// so that a handler may both keep and return it.
+    /// Nothing is consumed. Input is over and output goes on: push a last message, and close.
+    /// `next` then returns `None`, and `receive` returns [`Error::Closed`]. The reason is in
+    /// an `Arc`, so that a handler may both keep and return it.
     InvalidHead(Arc<dyn std::error::Error + Send + Sync>),
     /// The caller's content would not be read back as one frame, because the
     /// terminator occurs in it or across its end.
@@ -47,17 +48,18 @@ pub enum Error {
     Aborted,
     /// A limit of [`Timeouts`](crate::Timeouts) was exceeded.
     ///
-    /// After [`Timeout::Frame`] and [`Timeout::Idle`] input is over and output goes
-    /// on: push a last message, and close. `next` then returns `None`, `receive` this
-    /// error again, and an unfinished frame stays in
-    /// [`unread`](crate::Channel::unread).
-    /// [`set_timeouts`](crate::Channel::set_timeouts) resumes input where it was, with
-    /// the whole time again.
+    /// After [`Timeout::Frame`] and [`Timeout::Idle`] input is over and output goes on: push
+    /// a last message, and close. `next` then returns `None`, and `receive` returns this
+    /// error again. An unfinished frame stays in [`unread`](crate::Channel::unread).
+    /// [`set_timeouts`](crate::Channel::set_timeouts) resumes input where it was, with the
+    /// whole time again.
     ///
     /// [`Timeout::Write`] is a failure of the write half, like one of the transport.
     Timeout(Timeout),
-    /// An upgrade was refused because input was left unread. That input was sent
-    /// before the new transport began and must not be taken for part of it.
+    /// An upgrade was refused because input was left unread.
+    ///
+    /// That input was sent before the new transport began and must not be taken for part of
+    /// it.
     UnreadInput,
 }
 
@@ -128,7 +130,8 @@ impl From<Timeout> for Error {
 }
 
 impl From<Error> for io::Error {
-    /// Converts for callers that return `io::Result`. The kind tells the error.
+    /// Converts the error for callers that return `io::Result`. The kind depends on the
+    /// variant.
     fn from(e: Error) -> Self {
         let kind = match e {
             Error::Io(e) => return e,
@@ -150,7 +153,8 @@ impl From<Error> for io::Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Timeout {
-    /// A frame had begun and was not complete in time; see [`Timeouts::frame`](crate::Timeouts::frame).
+    /// A frame had begun and was not complete in time; see
+    /// [`Timeouts::frame`](crate::Timeouts::frame).
     Frame(Duration),
     /// No frame began in time; see [`Timeouts::idle`](crate::Timeouts::idle).
     Idle(Duration),

@@ -3,21 +3,29 @@ use std::fmt;
 
 /// One piece of input, owned.
 ///
-/// `Frame` deliberately does not implement `Deref`: callers must check completeness,
-/// or a line that was cut off by the end of input runs as a command by accident.
+/// `Frame` deliberately does not implement `Deref`: callers must check completeness, or a
+/// line that was cut off by the end of input runs as a command by accident.
 ///
-/// The bytes are a view of the block they were read into. A frame that is kept holds
-/// its whole block in memory: one read, and the longest frame of the same block.
+/// ```
+/// use asynchat::Frame;
+///
+/// let frame = Frame::Partial("QUI".into());
+/// assert_eq!(frame.data(), b"QUI");
+/// assert_eq!(frame.into_complete(), None); // not a command
+/// ```
+///
+/// The bytes are a view of the block they were read into. If you keep a frame, its whole
+/// block stays in memory: one read, and the longest frame of the same block.
 /// [`detach`](Frame::detach) frames that you keep.
 // `BytesMut`, for changes in place: `Bytes::try_into_mut` fails on every frame, because the
 // read buffer shares its block.
 #[derive(PartialEq, Eq, Hash)]
 pub enum Frame {
-    /// A frame whose terminator was found or whose count was reached, or in streaming
-    /// mode the rest of it. May be empty.
+    /// A frame whose end was found, or in streaming mode the rest of it. It may be empty.
     Complete(BytesMut),
-    /// A part of a frame whose end has not arrived: in streaming mode, without a
-    /// terminator, and at the end of input. Never empty.
+    /// A part of a frame whose end has not arrived. It is never empty.
+    ///
+    /// Parts come in streaming mode, without a terminator, and at the end of input.
     Partial(BytesMut),
 }
 
@@ -50,7 +58,7 @@ impl Frame {
         }
     }
 
-    /// Returns the bytes if the frame is complete.
+    /// Returns the bytes if the frame is complete, and otherwise `None`.
     #[inline]
     #[must_use]
     pub fn into_complete(self) -> Option<Bytes> {
@@ -66,8 +74,9 @@ impl Frame {
         matches!(self, Frame::Complete(_))
     }
 
-    /// Copies the bytes into memory of their own, so that keeping this frame does not
-    /// keep the block it was read into.
+    /// Copies the bytes into memory of their own.
+    ///
+    /// A frame that is kept then no longer keeps the block it was read into.
     #[must_use]
     pub fn detach(self) -> Frame {
         match self {
@@ -93,7 +102,7 @@ impl AsRef<[u8]> for Frame {
 pub enum FrameRef<'b> {
     /// The frame, or in streaming mode the rest of it.
     Complete(&'b [u8]),
-    /// A part of a frame whose end has not arrived. Never empty.
+    /// A part of a frame whose end has not arrived. It is never empty.
     Partial(&'b [u8]),
 }
 
@@ -106,7 +115,7 @@ impl<'b> FrameRef<'b> {
         }
     }
 
-    /// Returns the bytes if the frame is complete.
+    /// Returns the bytes if the frame is complete, and otherwise `None`.
     #[inline]
     #[must_use]
     pub fn into_complete(self) -> Option<&'b [u8]> {

@@ -1,8 +1,8 @@
 //! Lengths in the heads of common protocols, for
 //! [`Terminator::message`](crate::Terminator::message).
 //!
-//! They accept exactly what the protocols define. A length that two programs read
-//! differently is how messages are smuggled (RFC 9112, section 11.2).
+//! They accept only input that the protocols define. If two programs read a length
+//! differently, messages can be smuggled past one of them (RFC 9112, section 11.2).
 
 use crate::BoxError;
 
@@ -23,9 +23,12 @@ use crate::BoxError;
 ///
 /// # Errors
 ///
-/// If the field occurs twice, has space or a control byte in its name, is continued on another
-/// line, if its value is not a decimal number below 2^64 (RFC 9112, section 6.3), or if the
-/// head has a CR without LF (section 2.2).
+/// An error is returned in these cases (RFC 9112, sections 2.2 and 6.3):
+///
+/// - The field occurs twice, or is continued on another line.
+/// - Its name has space or a control byte around it.
+/// - Its value is not a decimal number below 2^64.
+/// - The head has a CR without LF.
 pub fn content_length(head: &[u8]) -> Result<Option<u64>, BoxError> {
     let mut length = None;
     let mut is_last = false;
@@ -59,24 +62,29 @@ pub fn content_length(head: &[u8]) -> Result<Option<u64>, BoxError> {
     Ok(length)
 }
 
-/// Reads a decimal number: digits and nothing else. `str::parse` also accepts `+5`.
+/// Reads a decimal number: digits and nothing else.
 ///
-/// Strip what surrounds the number first, the terminator of the head too.
+/// `str::parse` would also accept `+5`. Strip the bytes around the number first, the
+/// terminator of the head included.
 ///
 /// ```
-/// use asynchat::{Body, Terminator, message::decimal};
+/// use asynchat::{Body, Terminator, TerminatorCodec, message::decimal};
 ///
 /// // A netstring: "5:hello,"
 /// let netstring = Terminator::message(":", |head| {
 ///     let digits = head.strip_suffix(b":").unwrap_or(head);
 ///     Ok(Body::Bytes(decimal(digits)?.saturating_add(1)))
 /// });
-/// # drop(netstring);
+/// let mut codec = TerminatorCodec::new(netstring);
+/// let frame = codec.decode_slice(&mut &b"5:hello,"[..])?;
+/// assert_eq!(frame.map(|frame| frame.data()), Some(&b"5:hello,"[..]));
+/// # Ok::<(), asynchat::Error>(())
 /// ```
 ///
 /// # Errors
 ///
-/// If there is no digit, if there is any other byte, or if the number is 2^64 or more.
+/// An error is returned if there is no digit, if there is any other byte, or if the number is
+/// 2^64 or more.
 pub fn decimal(digits: &[u8]) -> Result<u64, BoxError> {
     if digits.is_empty() {
         return Err("no length".into());

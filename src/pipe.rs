@@ -5,10 +5,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A reader and a writer as one transport.
 ///
-/// It is for the pipes of a child process, whose `poll_shutdown` does nothing: the child
-/// sees the end of its input only when its pipe is dropped. `Pipe` drops the writer when
-/// it is shut down. For a child that works on after the end of its input, such as `sort`, use
-/// [`shutdown`](crate::Channel::shutdown) and `receive(None)`. Later writes fail with [`BrokenPipe`](io::ErrorKind::BrokenPipe).
+/// It is for the pipes of a child process, whose `poll_shutdown` does nothing: the child sees
+/// the end of its input only when its pipe is dropped. `Pipe` drops the writer when it is
+/// shut down. Later writes fail with [`BrokenPipe`](io::ErrorKind::BrokenPipe).
+///
+/// For a child that works on after the end of its input, such as `sort`, call
+/// [`shutdown`](crate::Channel::shutdown) and then `receive(None)`.
 ///
 /// ```
 /// # #[cfg(unix)]
@@ -40,12 +42,12 @@ pub struct Pipe<R, W> {
 }
 
 impl<R, W> Pipe<R, W> {
-    /// Joins the two halves.
+    /// Creates a transport that reads from `reader` and writes to `writer`.
     pub fn new(reader: R, writer: W) -> Self {
         Pipe { reader, writer: Some(writer) }
     }
 
-    /// Returns the two halves. There is no writer after it was shut down.
+    /// Returns the two halves. The writer is `None` after it was shut down.
     pub fn into_inner(self) -> (R, Option<W>) {
         (self.reader, self.writer)
     }

@@ -1,17 +1,17 @@
 //! Ready-made producers for
 //! [`push_with_producer`](crate::Channel::push_with_producer).
 //!
-//! A producer is any `Stream` of `Result<impl Into<Bytes>, impl Into<io::Error>>`. Most
-//! classes of asynchat's successors are in `futures` already: `stream::iter` and `once`,
-//! `chain`, `map`, `unfold`, channels. A stream of plain `Bytes` becomes one with
-//! `.map(Ok::<_, io::Error>)`. The functions below are those that `futures` lacks.
+//! A producer is any `Stream` of `Result<impl Into<Bytes>, impl Into<io::Error>>`. Most are in
+//! `futures` already: `stream::iter` and `once`, `chain`, `map`, `unfold`, channels. A stream of
+//! plain `Bytes` becomes a producer with `.map(Ok::<_, io::Error>)`. The functions below are
+//! those that `futures` lacks.
 //!
-//! The guide's page [producers](crate::guide::producers) shows the idiom for each producer of Medusa, the server that
-//! asynchat came from.
+//! A producer is not ready (`Pending`), exhausted (`None`) or failed (`Err`). asynchat's
+//! `more()` had only the empty string to say that it is exhausted. Here an empty chunk is
+//! skipped.
 //!
-//! asynchat's `more()` had only the empty string to say that it is exhausted. A stream has
-//! three answers: not ready (`Pending`), exhausted (`None`) and failed (`Err`). An empty
-//! chunk is skipped.
+//! [producers](crate::guide::producers) in the guide has recipes: chunked coding, dot stuffing,
+//! compression, and each producer of Medusa, the server that asynchat came from.
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -22,19 +22,27 @@ use tokio_util::io::ReaderStream;
 /// A boxed producer, as the queue holds it and [`Parts`](crate::Parts) returns it.
 pub type BoxProducer = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
-/// Calls `more` until it returns `None`: asynchat's `more()`.
+/// Returns a producer that calls `more` until it returns `None`, as asynchat's `more()`.
 ///
-/// It is called only when there is capacity for its chunk.
+/// `more` is called only when there is capacity for its chunk.
 ///
 /// ```
-/// use asynchat::producer;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), asynchat::Error> {
+/// # let (io, peer) = tokio::io::duplex(64);
+/// use asynchat::{Channel, producer};
 ///
+/// let mut channel = Channel::new(io, "\n");
 /// let mut countdown = 3;
-/// let producer = producer::from_fn(move || {
+/// channel.push_with_producer(producer::from_fn(move || {
 ///     countdown -= 1;
-///     (countdown >= 0).then(|| format!("{countdown}\r\n").into())
-/// });
-/// # let _ = producer;
+///     (countdown >= 0).then(|| format!("{countdown}\n").into())
+/// }));
+/// channel.shutdown().await?;
+/// # let mut peer = Channel::new(peer, "\n");
+/// assert_eq!(peer.receive(None).await?, "2\n1\n0\n");
+/// # Ok(())
+/// # }
 /// ```
 pub fn from_fn<F>(more: F) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static
 where
@@ -43,7 +51,22 @@ where
     from_iter(std::iter::from_fn(more))
 }
 
-/// Sends the items of an iterator, chunk by chunk, as there is capacity.
+/// Returns a producer of the items of an iterator, which it takes as there is capacity.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), asynchat::Error> {
+/// # let (io, peer) = tokio::io::duplex(64);
+/// use asynchat::{Channel, producer};
+///
+/// let mut channel = Channel::new(io, "\n");
+/// channel.push_with_producer(producer::from_iter(["one\n", "two\n"]));
+/// channel.shutdown().await?;
+/// # let mut peer = Channel::new(peer, "\n");
+/// assert_eq!(peer.receive(None).await?, "one\ntwo\n");
+/// # Ok(())
+/// # }
+/// ```
 pub fn from_iter<I>(chunks: I) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static
 where
     I: IntoIterator,
@@ -53,9 +76,10 @@ where
     stream::iter(chunks.into_iter().map(|chunk| Ok(chunk.into())))
 }
 
-/// Awaits `future` and sends its output: an answer that is still being made.
+/// Returns a producer that awaits `future` and sends its output.
 ///
-/// Output that is queued after it waits, so answers stay in order.
+/// It is for an answer that is still being made. Output that is queued after it waits, so
+/// answers stay in order.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -85,9 +109,25 @@ where
     stream::once(async { future.await.map(Into::into).map_err(Into::into) })
 }
 
-/// Reads `reader` to its end, in blocks of up to 16 KiB.
+/// Returns a producer that reads `reader` to its end, in blocks of up to 16 KiB.
 ///
 /// An error of the reader fails the producer.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), asynchat::Error> {
+/// # let (io, peer) = tokio::io::duplex(64);
+/// use asynchat::{Channel, producer};
+///
+/// let mut channel = Channel::new(io, "\n");
+/// let file = std::io::Cursor::new("content\n"); // or a `tokio::fs::File`
+/// channel.push_with_producer(producer::from_reader(file));
+/// channel.shutdown().await?;
+/// # let mut peer = Channel::new(peer, "\n");
+/// assert_eq!(peer.receive(None).await?, "content\n");
+/// # Ok(())
+/// # }
+/// ```
 pub fn from_reader<R>(reader: R) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static
 where
     R: AsyncRead + Send + 'static,
@@ -95,11 +135,28 @@ where
     ReaderStream::with_capacity(reader, READER_BLOCK)
 }
 
-/// Reads exactly `len` bytes of `reader`: for a length that was announced.
+/// Returns a producer that reads exactly `len` bytes of `reader`.
 ///
-/// A reader that ends early fails the producer with
-/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), so that output queued after it cannot
-/// be taken for its rest. Further bytes of the reader are not sent.
+/// It is for a length that was announced. If the reader ends early, the producer fails with
+/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), so that output queued after it cannot be
+/// taken for its rest. Further bytes of the reader are not sent.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), asynchat::Error> {
+/// # let (io, peer) = tokio::io::duplex(64);
+/// use asynchat::{Channel, producer};
+///
+/// let mut channel = Channel::new(io, "\n");
+/// channel.push("Content-Length: 4\r\n\r\n");
+/// let file = std::io::Cursor::new("longer now");
+/// channel.push_with_producer(producer::from_reader_exact(file, 4));
+/// channel.shutdown().await?;
+/// # let mut peer = Channel::new(peer, "\n");
+/// assert_eq!(peer.receive(None).await?, "Content-Length: 4\r\n\r\nlong");
+/// # Ok(())
+/// # }
+/// ```
 pub fn from_reader_exact<R>(
     reader: R,
     len: u64,

@@ -4,10 +4,10 @@ use std::task::{Context, Poll};
 use std::{fmt, io, io::IoSlice};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A transport that returns input that was read before, and then reads on.
+/// A transport that first returns input that was read before.
 ///
-/// [`Parts::rewind`](crate::Parts::rewind) makes it. Use it when the input read past the end
-/// of one protocol belongs to the next one: TLS after a PROXY header, or a protocol that
+/// [`Parts::rewind`](crate::Parts::rewind) creates it. Use it when the input read past the
+/// end of one protocol belongs to the next one: TLS after a PROXY header, or a protocol that
 /// follows HTTP `Upgrade`. Writes go to the transport.
 ///
 /// ```
@@ -37,7 +37,7 @@ impl<T> Rewind<T> {
         Rewind { read_buf, io }
     }
 
-    /// Returns the transport. Reading from it skips the input that is to be returned first.
+    /// Returns the transport. Reading from it skips the input that is not yet returned.
     pub fn get_mut(&mut self) -> &mut T {
         &mut self.io
     }
@@ -48,7 +48,7 @@ impl<T> Rewind<T> {
         &self.io
     }
 
-    /// Returns the input not yet returned, and the transport.
+    /// Returns the input that is not yet returned, and the transport.
     #[must_use]
     pub fn into_inner(self) -> (BytesMut, T) {
         (self.read_buf, self.io)

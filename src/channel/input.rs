@@ -120,7 +120,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), asynchat::Error> {
     /// # let (io, mut peer) = tokio::io::duplex(64);
-    /// # tokio::io::AsyncWriteExt::write_all(&mut peer, b"DATA\r\nhello, world\r\n").await.unwrap();
+    /// # use tokio::io::AsyncWriteExt;
+    /// # peer.write_all(b"DATA\r\nhello, world\r\n").await.unwrap();
     /// use asynchat::{Channel, Error};
     ///
     /// let mut channel = Channel::new(io, "\r\n");
