@@ -149,10 +149,21 @@ impl TerminatorCodec {
         self
     }
 
-    /// Changes the terminator, from the first byte not yet delivered.
+    /// Sets the terminator, from the first byte not yet delivered.
     ///
-    /// The rest of an over-long frame is still skipped through its own terminator.
-    /// Setting an equal terminator again does not restart the search.
+    /// The rest of an over-long frame is still skipped through its own terminator. Setting an
+    /// equal terminator again does not restart the search.
+    ///
+    /// ```
+    /// use asynchat::{FrameRef, TerminatorCodec};
+    ///
+    /// let mut codec = TerminatorCodec::new("\r\n");
+    /// let mut input = &b"5\r\nhello"[..];
+    /// assert_eq!(codec.decode_slice(&mut input)?, Some(FrameRef::Complete(b"5")));
+    /// codec.set_terminator(5);
+    /// assert_eq!(codec.decode_slice(&mut input)?, Some(FrameRef::Complete(b"hello")));
+    /// # Ok::<(), asynchat::Error>(())
+    /// ```
     // Always inlined: a new terminator is in registers. Passed on in memory it would
     // have to be loaded before it is stored.
     #[inline(always)]
@@ -181,6 +192,18 @@ impl TerminatorCodec {
     }
 
     /// Sets whether frames are returned in parts, as they arrive.
+    ///
+    /// ```
+    /// use asynchat::{FrameRef, TerminatorCodec};
+    ///
+    /// let mut codec = TerminatorCodec::new("\n");
+    /// codec.set_streaming(true);
+    /// let mut input = &b"hel"[..];
+    /// assert_eq!(codec.decode_slice(&mut input)?, Some(FrameRef::Partial(b"hel")));
+    /// let mut input = &b"lo\n"[..];
+    /// assert_eq!(codec.decode_slice(&mut input)?, Some(FrameRef::Complete(b"lo")));
+    /// # Ok::<(), asynchat::Error>(())
+    /// ```
     pub fn set_streaming(&mut self, streaming: bool) {
         self.cutter.streaming = streaming;
     }
@@ -271,13 +294,29 @@ impl TerminatorCodec {
     /// It is 0 for other terminators, for later parts of a message, and for a head that the
     /// end of input cut off. It describes the last frame only: after `split`, `forward` or
     /// `ready_chunks` the codec may be ahead of the frame that you process.
+    ///
+    /// ```
+    /// use asynchat::{Length, TerminatorCodec};
+    ///
+    /// let mut codec = TerminatorCodec::new(Length::u16_be());
+    /// let message = codec.decode_slice(&mut &b"\0\x05hello"[..])?.unwrap();
+    /// let (head, body) = message.data().split_at(codec.head_len());
+    /// assert_eq!((head, body), (&b"\0\x05"[..], &b"hello"[..]));
+    /// # Ok::<(), asynchat::Error>(())
+    /// ```
     #[must_use]
     pub fn head_len(&self) -> usize {
         self.cutter.head_len()
     }
 
-    /// Returns `true` if the rest of an over-long or discarded frame is being
-    /// skipped.
+    /// Returns `true` if the rest of an over-long or discarded frame is being skipped.
+    ///
+    /// ```
+    /// let mut codec = asynchat::TerminatorCodec::new("\n").with_max_length(3);
+    /// let mut input = &b"too long"[..];
+    /// assert!(codec.decode_slice(&mut input).is_err());
+    /// assert!(codec.is_skipping());
+    /// ```
     #[must_use]
     pub fn is_skipping(&self) -> bool {
         self.cutter.is_skipping()
