@@ -56,6 +56,15 @@ impl Length {
     }
 
     /// Describes a length of 2 bytes in network order.
+    ///
+    /// ```
+    /// use asynchat::{Length, TerminatorCodec};
+    ///
+    /// let mut codec = TerminatorCodec::new(Length::u16_be());
+    /// let message = codec.decode_slice(&mut &b"\0\x02hi, and more"[..])?;
+    /// assert_eq!(message.map(|message| message.data()), Some(&b"\0\x02hi"[..]));
+    /// # Ok::<(), asynchat::Error>(())
+    /// ```
     #[must_use]
     pub const fn u16_be() -> Self {
         Self::big(2)
@@ -85,6 +94,15 @@ impl Length {
 
     /// Describes a length of `width` bytes, the least significant byte first.
     ///
+    /// ```
+    /// use asynchat::{Length, TerminatorCodec};
+    ///
+    /// let mut codec = TerminatorCodec::new(Length::little(3));
+    /// let message = codec.decode_slice(&mut &b"\x02\0\0hi, and more"[..])?;
+    /// assert_eq!(message.map(|message| message.data()), Some(&b"\x02\0\0hi"[..]));
+    /// # Ok::<(), asynchat::Error>(())
+    /// ```
+    ///
     /// # Panics
     ///
     /// If `width` is not 1 to 8.
@@ -94,6 +112,16 @@ impl Length {
     }
 
     /// Places the length `offset` bytes into a head of `head_len` bytes.
+    ///
+    /// ```
+    /// use asynchat::{Length, TerminatorCodec};
+    ///
+    /// // A type of one byte, a length of two bytes, and flags of one byte.
+    /// let mut codec = TerminatorCodec::new(Length::u16_be().within(1, 4));
+    /// let message = codec.decode_slice(&mut &b"T\0\x02Fhi, and more"[..])?;
+    /// assert_eq!(message.map(|message| message.data()), Some(&b"T\0\x02Fhi"[..]));
+    /// # Ok::<(), asynchat::Error>(())
+    /// ```
     ///
     /// # Panics
     ///
@@ -107,6 +135,15 @@ impl Length {
 
     /// Sets the number of bytes of the head that the length includes. By default it includes
     /// none.
+    ///
+    /// ```
+    /// use asynchat::{Length, TerminatorCodec};
+    ///
+    /// let mut codec = TerminatorCodec::new(Length::u16_be().counting(2));
+    /// let message = codec.decode_slice(&mut &b"\0\x04hi, and more"[..])?;
+    /// assert_eq!(message.map(|message| message.data()), Some(&b"\0\x04hi"[..]));
+    /// # Ok::<(), asynchat::Error>(())
+    /// ```
     ///
     /// # Panics
     ///
