@@ -178,6 +178,20 @@ impl Pusher {
     ///
     /// See [`Channel::push_with_producer`](crate::Channel::push_with_producer).
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let (io, peer) = tokio::io::duplex(64);
+    /// # let mut channel = asynchat::Channel::new(io, "\n");
+    /// let pusher = channel.pusher();
+    /// let producer = asynchat::producer::from_iter(["one, ", "two\n"]);
+    /// pusher.push_with_producer(producer).await.unwrap();
+    /// channel.flush().await.unwrap();
+    /// # let mut peer = asynchat::Channel::new(peer, "\n");
+    /// assert_eq!(peer.receive("\n").await.unwrap(), "one, two");
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`PushError`], with the producer, if the channel is closed or dropped.
@@ -299,6 +313,21 @@ impl Pusher {
     ///
     /// Later pushes are refused. A channel in [`run`](crate::Channel::run) delivers no
     /// further frame.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let (io, peer) = tokio::io::duplex(64);
+    /// # let mut channel = asynchat::Channel::new(io, "\n");
+    /// let pusher = channel.pusher();
+    /// pusher.push("bye\n").await.unwrap();
+    /// pusher.close_when_done();
+    /// assert!(pusher.push("late\n").await.is_err());
+    /// channel.flush().await.unwrap();
+    /// # let mut peer = asynchat::Channel::new(peer, None);
+    /// assert_eq!(peer.receive(None).await.unwrap(), "bye\n");
+    /// # }
+    /// ```
     pub fn close_when_done(&self) {
         self.shared.request(Request::CloseWhenDone);
     }
@@ -328,18 +357,49 @@ impl Pusher {
     }
 
     /// Returns `true` if the channel accepts no more data.
+    ///
+    /// ```
+    /// # let (io, _peer) = tokio::io::duplex(64);
+    /// let mut channel = asynchat::Channel::new(io, "\n");
+    /// let pusher = channel.pusher();
+    /// assert!(!pusher.is_closed());
+    /// drop(channel);
+    /// assert!(pusher.is_closed());
+    /// ```
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared.lock().is_closed()
     }
 
     /// Returns `true` if both pushers push into the same channel.
+    ///
+    /// ```
+    /// # let ((io, _peer), (other_io, _other_peer)) = (tokio::io::duplex(64), tokio::io::duplex(64));
+    /// use asynchat::Channel;
+    ///
+    /// let (mut one, mut other) = (Channel::new(io, "\n"), Channel::new(other_io, "\n"));
+    /// let pusher = one.pusher();
+    /// assert!(pusher.same_channel(&pusher.clone()));
+    /// assert!(!pusher.same_channel(&other.pusher()));
+    /// ```
     #[must_use]
     pub fn same_channel(&self, other: &Pusher) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// Waits until the channel accepts no more data.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let (io, _peer) = tokio::io::duplex(64);
+    /// let mut channel = asynchat::Channel::new(io, "\n");
+    /// let pusher = channel.pusher();
+    /// let watcher = tokio::spawn(async move { pusher.closed().await });
+    /// drop(channel);
+    /// assert!(watcher.await.is_ok());
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     ///

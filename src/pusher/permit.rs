@@ -50,6 +50,20 @@ impl<'a> Permit<'a> {
 
     /// Queues several chunks as one entry, as [`Pusher::push_parts`] does, but never waits.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let (io, peer) = tokio::io::duplex(64);
+    /// # let mut channel = asynchat::Channel::new(io, "\n");
+    /// let pusher = channel.pusher();
+    /// let permit = pusher.reserve().await.unwrap();
+    /// permit.push_parts(["5\n", "hello"]).unwrap();
+    /// channel.flush().await.unwrap();
+    /// # let mut peer = asynchat::Channel::new(peer, "\n");
+    /// assert_eq!(peer.receive(7).await.unwrap(), "5\nhello");
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`PushError`], with the chunks that are not empty, if the channel was closed or
