@@ -210,6 +210,33 @@ impl<'a> Control<'a> {
     /// this callback.
     ///
     /// The channel is intact, and nothing is sent or read in between.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, mut peer) = tokio::io::duplex(64);
+    /// # tokio::io::AsyncWriteExt::write_all(&mut peer, b"STARTTLS\nrest").await.unwrap();
+    /// use asynchat::{Channel, Control, Error, Handler, Run};
+    ///
+    /// struct UntilTls;
+    ///
+    /// impl Handler for UntilTls {
+    ///     type Error = Error;
+    ///
+    ///     fn frame(&mut self, channel: &mut Control<'_>, line: &[u8]) -> Result<(), Error> {
+    ///         if line == b"STARTTLS" {
+    ///             channel.stop();
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let mut channel = Channel::new(io, "\n");
+    /// assert_eq!(channel.run(&mut UntilTls).await?, Run::Stopped);
+    /// assert_eq!(channel.unread(), b"rest"); // `upgrade` would refuse
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn stop(&mut self) {
         self.is_dirty = true;
         self.stop = true;
