@@ -98,6 +98,15 @@ impl Channel<()> {
 
 impl Builder {
     /// Sets the codec, with all its settings. It may be in the middle of a frame.
+    ///
+    /// ```
+    /// # let (io, _peer) = tokio::io::duplex(64);
+    /// use asynchat::{Channel, TerminatorCodec};
+    ///
+    /// let codec = TerminatorCodec::new("\n").with_max_length(1000);
+    /// let channel = Channel::builder().codec(codec).build(io);
+    /// assert_eq!(channel.codec().max_length(), 1000);
+    /// ```
     pub fn codec(mut self, codec: TerminatorCodec) -> Self {
         self.codec = codec;
         self
@@ -114,6 +123,21 @@ impl Builder {
     ///
     /// The head and the body of a [`message`](crate::Terminator::message) both count: for
     /// bodies of up to 1 MiB after a length of 4 bytes set 1 MiB + 4.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, mut peer) = tokio::io::duplex(64);
+    /// # tokio::io::AsyncWriteExt::write_all(&mut peer, b"too long\nshort\n").await.unwrap();
+    /// use asynchat::{Channel, Error};
+    ///
+    /// let mut channel = Channel::builder().terminator("\n").max_length(5).build(io);
+    /// let too_long = channel.next().await.unwrap();
+    /// assert!(matches!(too_long, Err(Error::FrameTooLong { limit: 5, .. })));
+    /// assert_eq!(channel.next().await.unwrap()?.data(), b"short");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn max_length(mut self, max_length: usize) -> Self {
         self.codec.set_max_length(max_length);
         self
@@ -130,12 +154,42 @@ impl Builder {
     /// Sets whether frames are returned in parts, as they arrive. Default: no.
     ///
     /// [`receive`](Channel::receive) returns frames whole in both modes.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # use tokio::io::AsyncWriteExt;
+    /// # let (io, mut peer) = tokio::io::duplex(64);
+    /// use asynchat::{Channel, Frame};
+    ///
+    /// let mut channel = Channel::builder().terminator("\n").streaming(true).build(io);
+    /// peer.write_all(b"hel").await?;
+    /// assert_eq!(channel.next().await.unwrap()?, Frame::Partial("hel".into()));
+    /// peer.write_all(b"lo\n").await?;
+    /// assert_eq!(channel.next().await.unwrap()?, Frame::Complete("lo".into()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn streaming(mut self, streaming: bool) -> Self {
         self.codec.set_streaming(streaming);
         self
     }
 
     /// Sets whether the terminator stays at the end of a complete frame. Default: no.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, mut peer) = tokio::io::duplex(64);
+    /// # tokio::io::AsyncWriteExt::write_all(&mut peer, b"one\r\n").await.unwrap();
+    /// use asynchat::{Channel, Terminator};
+    ///
+    /// let builder = Channel::builder().terminator(Terminator::line()).keep_terminator(true);
+    /// let mut channel = builder.build(io);
+    /// assert_eq!(channel.next().await.unwrap()?.data(), b"one\r\n");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn keep_terminator(mut self, keep: bool) -> Self {
         self.codec.set_keep_terminator(keep);
         self
@@ -146,6 +200,21 @@ impl Builder {
     ///
     /// Any other terminator appends nothing and checks nothing. The caller writes the head of
     /// a message, with [`push_slice`](Channel::push_slice) before the body.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, peer) = tokio::io::duplex(64);
+    /// use asynchat::Channel;
+    /// use futures::SinkExt;
+    ///
+    /// let mut channel = Channel::builder().encode_terminator("\r\n").build(io);
+    /// channel.send("hello".into()).await?;
+    /// # let mut peer = Channel::new(peer, None);
+    /// assert_eq!(peer.receive(7).await?, "hello\r\n");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn encode_terminator(mut self, terminator: impl IntoTerminator) -> Self {
         self.codec.set_encode_terminator(terminator);
         self
@@ -193,6 +262,22 @@ impl Builder {
     ///
     /// With zero they do not wait for the peer, and a stall has no limit. Set zero in a
     /// runtime without a timer, where any other value panics.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, peer) = tokio::io::duplex(64);
+    /// use asynchat::Channel;
+    /// use std::time::Duration;
+    ///
+    /// let mut channel = Channel::builder().linger(Duration::from_secs(5)).build(io);
+    /// channel.push("bye\n");
+    /// channel.close().await?; // after 5 seconds, because the peer does not close
+    /// assert!(channel.linger_timed_out());
+    /// # drop(peer);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self

@@ -208,6 +208,14 @@ impl<T> Channel<T> {
     /// gathered into chunks. [`Pusher::flush`] and
     /// [`Control::pause_until_sent`](crate::Control::pause_until_sent) count 64 bytes until
     /// they are reached. Data of a [`Pusher`] counts when the channel is next polled.
+    ///
+    /// ```
+    /// # let (io, _peer) = tokio::io::duplex(64);
+    /// let mut channel = asynchat::Channel::new(io, "\n");
+    /// channel.push(vec![b'x'; 1000]);
+    /// assert_eq!(channel.queued_bytes(), 1064);
+    /// # channel.discard_buffers();
+    /// ```
     #[must_use]
     pub fn queued_bytes(&self) -> u64 {
         self.writer.queued()
