@@ -50,6 +50,14 @@ impl Frame {
     }
 
     /// Returns the bytes, complete or not, to be changed in place, without copying.
+    ///
+    /// ```
+    /// use asynchat::Frame;
+    ///
+    /// let mut data = Frame::Complete("hello".into()).into_mut();
+    /// data.make_ascii_uppercase();
+    /// assert_eq!(data, "HELLO");
+    /// ```
     #[inline]
     #[must_use]
     pub fn into_mut(self) -> BytesMut {
@@ -77,6 +85,13 @@ impl Frame {
     /// Copies the bytes into memory of their own.
     ///
     /// A frame that is kept then no longer keeps the block it was read into.
+    ///
+    /// ```
+    /// use asynchat::Frame;
+    ///
+    /// let kept = Frame::Complete("hello".into()).detach();
+    /// assert_eq!(kept, Frame::Complete("hello".into()));
+    /// ```
     #[must_use]
     pub fn detach(self) -> Frame {
         match self {
@@ -132,6 +147,12 @@ impl<'b> FrameRef<'b> {
     }
 
     /// Copies the bytes into an owned [`Frame`].
+    ///
+    /// ```
+    /// use asynchat::{Frame, FrameRef};
+    ///
+    /// assert_eq!(FrameRef::Partial(b"hel").into_owned(), Frame::Partial("hel".into()));
+    /// ```
     #[must_use]
     pub fn into_owned(self) -> Frame {
         match self {
