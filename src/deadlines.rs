@@ -102,10 +102,11 @@ pub struct Timeouts {
     /// does not count. When it is over, output is dropped, and [`Timeout::Write`] is the
     /// error of the write half.
     ///
-    /// A kernel accepts no more until a large part of its send buffer is free again (on Linux
-    /// a third, of up to 4 MiB), however steadily the peer reads. Set the time accordingly,
-    /// or make that buffer smaller with `TcpSocket::set_send_buffer_size`. A transport with a
-    /// buffer of its own, TLS for example, accepts some bytes that the peer does not read.
+    /// A kernel accepts no more until a large part of its send buffer is free again, however
+    /// steadily the peer reads. On Linux this is a third of up to 4 MiB. Set the time
+    /// accordingly, or make that buffer smaller with `TcpSocket::set_send_buffer_size`. A
+    /// transport with a buffer of its own, TLS for example, accepts some bytes that the peer
+    /// does not read.
     pub write: Option<Duration>,
 }
 

@@ -1,10 +1,10 @@
 //! The model of Python's `asynchat` for tokio.
 //!
-//! A [`Channel`] cuts its input into frames by a terminator that can change at any moment, and
-//! queues its output as bytes and producers of bytes. A terminator is a byte string, one of
-//! several, a number of bytes, or a head that announces its body. The crate is for protocols in
-//! which one element determines where the next one ends: header, then body; line, then literal;
-//! command, then a new transport.
+//! A [`Channel`] cuts input into frames by a terminator that can change at any moment, and
+//! queues output as bytes and producers of bytes. A terminator is a byte string, one of
+//! several, a number of bytes, or a head that announces its body. The crate is for protocols
+//! in which one element determines where the next one ends: header, then body; line, then
+//! literal; command, then a new transport.
 //!
 //! ```
 //! use asynchat::{BoxError, Channel, Terminator, message};

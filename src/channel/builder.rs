@@ -245,13 +245,14 @@ impl Builder {
         self
     }
 
-    /// Sets the number of queued bytes at which they continue. Default: 32 KiB.
+    /// Sets the number of queued bytes at which waiting pushes and paused reading continue.
+    /// Default: 32 KiB.
     pub fn low_water(mut self, bytes: usize) -> Self {
         self.low_water = bytes;
         self
     }
 
-    /// Sets the limit of the waiting at the end of a connection. Default: one second.
+    /// Sets how long the end of a connection may wait for the peer. Default: one second.
     ///
     /// [`Channel::close`] and [`Channel::run`] wait for the peer's close at most for this
     /// time after everything is sent. If [`Timeouts::write`] is not set, they also wait at
@@ -361,7 +362,7 @@ impl Builder {
         self
     }
 
-    /// Sets input that another program part has read from the transport. Default: none.
+    /// Sets input that was read from the transport before. Default: none.
     ///
     /// The channel delivers it first, as if it had read it. A clone of the builder delivers
     /// it as well. It is for hyper's `Upgraded`, for example, which returns a transport and

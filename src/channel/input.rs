@@ -20,8 +20,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// [Cork](crate::Builder::corked) the channel if answers take no time, and not if a peer
     /// would wait for a slow one.
     ///
-    /// If a close was requested before the end was reported, `None` is returned only when
-    /// everything queued is sent and the write half is shut down.
+    /// If a close was requested before the end was reported, `None` is returned only after
+    /// all output is sent and the write half is shut down.
     ///
     /// To avoid starving other tasks, `next` occasionally yields even if a frame is
     /// available.

@@ -223,8 +223,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         }
     }
 
-    /// Waits for what `look` finds in the buffered input. Whatever ends the wait instead is
-    /// neither noted nor reported.
+    /// Waits until `look` finds a value in the buffered input. An event that ends the wait
+    /// instead is neither noted nor reported.
     #[inline(always)]
     pub(super) fn poll_wait<R>(
         &mut self,

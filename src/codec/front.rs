@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// The reason why a head is invalid.
 pub(super) type HeadError = Arc<dyn Error + Send + Sync>;
 
-/// What is known of the frame at the front.
+/// The known facts about the frame at the front.
 #[derive(Clone, Debug)]
 pub(crate) enum Front {
     /// Nothing but the progress of the search for its terminator, or for that of its head.

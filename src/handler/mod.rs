@@ -62,8 +62,8 @@ pub trait Handler {
     ///
     /// By default the bytes are dropped, with an event: `debug` for an unfinished frame at
     /// the end of input, and otherwise `warn`. If a handler overrides [`frame`](Self::frame)
-    /// and stays in whole mode, this is called only for that rest, and for data that arrives
-    /// while no terminator is set, as after a count.
+    /// and stays in whole mode, two cases are left: that rest, and data that arrives while no
+    /// terminator is set, as after a count.
     fn collect_incoming_data(
         &mut self,
         channel: &mut Control<'_>,
@@ -170,8 +170,8 @@ pub trait Handler {
     /// Ends a connection: called once, after [`connected`](Self::connected), if the channel
     /// was closed, or lost by this error.
     ///
-    /// It is not called when `run` ends by `stop`, when its future is dropped, or when it
-    /// ends by the error of a callback other than [`timed_out`](Self::timed_out) and
+    /// It is not called when `run` ends by `stop`, or when its future is dropped. After an
+    /// error of a callback it is called only if that was [`timed_out`](Self::timed_out) or
     /// [`invalid_head`](Self::invalid_head). Code that must run in any case belongs in
     /// `Drop`.
     fn closed(&mut self, error: Option<&Error>) {

@@ -21,9 +21,9 @@ use std::{fmt, io};
 /// [Tasks](crate::guide::tasks) in the guide has recipes.
 ///
 /// Pushed data joins the channel's queue when the channel is next polled, and wakes the task
-/// that polls it. It is raw bytes: no terminator is appended. Pushes that have capacity at
-/// once are sent in the order in which they were made. A push that waits is served in order,
-/// and takes its place when its task is polled again.
+/// that polls it. Pushed data is raw bytes: no terminator is appended. Pushes that have
+/// capacity at once are sent in the order in which they were made. A push that waits is
+/// served in order, and takes its place when its task is polled again.
 ///
 /// | method | queues | without capacity |
 /// |---|---|---|
@@ -45,10 +45,10 @@ use std::{fmt, io};
 /// 1,900 short lines. Set [`high_water`](crate::Builder::high_water) to the size of the
 /// largest burst. See [broadcast](crate::guide::output#broadcast) in the guide.
 ///
-/// **If a task owns a channel, never await in it a method of a `Pusher` that waits.** Nor may
-/// that task wait for another task that does, through a bounded queue for example. It does
-/// not send its own output meanwhile, and two such tasks can deadlock. No timeout ends that,
-/// because timeouts are checked while a method of the channel is awaited. Inside
+/// **A task that owns a channel must never await a method of a `Pusher` that waits**, because
+/// it does not send its own output meanwhile. Nor may it wait for another task that does so,
+/// through a bounded queue for example. Two such tasks can deadlock. No timeout ends that,
+/// because timeouts are checked only while a method of the channel is awaited. Inside
 /// [`Channel::drive`](crate::Channel::drive) a push into the same channel is allowed.
 #[derive(Clone)]
 pub struct Pusher {
@@ -212,8 +212,8 @@ impl Pusher {
 
     /// Waits for capacity, and returns a permit to push one chunk without waiting.
     ///
-    /// A caller can then register its request and push it in one step. It cannot give up in
-    /// between, so no caller gets the answer of another:
+    /// A caller can then register its request and push it in one step. It cannot be dropped
+    /// in between, so no caller gets the answer of another:
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -332,7 +332,7 @@ impl Pusher {
         self.shared.request(Request::CloseWhenDone);
     }
 
-    /// Disconnects: the method that the channel's task awaits ends.
+    /// Disconnects the peer, and ends the method that the channel's task awaits.
     ///
     /// Queued output and undelivered input are dropped. `run`, `next`, `receive`, `flush` and
     /// the `Sink` end with [`Error::Aborted`](crate::Error::Aborted), once, also while the

@@ -7,9 +7,9 @@ use std::fmt;
 ///
 /// A permit counts 64 bytes against the high-water mark until it is used or dropped. If it is
 /// dropped, the next push that waits is served. The data that a permit pushes may exceed the
-/// mark, so the output of a channel is bounded by the mark plus the data of its permits. If a
-/// task waits for a second permit while it holds one, it can deadlock with others that do the
-/// same.
+/// mark. The output of a channel is therefore bounded by the mark plus the data of its
+/// permits. If a task waits for a second permit while it holds one, it can deadlock with
+/// others that do the same.
 #[must_use = "a permit that is not used takes capacity from others"]
 pub struct Permit<'a> {
     waiter: Waiter<'a>,

@@ -237,7 +237,7 @@ impl Reader {
         matches!(self.state, Reading::Open | Reading::Ended(End::Refused { open: true }))
     }
 
-    /// Returns `true` if a head was invalid. What is buffered stays unread.
+    /// Returns `true` if a head was invalid. Buffered input stays unread.
     pub(crate) fn is_refused(&self) -> bool {
         matches!(self.state, Reading::Ended(End::Refused { .. }))
     }

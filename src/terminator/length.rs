@@ -39,7 +39,7 @@ pub struct Length {
     offset: u8,
     /// The length of the head.
     head: u8,
-    /// How many bytes of the head the number counts.
+    /// The number of bytes of the head that the length counts.
     counted: u8,
 }
 
@@ -159,8 +159,8 @@ impl Length {
         usize::from(self.head)
     }
 
-    /// The length of head and body. `None` if `src` does not hold the head, or if the
-    /// length is less than what it counts.
+    /// The length of head and body. `None` if `src` does not hold the head, or if the length
+    /// is below the number of bytes that it counts.
     #[inline(always)]
     pub(crate) fn total(self, src: &[u8]) -> Option<u64> {
         if src.len() < self.head_len() {

@@ -215,7 +215,7 @@ impl Terminator {
 
     /// Ends a frame at the member of this set whose *end* comes first.
     ///
-    /// Of members that end together, the longest is taken. Unlike "the member that starts
+    /// If several members end together, the longest is taken. Unlike "the member that starts
     /// first", this does not depend on how the input was split across reads. Empty members
     /// are ignored, a set of one is that member, and an empty set is [`none`](Self::none).
     ///
