@@ -4,6 +4,7 @@ pub mod serve;
 
 use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpListener;
 
 /// Writes an error with its causes to stderr, in a line that begins with the program, as the
@@ -48,6 +49,11 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// The highest first byte of a STUN message (RFC 7983). With its length before it (RFC 4571),
 /// as WebRTC sends it to a TCP port, one of less than 1 KiB begins with such a byte as well.
 const MAX_STUN: u8 = 3;
+
+/// Locks a value, which a panic elsewhere leaves in use.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Returns 32 hexadecimal digits that nobody can guess.
 pub fn random() -> String {

@@ -1,5 +1,4 @@
 use rmcp::model::RequestId;
-use std::mem::take;
 
 /// Finds the id in a text that is too long, or no JSON, in constant memory: some clients
 /// write it first, and others last.
@@ -12,9 +11,8 @@ pub struct Scan {
     depth: usize,
     in_string: bool,
     is_escaped: bool,
-    key: Vec<u8>,
-    /// The key or the value that is read in the outermost object.
-    token: Vec<u8>,
+    /// The key, the colon and the value that are read in the outermost object.
+    member: Vec<u8>,
 }
 
 impl Scan {
@@ -27,26 +25,26 @@ impl Scan {
                 b'{' | b'[' if !quoted => self.depth += 1,
                 b'}' | b']' | b',' if !quoted => {
                     if self.depth == 1 {
-                        self.end_value();
+                        self.end_member();
                     }
                     self.depth = self.depth.saturating_sub(usize::from(byte != b','));
                 }
-                b':' if !quoted && self.depth == 1 => self.key = take(&mut self.token),
-                _ if self.depth == 1 && self.token.len() < MAX_ID => self.token.push(byte),
+                _ if self.depth == 1 && self.member.len() < MAX_MEMBER => self.member.push(byte),
                 _ => {}
             }
         }
         self
     }
 
-    fn end_value(&mut self) {
-        let (key, value) = (take(&mut self.key), take(&mut self.token));
-        match key.trim_ascii() {
-            b"\"id\"" => self.id = Some(serde_json::from_slice(&value).ok()),
-            b"\"method\"" => self.is_call = true,
+    fn end_member(&mut self) {
+        let mut parts = self.member.splitn(2, |&byte| byte == b':');
+        match (parts.next().map(<[u8]>::trim_ascii), parts.next()) {
+            (Some(b"\"id\""), Some(value)) => self.id = Some(serde_json::from_slice(value).ok()),
+            (Some(b"\"method\""), Some(_)) => self.is_call = true,
             _ => {}
         }
+        self.member.clear();
     }
 }
 
-const MAX_ID: usize = 256;
+const MAX_MEMBER: usize = 512;

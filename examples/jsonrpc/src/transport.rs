@@ -1,6 +1,7 @@
 use crate::scan::Scan;
-use asynchat::{Channel, Error, Frame, Pusher, Terminator, Timeouts};
+use asynchat::{Channel, Error, Pusher, Terminator, Timeouts};
 use bytes::BytesMut;
+use example_common::lock;
 use futures::{SinkExt, StreamExt};
 use rmcp::model::{ErrorCode, ErrorData};
 use rmcp::service::{RxJsonRpcMessage, ServiceRole, TxJsonRpcMessage};
@@ -8,7 +9,7 @@ use rmcp::transport::Transport;
 use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::mem::take;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,7 +26,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 ///   that kind ends the call that waits for it.
 /// - `close` sends the queue, unless the peer takes no byte for [`CLOSE`].
 pub struct JsonLines<R, T> {
-    output: Arc<Output<T>>,
+    /// Locked within a poll only. `close` takes it.
+    channel: Arc<Mutex<Option<Channel<T>>>>,
+    /// A side of a channel has one waker: that of the send that has the turn.
+    turn: Arc<tokio::sync::Mutex<()>>,
     pusher: Pusher,
     max_line: usize,
     line: BytesMut,
@@ -34,45 +38,24 @@ pub struct JsonLines<R, T> {
     _role: PhantomData<fn() -> R>,
 }
 
-struct Output<T> {
-    /// Locked within a poll only. `close` takes it.
-    channel: Mutex<Option<Channel<T>>>,
-    /// A side of a channel has one waker: that of the send that has the turn.
-    turn: tokio::sync::Mutex<()>,
-}
-
 impl<R: ServiceRole, T: AsyncRead + AsyncWrite + Send + Unpin + 'static> JsonLines<R, T> {
     /// `max_line` is in bytes; `rmcp` itself has [`MAX_LINE`].
     pub fn new(io: T, max_line: usize) -> Self {
         let write = Some(STALL).filter(|_| !R::IS_CLIENT);
+        let timeouts = Timeouts { write, ..Timeouts::default() };
         let builder = Channel::builder().terminator(Terminator::lf()).streaming(true);
         let builder = builder.high_water(HIGH_WATER).pause_when_full(!R::IS_CLIENT).linger(CLOSE);
-        let builder = builder.in_buffer_size(READ);
-        let mut channel = builder.timeouts(Timeouts { write, ..Timeouts::default() }).build(io);
+        let mut channel = builder.in_buffer_size(READ).timeouts(timeouts).build(io);
         let pusher = channel.pusher();
-        let channel = Mutex::new(Some(channel));
-        let output = Arc::new(Output { channel, turn: Default::default() });
+        let (channel, turn) = (Arc::new(Mutex::new(Some(channel))), Arc::default());
         let (line, too_long, _role) = (BytesMut::new(), None, PhantomData);
-        JsonLines { output, pusher, max_line, line, too_long, _role }
+        JsonLines { channel, turn, pusher, max_line, line, too_long, _role }
     }
 
-    /// Returns the message that ends with this piece, if one does.
-    fn take(&mut self, piece: Frame) -> Option<RxJsonRpcMessage<R>> {
-        let ends = piece.is_complete();
-        match self.too_long.take() {
-            Some(scan) => self.too_long = Some(scan.read(piece.data())),
-            None if self.line.is_empty() => self.line = piece.into_mut(),
-            None => self.line.extend_from_slice(piece.data()),
-        }
-        if self.line.len() > self.max_line {
-            self.too_long = Some(Scan::default().read(&take(&mut self.line)));
-        }
-        if !ends {
-            return None;
-        }
+    /// Returns the message that is the line, unless it is refused.
+    fn end_line(&mut self) -> Option<RxJsonRpcMessage<R>> {
         if let Some(scan) = self.too_long.take() {
-            let why = format!("line longer than {} bytes", self.max_line);
-            return self.refuse(scan, ErrorCode::INVALID_REQUEST, why);
+            return self.refuse(scan, true, format!("line longer than {} bytes", self.max_line));
         }
         let line = take(&mut self.line);
         let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line).trim_ascii();
@@ -80,23 +63,21 @@ impl<R: ServiceRole, T: AsyncRead + AsyncWrite + Send + Unpin + 'static> JsonLin
             Ok(message) => Some(message),
             Err(_) if line.is_empty() => None,
             Err(error) => {
-                let is_json = error.is_data();
-                let code =
-                    if is_json { ErrorCode::INVALID_REQUEST } else { ErrorCode::PARSE_ERROR };
-                self.refuse(Scan::default().read(line), code, error.to_string())
+                self.refuse(Scan::default().read(line), error.is_data(), error.to_string())
             }
         }
     }
 
     /// Answers an invalid request. An invalid answer is returned as an error for its call.
-    fn refuse(&self, scan: Scan, code: ErrorCode, why: String) -> Option<RxJsonRpcMessage<R>> {
+    fn refuse(&self, scan: Scan, is_json: bool, why: String) -> Option<RxJsonRpcMessage<R>> {
         tracing::warn!(id = ?scan.id, "{why}");
+        let code = if is_json { ErrorCode::INVALID_REQUEST } else { ErrorCode::PARSE_ERROR };
         let error = ErrorData::new(code, why, None);
         match (scan.id.clone().flatten(), scan.is_call) {
             (Some(id), false) => return Some(RxJsonRpcMessage::<R>::error(error, Some(id))),
             // A notification has no answer, and errors without an id could be answered in turn.
             (None, is_call) if R::IS_CLIENT || (is_call && scan.id.is_none()) => {}
-            (None, _) if code == ErrorCode::PARSE_ERROR => {}
+            (None, _) if !is_json => {}
             (id, _) => _ = self.push(&TxJsonRpcMessage::<R>::error(error, id)),
         }
         None
@@ -105,7 +86,7 @@ impl<R: ServiceRole, T: AsyncRead + AsyncWrite + Send + Unpin + 'static> JsonLin
     fn push(&self, message: &TxJsonRpcMessage<R>) -> Result<(), Error> {
         let mut text = serde_json::to_vec(message).map_err(|error| Error::Io(error.into()))?;
         text.push(b'\n');
-        let mut channel = self.output.lock();
+        let mut channel = lock(&self.channel);
         let channel = channel.as_mut().ok_or(Error::Closed)?;
         if channel.queued_bytes() >= MAX_QUEUED {
             self.pusher.abort();
@@ -126,12 +107,22 @@ where
         message: TxJsonRpcMessage<R>,
     ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
         let queued = self.push(&message);
-        let (output, pusher) = (Arc::clone(&self.output), self.pusher.clone());
+        let (channel, turn, pusher) =
+            (self.channel.clone(), self.turn.clone(), self.pusher.clone());
         async move {
             queued?;
+            let flush = async {
+                let _turn = turn.lock().await;
+                poll_fn(|cx| match &mut *lock(&channel) {
+                    Some(channel) => channel.poll_flush_unpin(cx),
+                    // The pusher's flush is woken.
+                    None => Poll::Pending,
+                })
+                .await
+            };
             tokio::select! {
                 biased;
-                flushed = output.flush() => flushed,
+                flushed = flush => flushed,
                 // While others go on, or `close` does.
                 flushed = pusher.flush() => flushed.map_err(|_| Error::Closed),
             }
@@ -141,39 +132,28 @@ where
     /// Cancel safe: the part of a line that has arrived is kept.
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<R>> {
         loop {
-            let piece = poll_fn(|cx| match &mut *self.output.lock() {
+            let piece = poll_fn(|cx| match &mut *lock(&self.channel) {
                 Some(channel) => channel.poll_next_unpin(cx),
                 None => Poll::Ready(None),
             });
             let piece = piece.await?.inspect_err(|error| tracing::warn!("{error}")).ok()?;
-            if let Some(message) = self.take(piece) {
+            let ends = piece.is_complete();
+            self.line.unsplit(piece.into_mut());
+            if self.too_long.is_some() || self.line.len() > self.max_line {
+                let scan = self.too_long.take().unwrap_or_default();
+                self.too_long = Some(scan.read(&take(&mut self.line)));
+            }
+            if ends && let Some(message) = self.end_line() {
                 return Some(message);
             }
         }
     }
 
     async fn close(&mut self) -> Result<(), Error> {
-        let channel = self.output.lock().take();
-        let Some(mut channel) = channel else { return Ok(()) };
+        let Some(mut channel) = lock(&self.channel).take() else { return Ok(()) };
         // Or `STALL` would apply instead of `CLOSE`.
         channel.set_timeouts(Timeouts::default());
         channel.close().await
-    }
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> Output<T> {
-    async fn flush(&self) -> Result<(), Error> {
-        let _turn = self.turn.lock().await;
-        let flush = poll_fn(|cx| match &mut *self.lock() {
-            Some(channel) => channel.poll_flush_unpin(cx),
-            // The pusher's flush is woken.
-            None => Poll::Pending,
-        });
-        flush.await
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Channel<T>>> {
-        self.channel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
