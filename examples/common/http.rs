@@ -42,6 +42,8 @@ pub(crate) struct Request<'h> {
     pub(crate) keep_alive: bool,
     pub(crate) expects_continue: bool,
     pub(crate) body: Body,
+    /// The lines of all fields, and the blank one.
+    fields: &'h [u8],
 }
 
 /// How the end of a request's body is found.
@@ -83,7 +85,33 @@ impl<'h> Request<'h> {
             list(headers, "Connection").any(|value| value.eq_ignore_ascii_case(option))
         };
         let keep_alive = !has_option(b"close") && (is_1_1 || has_option(b"keep-alive"));
-        Ok(Request { method, path, query, host, is_1_1, keep_alive, expects_continue, body })
+        let request = Request {
+            method,
+            path,
+            query,
+            host,
+            is_1_1,
+            keep_alive,
+            expects_continue,
+            body,
+            fields,
+        };
+        Ok(request)
+    }
+
+    /// The values of a field, one of each line that has it.
+    #[allow(dead_code)] // Some servers have no further fields.
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &'h [u8]> {
+        self.fields.split(|&byte| byte == b'\n').filter_map(move |line| {
+            let value = line.get(name.len()..)?.strip_prefix(b":")?;
+            line[..name.len()].eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())
+        })
+    }
+
+    /// Returns `true` if a list has this member, in any case.
+    #[allow(dead_code)]
+    pub(crate) fn lists(&self, name: &str, member: &str) -> bool {
+        members(self.values(name)).any(|value| value.eq_ignore_ascii_case(member.as_bytes()))
     }
 }
 
@@ -213,7 +241,11 @@ fn only<'h>(headers: &[Header<'h>], name: &str) -> Result<Option<&'h [u8]>, Stat
 /// section 5.6.1.2).
 fn list<'h>(headers: &[Header<'h>], name: &str) -> impl Iterator<Item = &'h [u8]> {
     let lines = headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name));
-    let members = lines.flat_map(|h| h.value.split(|&byte| byte == b','));
+    members(lines.map(|h| h.value))
+}
+
+fn members<'h>(lines: impl Iterator<Item = &'h [u8]>) -> impl Iterator<Item = &'h [u8]> {
+    let members = lines.flat_map(|line| line.split(|&byte| byte == b','));
     members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 

@@ -39,25 +39,16 @@ fn check(head: &[u8], origins: &[String]) -> Result<(bool, String), Status> {
         ("GET", _) => return Err(http::NOT_FOUND),
         _ => return Err(http::METHOD_NOT_ALLOWED),
     };
-    let mut fields = [httparse::EMPTY_HEADER; 64];
-    let mut parsed = httparse::Request::new(&mut fields);
-    parsed.parse(head).map_err(|_| http::BAD_REQUEST)?;
-    let values = |name: &'static str| {
-        parsed.headers.iter().filter(move |f| f.name.eq_ignore_ascii_case(name)).map(|f| f.value)
-    };
-    let lists = |name, word: &[u8]| {
-        let mut words = values(name).flat_map(|value| value.split(|&byte| byte == b','));
-        words.any(|value| value.trim_ascii().eq_ignore_ascii_case(word))
-    };
     // A browser names the page that asks. It may be a page of anybody.
-    if !values("Origin").all(|value| origins.iter().any(|origin| origin.as_bytes() == value)) {
+    let is_known = |value: &[u8]| origins.iter().any(|origin| origin.as_bytes() == value);
+    if !request.values("Origin").all(is_known) {
         return Err("403 Forbidden");
     }
-    let wants_it = lists("Upgrade", b"websocket") && lists("Connection", b"upgrade");
-    if !wants_it || !request.is_1_1 || !values("Sec-WebSocket-Version").eq([b"13"]) {
+    let wants_it = request.lists("Upgrade", "websocket") && request.lists("Connection", "upgrade");
+    if !wants_it || !request.is_1_1 || !request.values("Sec-WebSocket-Version").eq([b"13"]) {
         return Err("426 Upgrade Required");
     }
-    let mut keys = values("Sec-WebSocket-Key");
+    let mut keys = request.values("Sec-WebSocket-Key");
     let (Some(key), None) = (keys.next(), keys.next()) else { return Err(http::BAD_REQUEST) };
     if !BASE64_STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16)
         || request.body != Body::Length(0)
