@@ -16,13 +16,12 @@ fn body(head: &[u8]) -> Result<Body, BoxError> {
         127 => (8, 1 << 16),
         _ => (0, 0),
     };
-    if let Some(length) = head.get(2..2 + width).filter(|_| head.len() > 2) {
+    if head.len() > 2 {
         let short = u64::from(second & !MASKED);
-        let length = length.iter().copied().map(u64::from).reduce(|sum, byte| sum << 8 | byte);
-        return match length.unwrap_or(short) {
-            length if (least..1 << 63).contains(&length) => Ok(Body::Bytes(length)),
-            _ => Err("length not in the shortest form, or of 64 bits".into()),
-        };
+        let length = if width == 0 { short } else { (&head[2..]).get_uint(width) };
+        let is_good = (least..1 << 63).contains(&length);
+        let why = "length not in the shortest form, or of 64 bits";
+        return is_good.then_some(Body::Bytes(length)).ok_or_else(|| why.into());
     }
     match first & OPCODE {
         _ if first & RESERVED != 0 => Err("extension that was not agreed on".into()),

@@ -8,11 +8,11 @@ mod http;
 
 use asynchat::{Channel, Error, Pusher, Timeout, Timeouts};
 use bytes::{Bytes, BytesMut};
+use example_common::{lock, random};
 use frame::Frame;
 use futures::FutureExt;
-use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep};
@@ -35,8 +35,10 @@ struct Session<'c, T> {
     max: usize,
     /// The opcode and the fragments of a message that is not complete.
     message: Option<(u8, BytesMut)>,
-    /// Since when there is no news of the client, and the ping that it has not answered.
-    quiet: Option<(Instant, Option<[u8; 8]>)>,
+    /// Since when there is no news of the client.
+    quiet: Option<Instant>,
+    /// The ping that it has not answered.
+    asked: Option<Vec<u8>>,
 }
 
 /// The error is the Close frame that ends the connection.
@@ -44,7 +46,7 @@ type Result<T = ()> = std::result::Result<T, BytesMut>;
 
 impl Server {
     /// Serves one connection to its end.
-    pub async fn connection<T>(&self, io: T, stop: CancellationToken)
+    pub async fn connection<T>(self: Arc<Self>, io: T, stop: CancellationToken)
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
@@ -60,20 +62,20 @@ impl Server {
         let opened = stop.run_until_cancelled(handshake::open(&mut channel, &self.origins)).await;
         let Some(is_broadcast) = opened.flatten() else { return drop(channel.close().await) };
         let pusher = is_broadcast.then(|| channel.pusher());
-        self.room().extend(pusher.clone());
-        let broadcast = is_broadcast.then_some(self);
+        lock(&self.room).extend(pusher.clone());
+        let broadcast = is_broadcast.then_some(&*self);
         let max = if is_broadcast { MAX_BROADCAST } else { MAX_MESSAGE };
         channel.codec_mut().set_max_length(frame::MAX_HEAD + max);
-        let mut session =
-            Session { channel: &mut channel, broadcast, max, message: None, quiet: None };
+        let (message, quiet, asked) = (None, None, None);
+        let mut session = Session { channel: &mut channel, broadcast, max, message, quiet, asked };
         let ended = stop.run_until_cancelled(session.run()).await;
         let ending = async {
             if let Some(pusher) = pusher {
-                self.room().retain(|member| !member.same_channel(&pusher));
+                lock(&self.room).retain(|member| !member.same_channel(&pusher));
                 // All that the room has sent precedes the Close frame.
                 let _ = channel.flush().await;
             }
-            if let Err(close) = ended.unwrap_or_else(|| close(GOING_AWAY)) {
+            if let Err(close) = ended.unwrap_or_else(|| Err(close(GOING_AWAY))) {
                 channel.push(close);
             }
             // How it ends is no concern of the others.
@@ -83,10 +85,6 @@ impl Server {
             () = ending => {}
             () = stop.cancelled().then(|()| sleep(GRACE)) => {}
         }
-    }
-
-    fn room(&self) -> MutexGuard<'_, Vec<Pusher>> {
-        self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,74 +96,69 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<'_, T> {
             match frame {
                 Ok(asynchat::Frame::Complete(bytes)) => {
                     let frame = Frame::new(bytes, self.channel.head_len());
-                    let is_news = self.is_news(&frame);
-                    self.frame(frame)?;
-                    if is_news {
-                        self.quiet = None;
-                    } else if self.quiet.get_or_insert((Instant::now(), None)).0.elapsed() >= IDLE {
+                    if self.frame(frame)? {
+                        (self.quiet, self.asked) = (None, None);
+                    } else if self.quiet.get_or_insert_with(Instant::now).elapsed() >= IDLE {
                         self.ask()?;
                     }
                 }
                 Err(Error::Timeout(Timeout::Idle(_))) => self.ask()?,
-                Err(Error::Timeout(Timeout::Frame(_))) => close(TOO_SLOW)?,
-                Err(Error::InvalidHead(_)) => close(PROTOCOL_ERROR)?,
-                Err(Error::FrameTooLong { .. }) => close(TOO_BIG)?,
+                Err(Error::Timeout(Timeout::Frame(_))) => return Err(close(TOO_SLOW)),
+                Err(Error::InvalidHead(_)) => return Err(close(PROTOCOL_ERROR)),
+                Err(Error::FrameTooLong { .. }) => return Err(close(TOO_BIG)),
                 Ok(asynchat::Frame::Partial(_)) | Err(_) => break,
             }
         }
         Ok(())
     }
 
-    /// The beginning and the end of a message are news, and between two the answer to a ping.
-    fn is_news(&self, frame: &Frame) -> bool {
-        match (frame.opcode, self.quiet) {
-            (frame::PONG, Some((_, Some(ping)))) => {
-                self.message.is_none() && frame.payload() == ping
-            }
-            (opcode, _) => opcode < frame::CLOSE && (frame.is_final || self.message.is_none()),
-        }
-    }
-
     /// Sends a ping that can be answered only by a client that reads, but not a second one.
     fn ask(&mut self) -> Result {
-        if let Some((_, Some(_))) = self.quiet {
-            return close(TOO_SLOW);
+        if self.asked.is_some() {
+            return Err(close(TOO_SLOW));
         }
-        let ping = RandomState::new().hash_one(()).to_be_bytes();
-        self.quiet = Some((Instant::now(), Some(ping)));
+        let ping = random().into_bytes();
         self.channel.push(frame::encode(frame::PING, &ping));
+        (self.quiet, self.asked) = (Some(Instant::now()), Some(ping));
         self.channel.set_timeouts(TIMEOUTS); // input goes on
         Ok(())
     }
 
-    fn frame(&mut self, frame: Frame) -> Result {
+    /// Returns whether this is news: the beginning or the end of a message, and between two
+    /// the answer to a ping.
+    fn frame(&mut self, frame: Frame) -> Result<bool> {
         match (frame.opcode, &mut self.message) {
             (frame::CLOSE, _) => {
                 check_close(frame.payload())?;
                 return Err(frame.into_answer(frame::CLOSE));
             }
-            (frame::PING, _) => self.send(frame.into_answer(frame::PONG)),
-            (frame::PONG, _) => {}
+            (frame::PING, _) => {
+                self.send(frame.into_answer(frame::PONG));
+                return Ok(false);
+            }
+            (frame::PONG, None) => return Ok(self.asked.as_deref() == Some(frame.payload())),
+            (frame::PONG, Some(_)) => return Ok(false),
             (frame::CONTINUATION, Some((opcode, message))) => {
                 if message.len() + frame.payload().len() > self.max {
-                    return close(TOO_BIG);
+                    return Err(close(TOO_BIG));
                 }
                 message.extend_from_slice(frame.payload());
-                if frame.is_final {
-                    check_text(*opcode, message)?;
-                    let whole = frame::encode(*opcode, message);
-                    self.message = None;
-                    self.answer(whole);
+                if !frame.is_final {
+                    return Ok(false);
                 }
+                check_text(*opcode, message)?;
+                let whole = frame::encode(*opcode, message);
+                self.message = None;
+                self.answer(whole);
             }
-            (frame::CONTINUATION, None) | (_, Some(_)) => return close(PROTOCOL_ERROR),
+            (frame::CONTINUATION, None) | (_, Some(_)) => return Err(close(PROTOCOL_ERROR)),
             (opcode, None) if frame.is_final => {
                 check_text(opcode, frame.payload())?;
                 self.answer(frame.into_answer(opcode));
             }
             (opcode, message) => *message = Some((opcode, frame.payload().into())),
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Sends a message back, or to everybody in the same order. A member that has fallen too
@@ -174,7 +167,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<'_, T> {
         let Some(server) = self.broadcast else { return self.send(frame) };
         // Copied for the same reason as in `send`.
         let frame = Bytes::copy_from_slice(&frame);
-        server.room().retain(|member| {
+        lock(&server.room).retain(|member| {
             member.try_push(frame.clone()).inspect_err(|_| member.abort()).is_ok()
         });
     }
@@ -192,23 +185,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<'_, T> {
 }
 
 fn check_close(payload: &[u8]) -> Result {
-    match *payload {
-        [] => Ok(()),
-        [hi, lo, ref reason @ ..] => match u16::from_be_bytes([hi, lo]) {
-            1000..=1003 | 1007..=1014 | 3000..=4999 => check_text(frame::TEXT, reason),
-            _ => close(PROTOCOL_ERROR),
-        },
-        [_] => close(PROTOCOL_ERROR),
+    match payload.split_first_chunk().map(|(code, reason)| (u16::from_be_bytes(*code), reason)) {
+        Some((1000..=1003 | 1007..=1014 | 3000..=4999, reason)) => check_text(frame::TEXT, reason),
+        None if payload.is_empty() => Ok(()),
+        _ => Err(close(PROTOCOL_ERROR)),
     }
 }
 
 fn check_text(opcode: u8, message: &[u8]) -> Result {
     let is_good = opcode != frame::TEXT || std::str::from_utf8(message).is_ok();
-    if is_good { Ok(()) } else { close(NOT_UTF8) }
+    if is_good { Ok(()) } else { Err(close(NOT_UTF8)) }
 }
 
-fn close(code: u16) -> Result {
-    Err(frame::encode(frame::CLOSE, &code.to_be_bytes()))
+fn close(code: u16) -> BytesMut {
+    frame::encode(frame::CLOSE, &code.to_be_bytes())
 }
 
 const GOING_AWAY: u16 = 1001;

@@ -3,6 +3,7 @@
 use example_websocket::{MAX_MESSAGE, Server};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::timeout;
@@ -31,7 +32,7 @@ async fn unread_answers_hold_what_they_are_long() {
         let (mut io, theirs) = duplex(64 * 1024);
         let before = Region::new(ALLOCATOR);
         let served = tokio::spawn(async move {
-            Server::default().connection(theirs, CancellationToken::new()).await;
+            Arc::<Server>::default().connection(theirs, CancellationToken::new()).await;
         });
         io.write_all(REQUEST).await.unwrap();
         io.read_u8().await.unwrap();

@@ -118,8 +118,8 @@ impl Peer {
 
     /// What a ping says, which is the next frame.
     async fn gets_a_ping(&mut self) -> Vec<u8> {
-        self.gets([PING, 8]).await;
-        let mut said = vec![0; 8];
+        self.gets([PING, 32]).await;
+        let mut said = vec![0; 32];
         self.io.read_exact(&mut said).await.unwrap();
         said
     }
