@@ -3,7 +3,10 @@
 pub mod serve;
 
 use std::error::Error;
+use std::fmt::Display;
 use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Write};
+use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpListener;
 
@@ -13,6 +16,20 @@ pub fn report(program: &str, error: &dyn Error) {
     serve::flush();
     serve::report(format_args!("{program}: {}", with_causes(error)));
     serve::flush();
+}
+
+/// Returns the exit status of a program: 1 after an error, which is reported.
+pub fn exit_code(program: &str, result: Result<(), Box<dyn Error>>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    report(program, &*error);
+    ExitCode::FAILURE
+}
+
+/// Writes a line to stdout at once.
+pub fn say(line: impl Display) -> io::Result<()> {
+    let mut stdout = io::stdout();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
 }
 
 /// Binds a listener. The error names the address.

@@ -15,12 +15,11 @@
 
 use clap::Parser;
 use example_common::serve::{serve, stop_signal};
+use example_common::{exit_code, listen, say};
 use example_websocket::Server;
 use std::error::Error;
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 
 /// Serves WebSocket: /echo and /broadcast.
 #[derive(Parser)]
@@ -35,29 +34,16 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Args::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            example_common::report(env!("CARGO_BIN_NAME"), &*error);
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(env!("CARGO_BIN_NAME"), run(Args::parse()).await)
 }
 
 async fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    let listener = TcpListener::bind(args.address).await?;
+    let listener = listen(&args.address).await?;
     let address = listener.local_addr()?;
     let mut origins = args.origin;
     origins.push(format!("http://{address}"));
     let server = Arc::new(Server { origins, ..Server::default() });
-    let mut stdout = std::io::stdout();
-    writeln!(stdout, "listening on ws://{address}/")?;
-    stdout.flush()?;
-    let stop = stop_signal()?;
-    serve(listener, stop, |socket, stop| {
-        let server = Arc::clone(&server);
-        async move { server.connection(socket, stop).await }
-    })
-    .await;
+    say(format_args!("listening on ws://{address}/"))?;
+    serve(listener, stop_signal()?, |socket, stop| server.clone().connection(socket, stop)).await;
     Ok(())
 }
