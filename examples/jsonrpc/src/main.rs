@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Stdio, exit};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-/// Speaks JSON-RPC over stdin and stdout: with models (MCP) and language servers (LSP).
+/// Speaks JSON-RPC over stdin and stdout, as MCP and as LSP.
 #[derive(Parser)]
 enum Args {
     /// Serve MCP with one tool, `echo`
@@ -37,14 +37,14 @@ enum Args {
     /// Call a tool of an MCP server, and print its answer
     Call {
         tool: String,
-        /// The arguments of the tool, an object of JSON
+        /// The arguments of the tool, a JSON object
         #[arg(default_value = "{}")]
         arguments: String,
         /// The server and its arguments
         #[arg(required = true, last = true)]
         server: Vec<String>,
     },
-    /// Print what a language server finds in a file
+    /// Print the findings of a language server in a file
     Check {
         file: PathBuf,
         /// The server and its arguments
@@ -108,7 +108,7 @@ fn start(server: &[String]) -> Result<(Child, Pipe<ChildStdout, ChildStdin>), Bo
     Ok((child, Pipe::new(stdout, stdin)))
 }
 
-/// Opens a file at a language server, and returns what that finds.
+/// Opens a file at a language server, and returns its findings.
 async fn check(server: &[String], file: &Path) -> Result<Vec<Value>, BoxError> {
     let (_child, io) = start(server)?;
     let (path, text) = (file.canonicalize()?, std::fs::read_to_string(file)?);

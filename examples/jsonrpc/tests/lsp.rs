@@ -100,7 +100,8 @@ async fn server_error_is_reported() {
 
 #[tokio::test]
 async fn bad_server_is_an_error() {
-    let rows: [(&str, &str); 9] = [
+    let deep = format!("Content-Length: 1000\r\n\r\n{}", "[".repeat(1000));
+    let rows: [(&str, &str); 10] = [
         ("", "the server closed its output"),
         ("Content-Length: 9\r\n\r\n{}", "the server ended in a message"),
         ("Content-Le", "the server ended in a message"),
@@ -110,6 +111,7 @@ async fn bad_server_is_an_error() {
         ("Content-Type: a\r\n\r\n{}", "invalid message head"),
         ("Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}", "invalid message head"),
         ("Content-Length: 2\r\n\r\n{]", "key must be a string"),
+        (&deep, "recursion limit"),
     ];
     for (input, expected) in rows {
         let (mut client, mut peer) = client(1 << 16);
@@ -154,6 +156,20 @@ async fn server_that_asks_and_does_not_read_is_an_error() {
     assert_eq!(error, "the server sends requests and does not read");
     drop(client);
     asking.await.unwrap();
+}
+
+#[tokio::test]
+async fn dropped_close_still_sends_everything() {
+    let (mut client, mut peer) = client(10);
+    client.notify("a", Value::Null);
+    assert!(client.close().now_or_never().is_none());
+    let closed = tokio::spawn(async move { client.close().await.unwrap() });
+    let mut sent = Vec::new();
+    peer.read_to_end(&mut sent).await.unwrap();
+    let notification = json!({ "jsonrpc": "2.0", "method": "a", "params": null });
+    assert_eq!(sent, framed(&notification));
+    drop(peer);
+    closed.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,8 +5,10 @@
 mod peers;
 
 use peers::{is_installed, left_out};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use tokio::io::AsyncWriteExt;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_example-jsonrpc");
 
@@ -66,6 +68,37 @@ fn talks_both_ways(peer: &[String]) {
 
     let call = ["call", "nothing", "--", &peer[0], &peer[1], "server"];
     assert!(!run(&program, &call).status.success());
+}
+
+#[test]
+fn program_calls_its_own_server() {
+    let text = "ü".repeat(50_000);
+    let arguments = format!("{{\"text\":\"{text}\"}}");
+    let call = ["call", "echo", &arguments, "--", PROGRAM, "serve"];
+    let output = run(&[PROGRAM.to_owned()], &call);
+    has_said(&output, &format!("\"text\":\"{text}\""));
+    assert!(output.status.success());
+}
+
+/// Its client has gone to sleep: a write to stdout holds a thread of the runtime.
+#[tokio::test]
+async fn program_ends_at_the_end_of_input_with_full_output() {
+    let mut program = tokio::process::Command::new(PROGRAM);
+    program.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut server = program.spawn().unwrap();
+    let (mut stdin, _unread) = (server.stdin.take().unwrap(), server.stdout.take());
+    let version = json!({ "protocolVersion": "2025-06-18", "capabilities": {},
+        "clientInfo": { "name": "a", "version": "1" } });
+    let arguments = json!({ "name": "echo", "arguments": { "text": "x".repeat(1 << 20) } });
+    for message in [
+        json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": version }),
+        json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }),
+        json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": arguments }),
+    ] {
+        stdin.write_all(format!("{message}\n").as_bytes()).await.unwrap();
+    }
+    drop(stdin);
+    peers::within(server.wait()).await.unwrap();
 }
 
 #[test]

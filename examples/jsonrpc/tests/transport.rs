@@ -70,6 +70,25 @@ async fn messages_do_not_depend_on_the_cut() {
 }
 
 #[tokio::test]
+async fn answers_do_not_depend_on_the_cut() {
+    let long = "x".repeat(200);
+    let input = format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{{}}}}\n\
+         {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}}\r\n\
+         {{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{{\"a\":\"{long}\"}}}}\n\
+         {{\"result\":{{\"a\":\"{long}\"}},\"id\":3}}\n\
+         {{\"jsonrpc\":\"2.0\",\"id\":4,\"error\":{{\"code\":1,\"message\":\"ü\"}}}}\n"
+    );
+    let whole = deliver::<RoleClient>(input.as_bytes(), input.len(), 100).await;
+    let ids: Vec<&Value> = whole.0.iter().map(|message| &message["id"]).collect();
+    assert_eq!(ids, [&json!(1), &Value::Null, &json!(2), &json!(3), &json!(4)]);
+    assert_eq!(whole.1, "");
+    for cut in 0..input.len() {
+        assert_eq!(deliver::<RoleClient>(input.as_bytes(), cut, 100).await, whole, "{cut}");
+    }
+}
+
+#[tokio::test]
 async fn refused_message_reaches_its_caller() {
     let long = "x".repeat(200);
     let rows: [(&str, Option<Value>); 14] = [
