@@ -5,7 +5,8 @@
 mod peers;
 
 use asynchat::{Channel, Terminator};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use example_websocket::frame::Frame;
 use example_websocket::{GRACE, MAX_BROADCAST, MAX_MESSAGE, Server, TIMEOUTS};
 use peers::within;
 use serde_json::{Value, json};
@@ -222,6 +223,21 @@ async fn echo_returns_payloads_of_each_length_form() {
     }
 }
 
+#[test]
+fn mask_is_removed_in_place() {
+    for (len, head_len) in [(0, 6), (1, 6), (125, 6), (126, 8), (0xffff, 8), (0x1_0000, 14)] {
+        let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
+        let sent = BytesMut::from(&masked(FIN | BINARY, &payload)[..]);
+        let place = sent.as_ptr_range();
+        let frame = Frame::new(sent, head_len);
+        assert_eq!(frame.payload(), payload);
+        assert_eq!(frame.payload().as_ptr_range().end, place.end);
+        let answer = frame.into_answer(BINARY);
+        assert_eq!(answer, plain(FIN | BINARY, &payload));
+        assert_eq!(answer.as_ptr_range().end, place.end, "{len} bytes are copied");
+    }
+}
+
 // Refusals.
 
 #[tokio::test(start_paused = true)]
@@ -405,6 +421,20 @@ async fn client_that_trickles_is_closed() {
         }
     }
     assert_eq!(peer.gets_to_the_end().await, closing(1008));
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_is_slow_and_keeps_the_rate_is_answered() {
+    let payload = vec![7; 2 * MAX_MESSAGE / 3];
+    let sent = masked(FIN | BINARY, &payload);
+    let mut peer = Peer::echo().await;
+    let start = Instant::now();
+    for piece in sent.chunks(20_000) {
+        peer.sends(piece).await;
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert!(start.elapsed() > 3 * TIMEOUTS.frame.unwrap(), "{:?}", start.elapsed());
+    peer.gets(plain(FIN | BINARY, &payload)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -638,6 +668,17 @@ async fn program_stops_at_sigterm_and_says_so() {
     assert_eq!(rest, closing(1001));
     drop(socket);
     assert!(within(child.wait()).await.unwrap().success());
+}
+
+#[tokio::test]
+async fn program_names_an_address_that_is_taken() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_example-websocket"));
+    let output = within(program.arg(&address).kill_on_drop(true).output()).await.unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b""[..]));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with(&format!("example-websocket: {address}: ")), "{said}");
 }
 
 #[tokio::test]
