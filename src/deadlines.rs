@@ -114,6 +114,15 @@ impl Timeouts {
     /// Returns limits of the same time for a frame, idleness and a write.
     ///
     /// `min_rate` is not set, so that further bytes do not extend the time of a frame.
+    ///
+    /// ```
+    /// use asynchat::Timeouts;
+    /// use std::time::Duration;
+    ///
+    /// let timeouts = Timeouts::all(Duration::from_secs(60));
+    /// assert_eq!(timeouts.idle, Some(Duration::from_secs(60)));
+    /// assert_eq!(timeouts.min_rate, None);
+    /// ```
     #[must_use]
     pub const fn all(after: Duration) -> Self {
         Timeouts { frame: Some(after), min_rate: None, idle: Some(after), write: Some(after) }

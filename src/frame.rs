@@ -67,6 +67,13 @@ impl Frame {
     }
 
     /// Returns the bytes if the frame is complete, and otherwise `None`.
+    ///
+    /// ```
+    /// use asynchat::Frame;
+    ///
+    /// assert!(Frame::Complete("QUIT".into()).into_complete().is_some());
+    /// assert!(Frame::Partial("QUI".into()).into_complete().is_none());
+    /// ```
     #[inline]
     #[must_use]
     pub fn into_complete(self) -> Option<Bytes> {

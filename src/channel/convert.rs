@@ -41,6 +41,24 @@ impl<T> Parts<T> {
     ///
     /// See [PROXY protocol](crate::guide::transports#proxy-protocol-then-tls) in the guide,
     /// and the example of [`Rewind`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), std::io::Error> {
+    /// # let (io, mut peer) = tokio::io::duplex(64);
+    /// # tokio::io::AsyncWriteExt::write_all(&mut peer, b"CONNECT\nrest").await?;
+    /// # drop(peer);
+    /// use tokio::io::AsyncReadExt;
+    ///
+    /// let mut channel = asynchat::Channel::new(io, "\n");
+    /// assert_eq!(channel.receive("\n").await?, "CONNECT");
+    /// let mut io = channel.into_parts().rewind();
+    /// let mut rest = String::new();
+    /// io.read_to_string(&mut rest).await?;
+    /// assert_eq!(rest, "rest");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn rewind(self) -> Rewind<T> {
         let (bytes, producers) = (self.unsent.len(), self.producers.len());

@@ -71,11 +71,29 @@ impl<T> Channel<T> {
     /// Returns the codec, to change its settings.
     ///
     /// A change applies from the next byte, as with [`set_terminator`](Self::set_terminator).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, mut peer) = tokio::io::duplex(64);
+    /// # tokio::io::AsyncWriteExt::write_all(&mut peer, b"one\n").await.unwrap();
+    /// let mut channel = asynchat::Channel::new(io, "\n");
+    /// channel.codec_mut().set_keep_terminator(true);
+    /// assert_eq!(channel.next().await.unwrap()?.data(), b"one\n");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn codec_mut(&mut self) -> &mut TerminatorCodec {
         self.framed.codec_mut()
     }
 
     /// Returns the current terminator. For a count, this is the number of bytes remaining.
+    ///
+    /// ```
+    /// # let (io, _peer) = tokio::io::duplex(64);
+    /// let channel = asynchat::Channel::new(io, 5);
+    /// assert_eq!(channel.terminator().remaining(), Some(5));
+    /// ```
     #[must_use]
     pub fn terminator(&self) -> &Terminator {
         self.framed.codec().terminator()
@@ -116,6 +134,21 @@ impl<T> Channel<T> {
     /// Returns the number of bytes of the last frame that are the head of a message.
     ///
     /// See [`TerminatorCodec::head_len`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asynchat::Error> {
+    /// # let (io, mut peer) = tokio::io::duplex(64);
+    /// # tokio::io::AsyncWriteExt::write_all(&mut peer, b"\0\x05hello").await.unwrap();
+    /// use asynchat::{Channel, Length};
+    ///
+    /// let mut channel = Channel::new(io, Length::u16_be());
+    /// let mut message = channel.next().await.unwrap()?.into_data();
+    /// let body = message.split_off(channel.head_len());
+    /// assert_eq!(body, "hello");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn head_len(&self) -> usize {
         self.framed.codec().head_len()

@@ -113,6 +113,35 @@ pub trait Handler {
     /// With `Ok` the rest is skipped and the next frame is delivered normally. If the
     /// terminator was a count, it is now [`none`](crate::Terminator::none): set a terminator
     /// for the bytes that follow.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let (io, peer) = tokio::io::duplex(64);
+    /// # let mut peer = asynchat::Channel::new(peer, "\n");
+    /// use asynchat::{Channel, Control, Error, Handler};
+    ///
+    /// struct Polite;
+    ///
+    /// impl Handler for Polite {
+    ///     type Error = Error;
+    ///
+    ///     fn frame_too_long(
+    ///         &mut self,
+    ///         channel: &mut Control<'_>,
+    ///         limit: usize,
+    ///     ) -> Result<(), Error> {
+    ///         channel.push_fmt(format_args!("at most {limit} bytes\n"));
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let mut channel = Channel::builder().terminator("\n").max_length(5).build(io);
+    /// tokio::spawn(async move { channel.run(&mut Polite).await });
+    /// peer.push("too long\n");
+    /// assert_eq!(peer.receive("\n").await.unwrap(), "at most 5 bytes");
+    /// # }
+    /// ```
     fn frame_too_long(
         &mut self,
         channel: &mut Control<'_>,
@@ -148,6 +177,33 @@ pub trait Handler {
     ///
     /// It is not called for a [stalled write](Timeout::Write), because a message would wait
     /// for the same transport.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// # let (io, peer) = tokio::io::duplex(64);
+    /// # let mut peer = asynchat::Channel::new(peer, "\n");
+    /// use asynchat::{Channel, Control, Error, Handler, Timeout, Timeouts};
+    /// use std::time::Duration;
+    ///
+    /// struct Polite;
+    ///
+    /// impl Handler for Polite {
+    ///     type Error = Error;
+    ///
+    ///     fn timed_out(&mut self, channel: &mut Control<'_>, _: Timeout) -> Result<(), Error> {
+    ///         channel.push("421 too slow\n");
+    ///         channel.close_when_done();
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let timeouts = Timeouts::all(Duration::from_secs(60));
+    /// let mut channel = Channel::builder().terminator("\n").timeouts(timeouts).build(io);
+    /// tokio::spawn(async move { channel.run(&mut Polite).await });
+    /// assert_eq!(peer.receive("\n").await.unwrap(), "421 too slow");
+    /// # }
+    /// ```
     fn timed_out(
         &mut self,
         channel: &mut Control<'_>,

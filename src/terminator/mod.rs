@@ -93,6 +93,17 @@ impl Terminator {
     /// Ends a frame at CR LF or a bare LF.
     ///
     /// It equals `any(["\r\n", "\n"])`, and is found faster.
+    ///
+    /// ```
+    /// use asynchat::{FrameRef, Terminator, TerminatorCodec};
+    ///
+    /// let mut codec = TerminatorCodec::new(Terminator::line());
+    /// let mut input = &b"one\r\ntwo\n"[..];
+    /// assert_eq!(codec.decode_slice(&mut input)?, Some(FrameRef::Complete(b"one")));
+    /// assert_eq!(codec.ended_by(), b"\r\n");
+    /// assert_eq!(codec.decode_slice(&mut input)?, Some(FrameRef::Complete(b"two")));
+    /// # Ok::<(), asynchat::Error>(())
+    /// ```
     #[must_use]
     #[inline]
     pub const fn line() -> Self {
@@ -257,6 +268,15 @@ impl Terminator {
 
     /// Returns the number of bytes until the frame ends, if it ends by a
     /// [`count`](Self::count).
+    ///
+    /// ```
+    /// use asynchat::{FrameRef, Terminator, TerminatorCodec};
+    ///
+    /// let mut codec = TerminatorCodec::new(Terminator::count(5)).with_streaming(true);
+    /// assert_eq!(codec.decode_slice(&mut &b"hel"[..])?, Some(FrameRef::Partial(b"hel")));
+    /// assert_eq!(codec.terminator().remaining(), Some(2));
+    /// # Ok::<(), asynchat::Error>(())
+    /// ```
     #[must_use]
     #[inline]
     pub const fn remaining(&self) -> Option<u64> {
@@ -267,6 +287,13 @@ impl Terminator {
     }
 
     /// Returns the byte strings that end a frame, in the order in which they were passed.
+    ///
+    /// ```
+    /// use asynchat::Terminator;
+    ///
+    /// let either = Terminator::any(["\r\n", "\n"]);
+    /// assert!(either.patterns().eq([&b"\r\n"[..], b"\n"]));
+    /// ```
     pub fn patterns(&self) -> impl Iterator<Item = &[u8]> {
         let len = match &self.0 {
             Kind::Pattern(_) => 1,
