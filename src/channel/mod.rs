@@ -90,9 +90,8 @@ use tokio_util::codec::Framed;
 /// | [`Pusher::abort`](crate::Pusher::abort) | nothing: the queue is dropped | nothing: the awaited method returns [`Error::Aborted`] | nothing: undelivered input is dropped |
 /// | dropping the channel | nothing: the queue is dropped, with a `warn` event | nothing | nothing; if input is unread, a kernel resets the connection |
 ///
-/// To end a connection use `close`, which is the only way that makes sure that the last
-/// output arrives. [`Pusher::close_when_done`](crate::Pusher::close_when_done) is the way for
-/// other tasks.
+/// To end a connection use `close`, so that the last output arrives. `run` ends in the same
+/// way. Other tasks use [`Pusher::close_when_done`](crate::Pusher::close_when_done).
 ///
 /// # Errors and their order
 ///

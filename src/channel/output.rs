@@ -117,8 +117,8 @@ impl<T> Channel<T> {
 
     /// Queues a producer, which is a stream of chunks that are sent raw.
     ///
-    /// The channel polls it only when everything queued before it is sent and there is
-    /// capacity. The module [`producer`](crate::producer) has ready-made ones, and the
+    /// The channel polls it only when it is first in the queue and there is capacity. The
+    /// module [`producer`](crate::producer) has ready-made ones, and the
     /// [guide](crate::guide::producers) has recipes.
     ///
     /// A producer is dropped once: when it is exhausted, has failed, is discarded, or with
