@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the example programs as their headers say, with real peers.
+"""Runs the example programs as their headers say, with the programs they talk to.
 
 Usage: example_programs.py FOLDER
 
@@ -74,7 +74,7 @@ def example(program, *arguments, stop=signal.SIGINT, **more):
 
 
 @contextlib.contextmanager
-def peer(ready, *command):
+def interop(ready, *command):
     """A server of others' on a free port: its address. `{}` is the port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -137,7 +137,7 @@ def no_descriptor_and_no_stderr():
 
 def redis():
     redis_server = ["redis-server", "--bind", "127.0.0.1", "--save", "", "--port", "{}"]
-    with peer("Ready to accept connections", *redis_server) as address, folder() as here:
+    with interop("Ready to accept connections", *redis_server) as address, folder() as here:
         for protocol in [[], ["--resp3"]]:
             client = lambda *words, **more: run("example-redis", *protocol, *words, **more)
             assert client(address, "SET", "a", "b c") == "OK\n"
@@ -162,7 +162,7 @@ def redis():
 
 def memcached():
     server = ["memcached", "-u", "root", "-l", "127.0.0.1", "-p", "{}", "-U", "0", "-vv"]
-    with peer("server listening", *server) as address:
+    with interop("server listening", *server) as address:
         run("example-memcached", address, "set", "key", "value")
         assert "value" in run("example-memcached", address, "get", "key")
         assert "not a key" in run("example-memcached", address, "get", "bad key", status=2)

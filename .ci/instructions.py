@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 """Counts the instructions of what must stay fast, and compares.
 
-Usage: instructions.py [--write | --any-rustc | --linear [WORK…]]
+Usage: instructions.py [--write | --any-rustc | --complexity [WORK…]]
 
-Each work of `benches/count.rs` is done N and 2N times under valgrind; the
+Each work of `benches/instructions.rs` is done N and 2N times under valgrind; the
 difference is what it costs, to the digit, however busy the machine is. More
 than TOLERANCE above what stands in `benches/instructions.txt` is a failure;
 more than that below is said, so that the file is brought up to date. Counts of
 two compilers cannot be compared: another than the file was made with is a
 failure, unless `--any-rustc` is given; then the counts are only shown.
 
-With `--linear` each work of `benches/linear.rs` is done for N and 2N bytes, and
+With `--complexity` each work of `benches/complexity.rs` is done for N and 2N bytes, and
 for none: twice the bytes may cost no more than LINEAR times the instructions.
 Of all of them, or of those that are named.
 """
@@ -61,7 +61,7 @@ WORKS = [
 
 # How many bytes. What holds 64 KiB of a terminator needs more than that to be
 # slow in it, and what takes reads of up to 64 KiB needs several of them.
-LINEAR_WORKS = {
+COMPLEXITY_WORKS = {
     "drip-1": 20_000,
     "drip-64": 200_000,
     "drip-1-streaming": 20_000,
@@ -136,11 +136,11 @@ def build(bench):
     return re.search(r"Executable .*\((.*)\)", built)[1]
 
 
-def linear(works):
-    program = build("linear")
+def complexity(works):
+    program = build("complexity")
     failed = 0
     for work in works:
-        size = LINEAR_WORKS[work]
+        size = COMPLEXITY_WORKS[work]
         none, once, twice = (instructions(program, work, n * size) for n in (0, 1, 2))
         ratio = (twice - none) / (once - none)
         failed += ratio > LINEAR
@@ -158,7 +158,7 @@ def main(write, any_rustc):
         print(f"{FILE} was made with {head[2:]}, and this is {rustc}: nothing can be compared.")
         print("--any-rustc shows the counts all the same, --write makes the file anew.")
         return 1
-    program = build("count")
+    program = build("instructions")
     counts = {}
     for work in WORKS:
         times = TIMES // 100 if work == "flood" else TIMES
@@ -183,6 +183,6 @@ def main(write, any_rustc):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--linear"]:
-        sys.exit(linear(sys.argv[2:] or list(LINEAR_WORKS)))
+    if sys.argv[1:2] == ["--complexity"]:
+        sys.exit(complexity(sys.argv[2:] or list(COMPLEXITY_WORKS)))
     sys.exit(main("--write" in sys.argv, "--any-rustc" in sys.argv))

@@ -24,7 +24,7 @@ pub mod tasks {}
 #[doc = include_str!("../docs/guide/servers.md")]
 pub mod servers {}
 
-// Tested in `tests/proof`, which has hyper.
+// Tested in `tests/stress`, which has hyper.
 #[cfg(not(doctest))]
 #[doc = include_str!("../docs/guide/hyper.md")]
 pub mod hyper {}

@@ -2,7 +2,7 @@
 //! with asynchat (up to 3.11) is installed, with the original. `docs/asynchat.md` says why.
 
 mod mock;
-mod peers;
+mod programs;
 
 use asynchat::{Channel, Control, Error, Handler, IntoTerminator, producer};
 use bytes::Bytes;
@@ -19,7 +19,7 @@ static HAS_ASYNCHAT: LazyLock<bool> = LazyLock::new(|| {
     let found = python.args(["-W", "ignore", "-c", "import asynchat"]).output();
     let found = found.is_ok_and(|output| output.status.success());
     if !found {
-        peers::left_out("no python3 with asynchat (3.11 or older) is installed");
+        programs::left_out("no python3 with asynchat (3.11 or older) is installed");
     }
     found
 });

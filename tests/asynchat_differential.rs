@@ -10,7 +10,7 @@
 //! Input that asynchat forgets in its buffer at the end must be delivered last here.
 
 mod common;
-mod peers;
+mod programs;
 
 use asynchat::{Channel, Control, Error, FrameRef, Handler, Terminator, TerminatorCodec};
 use common::Scripted;
@@ -43,7 +43,7 @@ fn the_same_as_cpythons_asynchat() {
         .status()
         .is_ok_and(|status| status.success());
     if !has_asynchat {
-        return peers::left_out("no python3 with asynchat (3.11 or older) is installed");
+        return programs::left_out("no python3 with asynchat (3.11 or older) is installed");
     }
     let count = number("ASYNCHAT_SESSIONS").unwrap_or(3000);
     let seed = number("ASYNCHAT_SEED").unwrap_or(0xa57c);

@@ -11,12 +11,12 @@ mod common;
 mod case;
 #[path = "bad_input/folder.rs"]
 mod folder;
-#[path = "bad_input/play_codec.rs"]
-mod play_codec;
-#[path = "bad_input/play_encode.rs"]
-mod play_encode;
-#[path = "bad_input/play_http.rs"]
-mod play_http;
+#[path = "bad_input/replay_codec.rs"]
+mod replay_codec;
+#[path = "bad_input/replay_encode.rs"]
+mod replay_encode;
+#[path = "bad_input/replay_http.rs"]
+mod replay_http;
 #[path = "bad_input/talk.rs"]
 mod talk;
 
@@ -37,7 +37,7 @@ use folder::Folder;
 const FOLDERS: [Folder; 3] = [
     Folder {
         name: "codec",
-        play: play_codec::play,
+        replay: replay_codec::replay,
         least: 103,
         bad: &[
             ("", "no name"),
@@ -66,7 +66,7 @@ const FOLDERS: [Folder; 3] = [
     },
     Folder {
         name: "encode",
-        play: play_encode::play,
+        replay: replay_encode::replay,
         least: 21,
         bad: &[
             ("# a\n# Source: b\ncontents \"x\"\n", "unknown: contents \"x\""),
@@ -79,7 +79,7 @@ const FOLDERS: [Folder; 3] = [
     },
     Folder {
         name: "http",
-        play: play_http::play,
+        replay: replay_http::replay,
         least: 153,
         bad: &[
             ("# a\n# Source: b\nsend \"x\"\nclosed now\n", "unknown: closed now"),

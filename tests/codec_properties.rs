@@ -200,9 +200,9 @@ proptest! {
     ) {
         let expected = common::oracle(&session, &input);
         let cuts = within(cuts, &input);
-        common::play_codec::<Owned>(&session, &input, &cuts, &expected, set_the_same)
+        common::replay_codec::<Owned>(&session, &input, &cuts, &expected, set_the_same)
             .map_err(failed(&cuts))?;
-        common::play_codec::<Borrowed>(&session, &input, &cuts, &expected, set_an_equal)
+        common::replay_codec::<Borrowed>(&session, &input, &cuts, &expected, set_an_equal)
             .map_err(failed(&cuts))?;
     }
 }

@@ -8,11 +8,11 @@
 //! cargo test --release --test fairness -- --ignored --nocapture
 //! ```
 
-mod peers;
+mod programs;
 
 use asynchat::{Builder, Channel, Control, Error, Handler, Run, Terminator, producer};
 use bytes::Bytes;
-use peers::within;
+use programs::within;
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener};

@@ -2,17 +2,17 @@
 //! it, in every state, by every way to use the channel.
 //!
 //! Nothing here waits for time to pass: a peer acts at once, or when it is told
-//! that our output is blocked. `.ci/small_buffers` runs all of it once more with
+//! that our output is blocked. `.ci/tiny_sockets` runs all of it once more with
 //! socket buffers of 4 KiB.
 
 mod mock;
-mod peers;
+mod programs;
 
 use asynchat::{Builder, Channel, Control, Error, Handler, Terminator};
 use bytes::Bytes;
 use futures::{SinkExt, stream};
 use mock::show;
-use peers::within;
+use programs::within;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
@@ -555,7 +555,7 @@ async fn feed(channel: &mut Channel<Faulty>) -> String {
 
 /// More than the kernel takes.
 fn much() -> usize {
-    let is_small = std::env::var_os("ASYNCHAT_SMALL_BUFFERS").is_some();
+    let is_small = std::env::var_os("ASYNCHAT_TINY_SOCKETS").is_some();
     if is_small { 256 << 10 } else { 32 << 20 }
 }
 

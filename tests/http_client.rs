@@ -3,9 +3,9 @@
 #[allow(dead_code)] // `main`
 #[path = "../examples/http_client.rs"]
 mod http_client;
-mod peers;
+mod programs;
 
-use peers::within;
+use programs::within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 const REQUEST: &str = "GET /a?b HTTP/1.0\r\nHost: host:1\r\nConnection: close\r\n\r\n";

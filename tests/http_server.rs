@@ -4,7 +4,7 @@
 mod files;
 #[path = "../examples/common/http.rs"]
 mod http;
-mod peers;
+mod programs;
 #[allow(dead_code)] // Ctrl-C
 #[path = "../examples/common/serve.rs"]
 mod serve;
@@ -13,7 +13,7 @@ mod server;
 
 use files::Files;
 use futures::FutureExt;
-use peers::within;
+use programs::within;
 use server::Config;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -1153,7 +1153,7 @@ async fn stopping_does_not_wait_for_ever() {
 async fn curl_gets_along_with_it() {
     let (outside, root) = served();
     if curl(&["--version"]).await.is_none() {
-        return peers::left_out("curl is not installed");
+        return programs::left_out("curl is not installed");
     }
     let body: Vec<u8> = (0..1u32 << 18).flat_map(u32::to_le_bytes).collect();
     let upload = outside.path().join("upload");

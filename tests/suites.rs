@@ -6,12 +6,12 @@ mod case;
 #[allow(dead_code)] // A folder of files.
 #[path = "bad_input/folder.rs"]
 mod folder;
-#[path = "bad_input/play_http.rs"]
-mod play_http;
-#[path = "suites/play_requests.rs"]
-mod play_requests;
-#[path = "suites/play_responses.rs"]
-mod play_responses;
+#[path = "bad_input/replay_http.rs"]
+mod replay_http;
+#[path = "suites/replay_requests.rs"]
+mod replay_requests;
+#[path = "suites/replay_responses.rs"]
+mod replay_responses;
 #[path = "suites/rows.rs"]
 mod rows;
 #[path = "bad_input/talk.rs"]
@@ -36,7 +36,7 @@ use folder::Folder;
 
 const REQUESTS: Folder = Folder {
     name: "requests",
-    play: play_requests::play,
+    replay: replay_requests::replay,
     least: 124,
     bad: &[
         ("# a\n# Source: b\nsaid \"x\"\nclosed\n", "unknown: said \"x\""),
@@ -54,7 +54,7 @@ const REQUESTS: Folder = Folder {
 
 const RESPONSES: Folder = Folder {
     name: "responses",
-    play: play_responses::play,
+    replay: replay_responses::replay,
     least: 65,
     bad: &[
         ("# a\n# Source: b\nsend \"x\"\n", "unknown: send \"x\""),
@@ -70,12 +70,12 @@ const RESPONSES: Folder = Folder {
 
 #[test]
 fn the_server_decides_requests_as_their_rows_say() {
-    rows::check(include_str!("suites/llhttp_requests.txt"), REQUESTS.least, REQUESTS.play);
+    rows::check(include_str!("suites/llhttp_requests.txt"), REQUESTS.least, REQUESTS.replay);
 }
 
 #[test]
 fn the_client_decides_responses_as_their_rows_say() {
-    rows::check(include_str!("suites/llhttp_responses.txt"), RESPONSES.least, RESPONSES.play);
+    rows::check(include_str!("suites/llhttp_responses.txt"), RESPONSES.least, RESPONSES.replay);
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub(crate) fn read_call(calls: &mut Vec<Call>, step: &Step) -> Result<(), String
     Ok(())
 }
 
-pub(crate) fn play_calls<C: Client>(calls: &[Call]) -> Result<(), String> {
+pub(crate) fn replay_calls<C: Client>(calls: &[Call]) -> Result<(), String> {
     if calls.iter().any(|call| call.result.is_none()) {
         return Err("a call without a result".into());
     }
@@ -75,14 +75,14 @@ pub(crate) fn play_calls<C: Client>(calls: &[Call]) -> Result<(), String> {
             let mut calls = calls.to_vec();
             calls[which].pieces = case::cut(&call.pieces.concat(), &cuts);
             runtime
-                .block_on(play_once::<C>(&calls))
+                .block_on(replay_once::<C>(&calls))
                 .map_err(|e| format!("cut at {cuts:?}: {e}"))?;
         }
     }
     Ok(())
 }
 
-async fn play_once<C: Client>(calls: &[Call]) -> Result<(), String> {
+async fn replay_once<C: Client>(calls: &[Call]) -> Result<(), String> {
     let (io, mut theirs) = duplex(1024 * 1024);
     let mut calls = calls.iter();
     let mut client = if C::IS_GREETED {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 pub(crate) struct Folder {
     pub(crate) name: &'static str,
     /// Plays a file.
-    pub(crate) play: fn(&Case) -> Result<(), String>,
+    pub(crate) replay: fn(&Case) -> Result<(), String>,
     /// The least number of files.
     pub(crate) least: usize,
     /// Files with a slip, and the message about it.
@@ -21,7 +21,7 @@ impl Folder {
     pub(crate) fn check(&self) {
         let failed: Vec<String> = case::read_folder(self.name)
             .iter()
-            .filter_map(|case| (self.play)(case).err().map(|e| format!("{}: {e}", case.file)))
+            .filter_map(|case| (self.replay)(case).err().map(|e| format!("{}: {e}", case.file)))
             .collect();
         assert!(failed.is_empty(), "{} files fail\n{}", failed.len(), failed.join("\n"));
     }
@@ -30,8 +30,13 @@ impl Folder {
     pub(crate) fn check_bad(&self) {
         for (text, why) in self.bad {
             let case = Case::parse("bad.txt", text);
-            let played = case.and_then(|case| (self.play)(&case));
-            assert_eq!(played.as_ref().map_err(String::as_str), Err(*why), "{}: {text}", self.name);
+            let replayed = case.and_then(|case| (self.replay)(&case));
+            assert_eq!(
+                replayed.as_ref().map_err(String::as_str),
+                Err(*why),
+                "{}: {text}",
+                self.name
+            );
         }
     }
 
@@ -39,7 +44,7 @@ impl Folder {
     pub(crate) fn check_untrue(&self) {
         for text in self.untrue {
             let case = Case::parse("untrue.txt", text).unwrap();
-            let e = (self.play)(&case).expect_err(text);
+            let e = (self.replay)(&case).expect_err(text);
             assert!(e.contains("want"), "{}: {e}", self.name);
         }
     }

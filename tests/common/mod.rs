@@ -3,7 +3,7 @@
 //!
 //! A session is the settings to start with and what to change after each frame
 //! or error. The oracle takes the input byte by byte and says what must have
-//! come out after each of them; `play_codec` and `play_channel` compare that
+//! come out after each of them; `replay_codec` and `play_channel` compare that
 //! with the crate after every piece of the input, and at its end.
 
 #![allow(dead_code)] // Each test file uses its part of this.
@@ -739,7 +739,7 @@ fn pieces<'i>(input: &'i [u8], cuts: &[usize]) -> Vec<&'i [u8]> {
 }
 
 /// Plays a session on the bare codec. `before` is done before each call.
-pub(crate) fn play_codec<S: Source>(
+pub(crate) fn replay_codec<S: Source>(
     session: &Session,
     input: &[u8],
     cuts: &[usize],
@@ -1079,8 +1079,9 @@ pub(crate) fn play_all(
     expected: &Expected,
 ) -> Result<(), String> {
     let with = |path: &'static str| move |e| format!("{path}: {e}");
-    play_codec::<Owned>(session, input, cuts, expected, |_| ()).map_err(with("decode"))?;
-    play_codec::<Borrowed>(session, input, cuts, expected, |_| ()).map_err(with("decode_slice"))?;
+    replay_codec::<Owned>(session, input, cuts, expected, |_| ()).map_err(with("decode"))?;
+    replay_codec::<Borrowed>(session, input, cuts, expected, |_| ())
+        .map_err(with("decode_slice"))?;
     play_channel(session, input, cuts, expected).map_err(with("Channel"))?;
     play_run(session, input, cuts, expected).map_err(with("run"))?;
     let is_error = |event: &Event| matches!(event, Event::TooLong(_) | Event::InvalidHead);

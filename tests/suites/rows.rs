@@ -4,7 +4,7 @@ use crate::case::Case;
 use std::collections::HashSet;
 
 /// Plays every row, and reports all that fail, each with its source.
-pub(crate) fn check(text: &str, least: usize, play: fn(&Case) -> Result<(), String>) {
+pub(crate) fn check(text: &str, least: usize, replay: fn(&Case) -> Result<(), String>) {
     let rows = read(text).unwrap();
     assert!(rows.len() >= least, "{} rows", rows.len());
     let mut seen = HashSet::new();
@@ -13,7 +13,7 @@ pub(crate) fn check(text: &str, least: usize, play: fn(&Case) -> Result<(), Stri
     }
     let failed: Vec<String> = rows
         .iter()
-        .filter_map(|row| play(row).err().map(|e| format!("{}\n  {}\n  {e}", row.name, row.file)))
+        .filter_map(|row| replay(row).err().map(|e| format!("{}\n  {}\n  {e}", row.name, row.file)))
         .collect();
     assert!(failed.is_empty(), "{} rows fail\n{}", failed.len(), failed.join("\n"));
 }

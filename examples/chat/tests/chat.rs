@@ -1,8 +1,8 @@
 //! The chat server: people on lines and in a browser, slow readers,
 //! and several servers on one Redis.
 
-#[path = "../../../tests/peers/mod.rs"]
-mod peers;
+#[path = "../../../tests/programs/mod.rs"]
+mod programs;
 
 use asynchat::{Channel, Error, Terminator};
 use example_chat::room::{self, Room};
@@ -10,7 +10,7 @@ use example_chat::{bridge, lines, server, web};
 use example_common::serve::MAX_CONNECTIONS;
 use example_redis::client::Client;
 use example_redis::value::Value as Reply;
-use peers::{Server, within};
+use programs::{Server, within};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
@@ -743,7 +743,7 @@ async fn a_browser_on_the_line_port_is_not_heard() {
 /// Defaults are: no header of ours passed on, HTTP/1.0, all answers buffered.
 #[tokio::test]
 async fn nginx_with_its_defaults_passes_everything_on() {
-    if !peers::is_installed("nginx") {
+    if !programs::is_installed("nginx") {
         return;
     }
     let chat = Chat::start(None).await;
@@ -872,7 +872,7 @@ async fn everybody_is_told_when_the_server_stops() {
 // Several servers.
 
 fn redis() -> Option<Server> {
-    peers::is_installed("redis-server").then(|| redis_on(None))
+    programs::is_installed("redis-server").then(|| redis_on(None))
 }
 
 fn redis_on(port: Option<u16>) -> Server {
@@ -988,7 +988,7 @@ async fn a_lost_redis_is_said_and_found_again() {
 
 #[tokio::test]
 async fn without_redis_the_room_goes_on_alone() {
-    let nobody = (Ipv4Addr::LOCALHOST, peers::free_port()).into();
+    let nobody = (Ipv4Addr::LOCALHOST, programs::free_port()).into();
     let chat = Chat::start(Some(nobody)).await;
     let mut alice = chat.named("alice").await;
     alice.says("hello").await;
@@ -1328,7 +1328,7 @@ async fn peers_above_connections_wait_for_a_place() {
     Person::new(second).await;
 }
 
-// Real peers: nc, and a browser.
+// Interop: nc, and a browser.
 
 /// A headless browser, spoken to over a pipe: its messages end in NUL.
 struct Browser {
@@ -1450,7 +1450,7 @@ impl Browser {
 
 #[tokio::test]
 async fn people_on_nc_and_in_a_browser_talk_to_each_other() {
-    if !peers::works(&["chromium", "--version"]) || !peers::is_installed("nc") {
+    if !programs::works(&["chromium", "--version"]) || !programs::is_installed("nc") {
         return;
     }
     let chat = Chat::start(None).await;
@@ -1561,7 +1561,7 @@ async fn people_on_nc_and_in_a_browser_talk_to_each_other() {
 
 #[tokio::test]
 async fn a_page_that_is_loaded_again_has_its_name_and_its_seat() {
-    if !peers::is_installed("chromium") {
+    if !programs::is_installed("chromium") {
         return;
     }
     let chat = Chat::start(None).await;
@@ -1592,7 +1592,7 @@ async fn a_page_that_is_loaded_again_has_its_name_and_its_seat() {
 
 #[tokio::test]
 async fn a_page_that_loses_its_network_says_so_and_comes_back() {
-    if !peers::is_installed("chromium") {
+    if !programs::is_installed("chromium") {
         return;
     }
     let chat = Chat::start(None).await;
@@ -1634,7 +1634,7 @@ fn save_base64(data: &str, path: std::ffi::OsString) {
 
 #[tokio::test]
 async fn who_quits_in_a_browser_does_not_come_back() {
-    if !peers::works(&["chromium", "--version"]) {
+    if !programs::works(&["chromium", "--version"]) {
         return;
     }
     let chat = Chat::start(None).await;

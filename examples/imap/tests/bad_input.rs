@@ -8,14 +8,14 @@ mod case;
 #[path = "../../../tests/bad_input/folder.rs"]
 mod folder;
 mod perform;
-#[path = "bad_input/play_imap.rs"]
-mod play_imap;
+#[path = "bad_input/replay_imap.rs"]
+mod replay_imap;
 
 use folder::Folder;
 
 const FOLDERS: [Folder; 1] = [Folder {
     name: "imap",
-    play: play_imap::play,
+    replay: replay_imap::replay,
     least: 42,
     bad: &[("# a\n# Source: b\nresult []\n", "a result without a call")],
     untrue: &[

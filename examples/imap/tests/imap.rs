@@ -3,9 +3,9 @@
 
 #![cfg(unix)] // Who may do what in a folder.
 
-#[path = "../../../tests/peers/mod.rs"]
-mod peers;
 mod perform;
+#[path = "../../../tests/programs/mod.rs"]
+mod programs;
 
 use clap::Parser;
 use example_common::with_causes;
@@ -13,8 +13,8 @@ use example_imap::client::{Client, Error};
 use example_imap::parse::Value;
 use example_imap::{Args, run};
 use futures::{FutureExt, poll};
-use peers::{Server, within};
 use perform::{perform, settings};
+use programs::{Server, within};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -346,7 +346,7 @@ const DIALOGUES: &[(&str, &[Call])] = &[
 /// Plays a dialogue whose every read has at most `cut` bytes.
 async fn play(name: &str, calls: &'static [Call], cut: usize) {
     let turns = calls.iter().flat_map(|(_, turns, _)| *turns).copied();
-    let (io, server) = peers::scripted(cut, HELLO, turns);
+    let (io, server) = programs::scripted(cut, HELLO, turns);
     let mut client = within(Client::connect(io, settings(MAX_ANSWER))).await.unwrap();
     for (command, _, result) in calls {
         let came_of_it = within(perform(&mut client, command)).await;
@@ -1084,13 +1084,13 @@ impl Dovecot {
     fn start() -> Option<Self> {
         // The second is what `dovecot` starts, and in a package of its own. It looks for
         // the others itself.
-        if !["dovecot", "/usr/lib/dovecot/imap"].into_iter().all(peers::is_installed) {
+        if !["dovecot", "/usr/lib/dovecot/imap"].into_iter().all(programs::is_installed) {
             return None;
         }
         // In `/tmp`, or the paths of its sockets get too long.
         let folder = tempfile::tempdir_in("/tmp").unwrap();
         if folder.path().metadata().unwrap().uid() != 0 {
-            peers::left_out("dovecot starts only for root");
+            programs::left_out("dovecot starts only for root");
             return None;
         }
         let path = |name: &str| folder.path().join(name);

@@ -8,14 +8,14 @@ mod case;
 #[path = "../../../tests/bad_input/folder.rs"]
 mod folder;
 mod perform;
-#[path = "bad_input/play_memcached.rs"]
-mod play_memcached;
+#[path = "bad_input/replay_memcached.rs"]
+mod replay_memcached;
 
 use folder::Folder;
 
 const FOLDERS: [Folder; 1] = [Folder {
     name: "memcached",
-    play: play_memcached::play,
+    replay: replay_memcached::replay,
     least: 40,
     bad: &[
         ("# a\n# Source: b\ngreeting \"x\"\n", "unknown: greeting \"x\""),

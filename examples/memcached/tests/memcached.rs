@@ -1,17 +1,17 @@
 //! The memcached client: dialogues cut in every way, servers that
 //! lie, and a real memcached.
 
-#[path = "../../../tests/peers/mod.rs"]
-mod peers;
 mod perform;
+#[path = "../../../tests/programs/mod.rs"]
+mod programs;
 
 use bytes::Bytes;
 use clap::Parser;
 use example_memcached::client::{Client, Error, Outcome};
 use example_memcached::{Args, run};
 use futures::FutureExt;
-use peers::{Server, within};
 use perform::perform;
+use programs::{Server, within};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -187,7 +187,7 @@ const DIALOGUES: &[(&str, &[Call])] = &[
 /// Plays a dialogue whose every read has at most `cut` bytes.
 async fn play(name: &str, calls: &'static [Call], cut: usize) {
     let turns = calls.iter().map(|(_, sent, answer, _)| (*sent, *answer));
-    let (io, server) = peers::scripted(cut, "", turns);
+    let (io, server) = programs::scripted(cut, "", turns);
     let mut client = Client::new(io, MAX_VALUE);
     for (command, _, _, result) in calls {
         let came_of_it = within(perform(&mut client, command)).await;
@@ -419,7 +419,7 @@ async fn a_large_value_is_skipped_as_it_comes() {
 }
 
 fn memcached(more: &str) -> Option<Server> {
-    if !peers::is_installed("memcached") {
+    if !programs::is_installed("memcached") {
         return None;
     }
     Server::start_if_whole("server listening", |port| {

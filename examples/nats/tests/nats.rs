@@ -1,15 +1,15 @@
 //! The NATS client: sessions cut everywhere, hostile servers, slow subscribers, and a real
 //! nats-server.
 
-#[path = "../../../tests/peers/mod.rs"]
-mod peers;
+#[path = "../../../tests/programs/mod.rs"]
+mod programs;
 
 use asynchat::Timeout;
 use clap::Parser;
 use example_nats::client::{ANSWER, Client, Error, Login, MAX_WAITING, TIMEOUTS};
 use example_nats::protocol::Publish;
 use example_nats::{Args, connect, run};
-use peers::within;
+use programs::within;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -794,18 +794,18 @@ async fn server_that_only_pings_is_not_read_without_end() {
 
 // A real server.
 
-fn server(more: &[&str]) -> Option<peers::Server> {
-    if !peers::is_installed("nats-server") {
+fn server(more: &[&str]) -> Option<programs::Server> {
+    if !programs::is_installed("nats-server") {
         return None;
     }
-    peers::Server::start_if_whole("Server is ready", |port| {
+    programs::Server::start_if_whole("Server is ready", |port| {
         let port = port.to_string();
         let arguments = ["nats-server", "--addr", "127.0.0.1", "--port", &port];
         arguments.iter().chain(more).map(|&argument| argument.to_owned()).collect()
     })
 }
 
-fn url(server: &peers::Server, login: &str) -> String {
+fn url(server: &programs::Server, login: &str) -> String {
     format!("nats://{login}{}", server.address)
 }
 
@@ -922,7 +922,7 @@ async fn login_is_checked_by_a_real_server() {
 }
 
 /// Starts a server with a file of settings.
-fn server_of(name: &str, settings: &str) -> Option<peers::Server> {
+fn server_of(name: &str, settings: &str) -> Option<programs::Server> {
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&path, settings).unwrap();
     server(&["--config", path.to_str().unwrap()])

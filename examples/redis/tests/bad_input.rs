@@ -5,14 +5,14 @@
 mod case;
 #[path = "../../../tests/bad_input/folder.rs"]
 mod folder;
-#[path = "bad_input/play_resp.rs"]
-mod play_resp;
+#[path = "bad_input/replay_resp.rs"]
+mod replay_resp;
 
 use folder::Folder;
 
 const FOLDERS: [Folder; 1] = [Folder {
     name: "resp",
-    play: play_resp::play,
+    replay: replay_resp::replay,
     least: 54,
     bad: &[
         ("# a\n# Source: b\ncall \"get a\"\n", "unknown: call \"get a\""),

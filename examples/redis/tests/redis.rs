@@ -1,8 +1,8 @@
 //! The Redis client: the command line and the client with a real
 //! server, and what they make of servers that say anything at all.
 
-#[path = "../../../tests/peers/mod.rs"]
-mod peers;
+#[path = "../../../tests/programs/mod.rs"]
+mod programs;
 
 use bytes::Bytes;
 use clap::Parser as _;
@@ -10,7 +10,7 @@ use example_redis::Args;
 use example_redis::client::{Client, Error, Streamed};
 use example_redis::value::{Invalid, MAX_DEPTH, Parsed, Parser, Value};
 use futures::poll;
-use peers::{Server, within};
+use programs::{Server, within};
 use std::io::Write;
 use std::pin::pin;
 #[cfg(target_os = "linux")]
@@ -687,7 +687,7 @@ async fn subscriptions_are_told_from_replies() {
 }
 
 fn redis(more: &[&str]) -> Option<Server> {
-    if !peers::is_installed("redis-server") {
+    if !programs::is_installed("redis-server") {
         return None;
     }
     Server::start_if_whole("Ready to accept connections", |port| {
@@ -1132,7 +1132,7 @@ async fn a_wrong_command_line_is_told_how_it_goes() {
         assert!(said.contains("--help") || said.contains("Usage: example-redis"), "{said}");
         assert_eq!(printed, "", "{line}");
     }
-    let closed = format!("127.0.0.1:{} PING", peers::free_port());
+    let closed = format!("127.0.0.1:{} PING", programs::free_port());
     let (ran, printed) = run(&server, None, &closed).await;
     assert!(ran.is_err_and(|e| e.contains("refused")) && printed.is_empty());
     assert!(run(&server, None, "nowhere PING").await.0.is_err());

@@ -6,8 +6,8 @@ mod case;
 #[allow(dead_code)] // A folder of files.
 #[path = "../../../tests/bad_input/folder.rs"]
 mod folder;
-#[path = "bad_input/play_resp.rs"]
-mod play_resp;
+#[path = "bad_input/replay_resp.rs"]
+mod replay_resp;
 #[path = "../../../tests/suites/rows.rs"]
 mod rows;
 
@@ -16,7 +16,7 @@ use folder::Folder;
 
 const REPLIES: Folder = Folder {
     name: "replies",
-    play,
+    replay,
     least: 57,
     bad: &[
         ("# a\n# Source: b\nsend \"x\"\n", "unknown: send \"x\""),
@@ -31,9 +31,9 @@ const REPLIES: Folder = Folder {
 };
 
 /// Plays a row as a case of `bad_input/resp`.
-fn play(row: &Case) -> Result<(), String> {
+fn replay(row: &Case) -> Result<(), String> {
     let steps = row.steps.iter().map(spell_out).collect::<Result<_, _>>()?;
-    play_resp::play(&Case { file: row.file.clone(), name: row.name.clone(), steps })
+    replay_resp::replay(&Case { file: row.file.clone(), name: row.name.clone(), steps })
 }
 
 /// `nested 2 Null` is `value Array([Array([Null])])`.
@@ -49,7 +49,7 @@ fn spell_out(step: &Step) -> Result<Step, String> {
 
 #[test]
 fn the_client_decides_replies_as_their_rows_say() {
-    rows::check(include_str!("../../../tests/suites/hiredis.txt"), REPLIES.least, REPLIES.play);
+    rows::check(include_str!("../../../tests/suites/hiredis.txt"), REPLIES.least, REPLIES.replay);
 }
 
 #[test]

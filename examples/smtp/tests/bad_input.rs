@@ -6,8 +6,8 @@ mod case;
 #[path = "../../../tests/bad_input/folder.rs"]
 mod folder;
 mod mailbox;
-#[path = "bad_input/play_smtp.rs"]
-mod play_smtp;
+#[path = "bad_input/replay_smtp.rs"]
+mod replay_smtp;
 #[path = "../../../tests/bad_input/talk.rs"]
 mod talk;
 
@@ -15,7 +15,7 @@ use folder::Folder;
 
 const FOLDERS: [Folder; 1] = [Folder {
     name: "smtp",
-    play: play_smtp::play,
+    replay: replay_smtp::replay,
     least: 66,
     bad: &[("# a\n# Source: b\nanswer 200\n", "unknown: answer 200")],
     untrue: &[

@@ -2,11 +2,11 @@
 //! and stopped by a signal.
 #![cfg(unix)]
 
-#[path = "../../../tests/peers/mod.rs"]
-mod peers;
+#[path = "../../../tests/programs/mod.rs"]
+mod programs;
 
 use asynchat::Channel;
-use peers::within;
+use programs::within;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -192,7 +192,7 @@ async fn a_full_disk_refuses_a_mail_and_takes_a_smaller_one() {
 #[tokio::test]
 #[cfg(target_os = "linux")]
 async fn a_mail_whose_folder_fails_to_sync_is_not_kept() {
-    if !peers::works(&["strace", "-D", "-o", "/dev/null", "true"]) {
+    if !programs::works(&["strace", "-D", "-o", "/dev/null", "true"]) {
         return;
     }
     let program = Program::start_by(

@@ -2,14 +2,14 @@
 //! STARTTLS, and how it stops.
 
 mod mailbox;
-#[path = "../../../tests/peers/mod.rs"]
-mod peers;
+#[path = "../../../tests/programs/mod.rs"]
+mod programs;
 
 use asynchat::{Channel, Error, Terminator, Timeout};
 use example_smtp::command::Command;
 use example_smtp::{session, tls};
 use mailbox::{Mail, Mailbox};
-use peers::within;
+use programs::within;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -1140,7 +1140,7 @@ fn text(mail: &[u8]) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn smtplib_gets_along_with_it() {
-    if !peers::works(&["python3", "-c", "import pathlib, smtplib, ssl"]) {
+    if !programs::works(&["python3", "-c", "import pathlib, smtplib, ssl"]) {
         return;
     }
     let samples = samples();
@@ -1148,7 +1148,7 @@ async fn smtplib_gets_along_with_it() {
     for (i, sample) in samples.iter().enumerate() {
         std::fs::write(folder.path().join(i.to_string()), sample).unwrap();
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/smtp_peer.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/smtp_client.py");
     for secure in [false, true] {
         let limit = 6_000_000;
         let server = Server::start(limit).await;
@@ -1177,7 +1177,7 @@ async fn smtplib_gets_along_with_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn swaks_gets_along_with_it() {
     // Without the module it has no TLS.
-    if !peers::is_installed("swaks") || !peers::works(&["perl", "-MNet::SSLeay", "-e1"]) {
+    if !programs::is_installed("swaks") || !programs::works(&["perl", "-MNet::SSLeay", "-e1"]) {
         return;
     }
     let server = Server::start(MAX_SIZE).await;

@@ -1,14 +1,14 @@
 //! The WebSocket server: sessions cut everywhere, refusals, hostile clients, the broadcast,
 //! and real clients.
 
-#[path = "../../../tests/peers/mod.rs"]
-mod peers;
+#[path = "../../../tests/programs/mod.rs"]
+mod programs;
 
 use asynchat::{Channel, Terminator};
 use bytes::{Bytes, BytesMut};
 use example_websocket::frame::Frame;
 use example_websocket::{GRACE, MAX_BROADCAST, MAX_MESSAGE, Server, TIMEOUTS};
-use peers::within;
+use programs::within;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
@@ -686,10 +686,10 @@ async fn python_websockets_gets_what_it_expects() {
     let version = ["-c", "import websockets.asyncio.client"];
     let found = Command::new("python3").args(version).stderr(Stdio::null()).status().await;
     if !found.is_ok_and(|status| status.success()) {
-        return peers::left_out("the Python package websockets is not installed");
+        return programs::left_out("the Python package websockets is not installed");
     }
     let (_child, address) = program("http://x").await;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peer.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/websocket_client.py");
     let mut python = Command::new("python3");
     let python = python.args([script, &format!("ws://{address}")]).kill_on_drop(true).output();
     let output = within(python).await.unwrap();
@@ -699,7 +699,7 @@ async fn python_websockets_gets_what_it_expects() {
 
 #[tokio::test]
 async fn chromium_gets_what_it_expects() {
-    if !peers::is_installed("chromium") {
+    if !programs::is_installed("chromium") {
         return;
     }
     let origin = format!("http://{}", page().await);
