@@ -1,7 +1,9 @@
 //! Scenarios over a transport that is always ready, with input that never ends and
 //! output that is taken at once: each loop yields.
 
-use crate::sim::{Scenario, Sim, Token, VARIANTS, Variant, runtime};
+use crate::clock::runtime;
+use crate::sim::{Scenario, Sim, Token};
+use crate::variant::{VARIANTS, Variant};
 use crate::world::{Mock, WORK, World, world};
 use asynchat::{Builder, Channel, Control, Error, Handler};
 use bytes::Bytes;

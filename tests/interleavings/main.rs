@@ -3,7 +3,7 @@
 //! strings up to a length are tried. A future is polled once and dropped.
 //!
 //! Each scenario is played as it is, and to a lower depth under each of
-//! `sim::CONDITIONS`: with a second task, or over a transport that buffers, for
+//! `variant::CONDITIONS`: with a second task, or over a transport that buffers, for
 //! example.
 //!
 //! `INTERLEAVINGS_DEPTH=11 cargo test --release --test interleavings` is the long run, and
@@ -12,20 +12,24 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod clock;
 mod deadlines;
+mod link;
 mod loops;
 mod methods;
 mod reading;
 mod sim;
 mod split;
+mod variant;
 mod world;
 mod writing;
 
-use sim::{CONDITIONS, Explored, Scenario, Variant, explore};
+use sim::{Explored, Scenario, explore};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Mutex;
 use std::time::Instant;
+use variant::{CONDITIONS, Variant};
 
 /// A scenario, how it is varied, the name of the condition if that is one, and the
 /// depth.

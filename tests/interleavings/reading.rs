@@ -4,8 +4,9 @@
 use crate::common::{self, Change, Ending, Expected, Knobs, Session, Term, Trace};
 use crate::sim::{
     FLUSH, NEXT, PEEK, POLL_NEXT, RECEIVE, RECEIVE_MUT, RECEIVE_PART, RECEIVE_WITHIN, RUN,
-    Scenario, Sim, VARIANTS, Variant, variant,
+    Scenario, Sim,
 };
+use crate::variant::{VARIANTS, Variant, variant};
 use crate::world::{Mock, world};
 use asynchat::{Builder, Channel, Control, Error, Frame, Handler, Run, Terminator};
 use bytes::{Bytes, BytesMut};

@@ -2,7 +2,8 @@
 //! another one writes.
 
 use crate::deadlines;
-use crate::sim::{Act, Scenario, Sim, Tasks, VARIANTS, Variant};
+use crate::sim::{Act, Scenario, Sim};
+use crate::variant::{Tasks, VARIANTS, Variant};
 use crate::world::{Mock, world};
 use asynchat::{Builder, Channel, Error, Timeout};
 use bytes::Bytes;

@@ -1,11 +1,14 @@
 //! Scenarios of output: what is on the wire is what was queued, as far as it
 //! has come, and all of it if it ended well.
 
+use crate::clock::runtime;
+use crate::link::Link;
 use crate::sim::{
     Act, CLOSE, DRIVE, FLUSH, Method, NEXT_FULL, POLL_CLOSE, POLL_FLUSH, POLL_READY, READY, RUN,
-    RUN_FULL, SHUTDOWN, Scenario, Sim, Token, VARIANTS, Variant, runtime,
+    RUN_FULL, SHUTDOWN, Scenario, Sim, Token,
 };
-use crate::world::{Chunks, Link, Mock, wait_for_producer, world};
+use crate::variant::{VARIANTS, Variant};
+use crate::world::{Chunks, Mock, wait_for_producer, world};
 use asynchat::{Builder, Channel, Control, Error, Handler, Parts, PushError, Pusher, Run};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};

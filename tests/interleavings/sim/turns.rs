@@ -1,8 +1,10 @@
 //! Polling, and what happens between two polls.
 
-use super::{Act, INPUT, Method, OUTPUT, Outcome, POLLS, Side, Sim, Task, Tasks, Waits};
-use crate::deadlines::{Clock, Late};
-use crate::world::{Mock, READ_ALONE, Slot, World, failed_at, world};
+use super::{Act, Method, Outcome, POLLS, Side, Sim, Task, Waits};
+use crate::clock::{Clock, Late};
+use crate::link::{INPUT, OUTPUT, Slot};
+use crate::variant::Tasks;
+use crate::world::{Mock, READ_ALONE, World, failed_at, world};
 use asynchat::{Channel, Error, Frame, Timeout};
 use futures::{SinkExt, StreamExt};
 use std::future::Future;
