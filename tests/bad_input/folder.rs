@@ -3,6 +3,9 @@
 use crate::case::{self, Case};
 use std::collections::HashMap;
 
+/// A count that no `usize` holds is too long for any limit.
+const FOR_64_BITS: &str = "codec/count_of_all_bits_without_a_limit.txt";
+
 /// A folder of files.
 pub(crate) struct Folder {
     pub(crate) name: &'static str,
@@ -21,6 +24,7 @@ impl Folder {
     pub(crate) fn check(&self) {
         let failed: Vec<String> = case::read_folder(self.name)
             .iter()
+            .filter(|case| cfg!(target_pointer_width = "64") || case.file != FOR_64_BITS)
             .filter_map(|case| (self.replay)(case).err().map(|e| format!("{}: {e}", case.file)))
             .collect();
         assert!(failed.is_empty(), "{} files fail\n{}", failed.len(), failed.join("\n"));

@@ -267,7 +267,7 @@ impl<'d> Oracle<'d> {
         limit: usize,
         in_parts: bool,
     ) -> Option<Item<'d>> {
-        if n > limit as u64 {
+        if !in_parts && n > limit as u64 {
             self.ending = Ending::Never;
             return Some(self.too_long(Ending::Count(n), 0, limit));
         }
@@ -286,7 +286,7 @@ impl<'d> Oracle<'d> {
 
     fn measured(&mut self, content: &'d [u8], limit: usize, in_parts: bool) -> Option<Item<'d>> {
         let (head, left) = self.known?;
-        if left > limit as u64 {
+        if !in_parts && left > limit as u64 {
             return Some(self.too_long(Ending::Count(left), 0, limit));
         }
         if left <= content.len() as u64 {
