@@ -1,39 +1,39 @@
-#![doc = include_str!("../docs/guide/README.md")]
+#![doc = include_str!("guide/README.md")]
 
 // For the links of the pages.
 use crate::*;
 
-#[doc = include_str!("../docs/guide/messages.md")]
+#[doc = include_str!("guide/messages.md")]
 pub mod messages {}
 
-#[doc = include_str!("../docs/guide/dialogues.md")]
+#[doc = include_str!("guide/dialogues.md")]
 pub mod dialogues {}
 
-#[doc = include_str!("../docs/guide/output.md")]
+#[doc = include_str!("guide/output.md")]
 pub mod output {}
 
-#[doc = include_str!("../docs/guide/producers.md")]
+#[doc = include_str!("guide/producers.md")]
 pub mod producers {}
 
-#[doc = include_str!("../docs/guide/transports.md")]
+#[doc = include_str!("guide/transports.md")]
 pub mod transports {}
 
-#[doc = include_str!("../docs/guide/tasks.md")]
+#[doc = include_str!("guide/tasks.md")]
 pub mod tasks {}
 
-#[doc = include_str!("../docs/guide/servers.md")]
+#[doc = include_str!("guide/servers.md")]
 pub mod servers {}
 
 // Tested in `tests/stress`, which has hyper.
 #[cfg(not(doctest))]
-#[doc = include_str!("../docs/guide/hyper.md")]
+#[doc = include_str!("guide/hyper.md")]
 pub mod hyper {}
 
-#[doc = include_str!("../docs/guide/coming_from_asynchat.md")]
+#[doc = include_str!("guide/coming_from_asynchat.md")]
 pub mod coming_from_asynchat {}
 
-#[doc = include_str!("../docs/guide/coming_from_framed.md")]
+#[doc = include_str!("guide/coming_from_framed.md")]
 pub mod coming_from_framed {}
 
-#[doc = include_str!("../docs/guide/when_to_use_something_else.md")]
+#[doc = include_str!("guide/when_to_use_something_else.md")]
 pub mod when_to_use_something_else {}

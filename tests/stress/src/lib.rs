@@ -38,5 +38,5 @@ impl Rng {
 }
 
 #[cfg(doctest)]
-#[doc = include_str!("../../../docs/guide/hyper.md")]
+#[doc = include_str!("../../../src/guide/hyper.md")]
 struct Hyper;
