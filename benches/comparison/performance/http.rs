@@ -110,7 +110,7 @@ pub(crate) fn contests() -> Vec<Outcome> {
     assert_eq!(sorted(&get(ours.address)), sorted(&get(by_hand.address)), "the same answer");
     let mut outcomes = Vec::new();
     let mut cpu = Vec::new();
-    for (depth, wanted) in [(1, 1.1), (16, 1.6)] {
+    for (depth, wanted) in [(1, 1.1), (16, 1.7)] {
         let what = format!("depth {depth}");
         outcomes.push(
             Contest::new(what.clone(), Unit::PerSecond)

@@ -305,29 +305,10 @@ pub(crate) fn switch() -> Vec<Outcome> {
     ]
 }
 
-/// The original, on the same bytes, without a socket.
-pub(crate) fn python() -> Option<Vec<Outcome>> {
-    let mut outcomes = Vec::new();
-    for length in [8, 64, 1024] {
-        let (block, count) = lines(length, "\r\n");
-        let theirs = python_nanos_per_frame(&block, count)?;
-        let mut ours = TerminatorCodec::new("\r\n");
-        let mut codec = TerminatorCodec::new("\r\n");
-        let mut outcome = Contest::new(format!("{length} bytes, owned"), Unit::NanosPerFrame)
-            .entry("asynchat", || {
-                owned(&block, count, |input| next(&mut ours, input).map(|frame| frame.into_data()))
-            })
-            .run(ROUNDS);
-        outcome.figures.push(("CPython's asynchat", theirs));
-        outcomes.push(outcome);
-        let mut outcome = Contest::new(format!("{length} bytes, borrowed"), Unit::NanosPerFrame)
-            .entry("asynchat", || borrowed(&mut codec, &block, count))
-            .run(ROUNDS)
-            .wanting(100.0);
-        outcome.figures.push(("CPython's asynchat", theirs));
-        outcomes.push(outcome);
-    }
-    Some(outcomes)
+/// What the original takes for a line of 8 bytes, without a socket.
+pub(crate) fn python() -> Option<f64> {
+    let (block, count) = lines(8, "\r\n");
+    python_nanos_per_frame(&block, count)
 }
 
 fn python_nanos_per_frame(block: &[u8], count: usize) -> Option<f64> {
