@@ -113,7 +113,7 @@ def frames_after_a_close():
     return chat.seen()
 
 
-def a_terminator_set_while_data_is_held():
+def terminator_set_while_data_is_buffered():
     chat = Chat(b"\r\n\r\n")
     chat.arrives(b"a\r\n")
     chat.set_terminator(b"\r\n")

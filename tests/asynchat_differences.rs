@@ -161,7 +161,7 @@ fn frames_after_a_close() {
 }
 
 #[test]
-fn a_terminator_set_while_data_is_held() {
+fn terminator_set_while_data_is_buffered() {
     let (mut channel, peer) = channel("\r\n\r\n");
     let mut recorder = Recorder::quiet();
     peer.sends("a\r\n");
@@ -174,7 +174,7 @@ fn a_terminator_set_while_data_is_held() {
     run(&mut channel, &mut recorder);
     let theirs = "collect(a) set, then read found collect(b)";
     let want = "collect(a) set, found then read collect(b)";
-    differs("a_terminator_set_while_data_is_held", theirs, recorder.seen(), want);
+    differs("terminator_set_while_data_is_buffered", theirs, recorder.seen(), want);
 }
 
 #[test]

@@ -114,11 +114,11 @@ fn the_corpus_is_whole() {
 }
 
 #[test]
-fn what_is_not_understood_fails() {
+fn unknown_line_fails() {
     FOLDERS.iter().for_each(Folder::check_bad);
 }
 
 #[test]
-fn what_is_not_so_fails() {
+fn wrong_expectation_fails() {
     FOLDERS.iter().for_each(Folder::check_untrue);
 }

@@ -108,7 +108,7 @@ fn rewind_fills_buffers_of_any_size() {
 }
 
 #[test]
-fn rewind_returns_what_is_left_with_the_transport() {
+fn rewind_returns_unread_input_with_transport() {
     let (mut io, peer) = rewound(b"abc");
     assert!(!peer.is_dropped());
     let mut first = [0];
@@ -146,7 +146,7 @@ fn rewind_forwards_writes_flush_and_shutdown() {
 // Upgrade is safe.
 
 #[test]
-fn what_is_queued_is_sent_before_the_upgrade() {
+fn queued_output_is_sent_before_upgrade() {
     let (mut channel, peer) = channel("\n");
     channel.push("220 Ready\n");
     let (stream, probe) = producer([chunk("more")]);
@@ -210,7 +210,7 @@ fn an_upgrade_is_refused_on_half_a_frame_too() {
 }
 
 #[test]
-fn an_upgrade_is_refused_while_an_overlong_frame_is_being_skipped() {
+fn upgrade_is_refused_while_overlong_frame_is_skipped() {
     let (mut channel, peer) = channel("\n");
     channel.codec_mut().set_max_length(3);
     peer.sends("too long");
@@ -224,7 +224,7 @@ fn an_upgrade_is_refused_while_an_overlong_frame_is_being_skipped() {
 }
 
 #[test]
-fn an_upgrade_is_refused_while_a_discarded_frame_is_being_skipped() {
+fn upgrade_is_refused_while_discarded_frame_is_skipped() {
     let (mut channel, peer) = channel("\n");
     peer.sends("half");
     assert_waits!(peer, channel.next());
@@ -261,7 +261,7 @@ fn an_upgrade_is_refused_after_the_end_of_input() {
 }
 
 #[test]
-fn an_upgrade_fails_when_what_is_queued_cannot_be_sent() {
+fn upgrade_fails_if_queued_output_cannot_be_sent() {
     let (mut one, peer) = channel("\n");
     peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
     one.push("220 Ready\n");
@@ -384,7 +384,7 @@ fn drained(producer: BoxProducer) -> String {
 }
 
 #[test]
-fn into_parts_gives_everything_the_channel_was_made_of() {
+fn into_parts_returns_all_parts_of_channel() {
     let (mut channel, peer) = channel("\n");
     channel.codec_mut().set_max_length(77);
     peer.sends("one\ntwo\nthr");
@@ -403,7 +403,7 @@ fn into_parts_gives_everything_the_channel_was_made_of() {
 }
 
 #[test]
-fn into_parts_keeps_the_order_of_unsent_and_producers_with_bytes_between_them() {
+fn into_parts_keeps_order_of_unsent_bytes_and_producers() {
     for out_buffer_size in [1, 65536] {
         let (io, peer) = mock();
         let mut channel = Channel::builder().out_buffer_size(out_buffer_size).build(io);
@@ -432,7 +432,7 @@ fn into_parts_keeps_the_order_of_unsent_and_producers_with_bytes_between_them() 
 }
 
 #[test]
-fn into_parts_gives_back_a_producer_that_has_begun() {
+fn into_parts_returns_started_producer() {
     let (mut channel, peer) = channel("\n");
     let (stream, probe) = producer([chunk("A"), Give::Pending, chunk("B")]);
     channel.push_with_producer(stream);
@@ -445,7 +445,7 @@ fn into_parts_gives_back_a_producer_that_has_begun() {
 }
 
 #[test]
-fn into_parts_takes_what_pushers_have_pushed_and_closes_them() {
+fn into_parts_includes_inbox_and_closes_pushers() {
     let (mut channel, _peer) = channel("\n");
     let pusher = channel.pusher();
     channel.push("a");
@@ -458,7 +458,7 @@ fn into_parts_takes_what_pushers_have_pushed_and_closes_them() {
 }
 
 #[test]
-fn into_parts_takes_what_was_pushed_before_a_pusher_closed() {
+fn into_parts_includes_pushes_before_close_by_pusher() {
     let (mut channel, _peer) = channel("\n");
     let pusher = channel.pusher();
     pusher.try_push("bye").unwrap();
@@ -495,7 +495,7 @@ fn from_framed_goes_on_in_the_middle_of_an_overlong_frame() {
 }
 
 #[test]
-fn into_framed_gives_transport_codec_and_input() {
+fn into_framed_keeps_transport_codec_and_input() {
     let (mut channel, peer) = channel("\n");
     peer.sends("one\ntwo\nthr");
     assert_eq!(show(poll!(channel.next())), "complete(one)");
@@ -508,7 +508,7 @@ fn into_framed_gives_transport_codec_and_input() {
 }
 
 #[test]
-fn into_framed_gives_the_channel_back_if_the_queue_is_not_empty() {
+fn into_framed_returns_channel_if_queue_is_not_empty() {
     type Queue = fn(&mut Channel<Mock>);
     let rows: [(&str, Queue); 3] = [
         ("bytes", |channel| channel.push("a")),
@@ -527,7 +527,7 @@ fn into_framed_gives_the_channel_back_if_the_queue_is_not_empty() {
 }
 
 #[test]
-fn into_framed_gives_the_channel_back_if_a_write_is_unfinished() {
+fn into_framed_returns_channel_if_write_is_unfinished() {
     let (mut channel, peer) = channel("\n");
     peer.writes([Write::Accept(1), Write::Pending]);
     channel.push("abc");
@@ -539,7 +539,7 @@ fn into_framed_gives_the_channel_back_if_a_write_is_unfinished() {
 }
 
 #[test]
-fn into_framed_gives_the_channel_back_if_a_close_is_queued() {
+fn into_framed_returns_channel_if_close_is_queued() {
     // `close_when_done` is an entry in the queue: a Framed would forget it.
     let closes: [fn(&mut Channel<Mock>); 2] =
         [Channel::close_when_done, |channel| channel.pusher().close_when_done()];
@@ -590,7 +590,7 @@ fn debug_of_parts_and_refusals_prints_lengths_not_content() {
 }
 
 #[test]
-fn debug_of_a_builder_and_of_discarded_shows_settings_and_lengths() {
+fn debug_of_builder_and_discarded_shows_settings_and_lengths() {
     let builder = Channel::builder().max_length(1234).linger(Duration::from_secs(7));
     let shown = format!("{builder:?}");
     assert!(shown.contains("1234") && shown.contains("7s"), "{shown}");
@@ -617,7 +617,7 @@ fn a_channel_and_its_futures_can_go_to_another_thread() {
 }
 
 #[test]
-fn into_framed_gives_the_channel_back_while_an_error_was_not_told() {
+fn into_framed_returns_channel_if_error_is_unreported() {
     let (mut channel, peer) = channel("\n");
     peer.sends("one\n");
     peer.writes([Write::Err(ErrorKind::BrokenPipe)]);

@@ -66,7 +66,7 @@ fn assert_has(events: &[(Level, String)], words: &str) {
 }
 
 #[test]
-fn life_cycle_switches_overlong_frames_and_discards_have_events_without_content() {
+fn events_cover_life_cycle_without_content() {
     let events = events(|| {
         let (io, peer) = mock();
         let mut channel = Channel::builder().max_length(10).terminator("\n").build(io);
@@ -203,7 +203,7 @@ fn frames_that_come_and_go_in_the_ordinary_way_have_no_events() {
 }
 
 #[test]
-fn what_a_handler_does_not_collect_has_an_event_without_content() {
+fn uncollected_frame_has_event_without_content() {
     struct Whole(Vec<usize>);
     impl Handler for Whole {
         type Error = Error;

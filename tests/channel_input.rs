@@ -88,7 +88,7 @@ fn switching_works_between_frames_after_the_end_of_input() {
 }
 
 #[test]
-fn switching_works_when_the_end_of_input_is_known_and_whole_frames_are_buffered() {
+fn switching_works_on_buffered_frames_after_end_of_input() {
     let (mut channel, peer) = channel("!");
     channel.codec_mut().set_max_length(4);
     peer.sends("a|b|");
@@ -104,7 +104,7 @@ fn switching_works_when_the_end_of_input_is_known_and_whole_frames_are_buffered(
 }
 
 #[test]
-fn a_frame_of_a_count_is_not_the_frame_that_the_end_of_input_ends() {
+fn frame_of_count_is_distinct_from_frame_of_end_of_input() {
     let (mut channel, peer) = channel("!");
     let (late, probe) = producer([Give::Pending, Give::Err(ErrorKind::Other)]);
     channel.push_with_producer(late);
@@ -121,7 +121,7 @@ fn a_frame_of_a_count_is_not_the_frame_that_the_end_of_input_ends() {
 }
 
 #[test]
-fn a_change_wakes_nobody_and_needs_no_wake() {
+fn change_of_terminator_wakes_no_task() {
     // `Framed` hangs here: it does not decode again before new bytes arrive.
     let (mut channel, peer) = channel("\r\n");
     peer.sends("a\nb\n");
@@ -216,7 +216,7 @@ fn flush_send_and_shutdown_do_not_read() {
 // Order at a failure.
 
 #[test]
-fn frames_already_received_then_the_error_of_the_writing_side_then_none() {
+fn buffered_frames_precede_write_error_and_none() {
     let (mut channel, peer) = channel("\n");
     peer.sends("one\ntwo\n");
     assert_eq!(show(poll!(channel.next())), "complete(one)");
@@ -235,7 +235,7 @@ fn frames_already_received_then_the_error_of_the_writing_side_then_none() {
 }
 
 #[test]
-fn the_error_of_the_writing_side_comes_from_a_pending_next_when_it_happens() {
+fn pending_next_reports_write_error_at_once() {
     let (mut channel, peer) = channel("\n");
     peer.writes([Write::Pending, Write::Err(ErrorKind::ConnectionReset)]);
     channel.push("x");
@@ -275,7 +275,7 @@ fn a_failed_flush_and_a_failed_shutdown_surface_as_well() {
 }
 
 #[test]
-fn a_failing_read_is_given_once_and_then_none() {
+fn read_error_is_reported_once_then_none() {
     let (mut channel, peer) = channel("\n");
     peer.reads([data("one\ntwo\nthr"), Read::Err(ErrorKind::ConnectionReset), data("ee\n")]);
     assert_eq!(show(poll!(channel.next())), "complete(one)");
@@ -287,7 +287,7 @@ fn a_failing_read_is_given_once_and_then_none() {
 }
 
 #[test]
-fn both_failing_gives_one_error() {
+fn read_and_write_failure_report_one_error() {
     let (mut channel, peer) = channel("\n");
     peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
     peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
@@ -299,7 +299,7 @@ fn both_failing_gives_one_error() {
 }
 
 #[test]
-fn both_failing_gives_one_error_also_when_writing_fails_later() {
+fn read_and_later_write_failure_report_one_error() {
     let (mut channel, peer) = channel("\n");
     peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
     peer.writes([Write::Pending, Write::Err(ErrorKind::BrokenPipe)]);
@@ -312,7 +312,7 @@ fn both_failing_gives_one_error_also_when_writing_fails_later() {
 }
 
 #[test]
-fn fused_none_is_for_ever_also_when_writing_fails_later() {
+fn none_is_permanent_after_later_write_failure() {
     let (mut channel, peer) = channel("\n");
     peer.ends();
     peer.writes([Write::Pending, Write::Err(ErrorKind::BrokenPipe)]);
@@ -328,7 +328,7 @@ fn fused_none_is_for_ever_also_when_writing_fails_later() {
 }
 
 #[test]
-fn the_stream_is_fused_and_says_so() {
+fn stream_is_fused() {
     let (mut channel, peer) = channel("\n");
     peer.sends("one\ntwo");
     peer.ends();
@@ -425,7 +425,7 @@ fn reads_double_while_full_and_halve_after_two_short_ones() {
 // After FrameTooLong the stream goes on.
 
 #[test]
-fn after_frame_too_long_the_stream_goes_on_in_the_bytes_already_buffered() {
+fn stream_continues_in_buffered_bytes_after_frame_too_long() {
     let (mut channel, peer) = channel("\n");
     channel.codec_mut().set_max_length(5);
     peer.sends("good\nmuch too long\nfine\n");
@@ -437,7 +437,7 @@ fn after_frame_too_long_the_stream_goes_on_in_the_bytes_already_buffered() {
 }
 
 #[test]
-fn an_overlong_frame_that_drips_in_is_exactly_one_error() {
+fn trickled_overlong_frame_is_one_error() {
     let (mut channel, peer) = channel("\r\n");
     channel.codec_mut().set_max_length(5);
     peer.reads("much too long\r\nfine\r\n".chars().map(|c| data(&c.to_string())));
@@ -459,7 +459,7 @@ fn an_overlong_frame_that_the_end_of_input_cuts_ends_cleanly() {
 // receive
 
 #[test]
-fn receive_sets_the_terminator_and_gives_the_next_complete_frame() {
+fn receive_sets_terminator_and_returns_next_frame() {
     let rows: [(&str, Terminator, &str, &str); 9] = [
         ("a byte string", "\r\n".into(), "one\r\ntwo", "one"),
         ("a long byte string", "0123456789".into(), "one0123456789two", "one"),
@@ -523,7 +523,7 @@ fn receive_none_of_exactly_max_length_is_legal() {
 }
 
 #[test]
-fn input_that_ends_first_is_unexpected_eof_with_the_partial_frame() {
+fn receive_fails_with_partial_frame_at_end_of_input() {
     for terminator in [Terminator::from("\r\n"), Terminator::line(), 10.into()] {
         for streaming in [false, true] {
             let (mut channel, peer) = channel("x");
@@ -564,7 +564,7 @@ fn receive_of_a_count_of_zero_does_not_wait() {
 }
 
 #[test]
-fn a_count_over_the_limit_fails_before_any_byte_of_it_is_awaited() {
+fn count_over_limit_fails_before_its_bytes_arrive() {
     let (mut one, peer) = channel("\n");
     one.codec_mut().set_max_length(10);
     assert_eq!(show(poll!(one.receive(11))), "too long(10)");
@@ -578,7 +578,7 @@ fn a_count_over_the_limit_fails_before_any_byte_of_it_is_awaited() {
 }
 
 #[test]
-fn after_frame_too_long_the_next_receive_first_finishes_the_skip() {
+fn receive_finishes_skip_after_frame_too_long() {
     let (mut channel, peer) = channel("x");
     channel.codec_mut().set_max_length(5);
     peer.reads([data("too"), data("lo"), Read::Pending, data("ngtail\r"), data("\nok\n12")]);
@@ -625,7 +625,7 @@ fn receive_mut_returns_bytes_to_change_in_place() {
 }
 
 #[test]
-fn received_bytes_counts_what_was_read() {
+fn received_bytes_counts_all_read_bytes() {
     let (io, peer) = mock();
     let builder = Channel::builder().terminator("\n").linger(Duration::ZERO);
     let mut channel = builder.read_buf(&b"x"[..]).build(io);
@@ -726,7 +726,7 @@ fn paused_channel_keeps_a_read_error_until_output_is_sent() {
 }
 
 #[test]
-fn paused_channel_counts_what_pushers_push() {
+fn paused_channel_counts_bytes_of_pushers() {
     let (io, peer) = mock();
     let builder = Channel::builder().terminator("\n").high_water(1000).low_water(200);
     let mut channel = builder.pause_when_full(true).build(io);
@@ -974,7 +974,7 @@ fn a_dropped_receive_loses_nothing_in_either_direction() {
 }
 
 #[test]
-fn a_dropped_receive_loses_nothing_while_an_overlong_frame_is_skipped() {
+fn dropped_receive_loses_nothing_during_skip() {
     let input = "x".repeat(50) + "\r\nok\r\n";
     for script in cuts(&input) {
         let (mut channel, peer) = channel("x");
@@ -988,7 +988,7 @@ fn a_dropped_receive_loses_nothing_while_an_overlong_frame_is_skipped() {
 // Streaming, end of input.
 
 #[test]
-fn streaming_gives_what_has_arrived_and_holds_what_could_begin_a_terminator() {
+fn streaming_delivers_all_but_possible_terminator_prefix() {
     let (mut channel, peer) = channel("\r\n");
     channel.codec_mut().set_streaming(true);
     peer.sends("ab\r");
@@ -1003,7 +1003,7 @@ fn streaming_gives_what_has_arrived_and_holds_what_could_begin_a_terminator() {
 }
 
 #[test]
-fn at_the_end_of_input_what_is_left_comes_as_one_partial_held_prefix_included() {
+fn end_of_input_delivers_rest_with_prefix_as_partial() {
     let (mut channel, peer) = channel("\r\n");
     peer.sends("one\r\ntwo\r");
     peer.ends();
@@ -1028,7 +1028,7 @@ fn keep_terminator_and_ended_by_work_at_run_time() {
 // Read sizes.
 
 #[test]
-fn read_sizes_are_small_at_first_and_grow_while_reads_come_back_full() {
+fn read_size_grows_while_reads_are_full() {
     let (io, peer) = mock();
     let mut channel = Channel::builder().in_buffer_size(32 * 1024).streaming(true).build(io);
     peer.sends(vec![b'x'; 400_000]);
@@ -1079,7 +1079,7 @@ fn read_sizes_shrink_again_when_little_comes() {
 // discard_buffers, unread, Debug
 
 #[test]
-fn discard_buffers_drops_input_and_says_how_much() {
+fn discard_buffers_drops_input_and_returns_its_length() {
     let (mut channel, peer) = channel("\n");
     peer.sends("one\ntwo\nthr");
     assert_eq!(show(poll!(channel.next())), "complete(one)");
@@ -1091,7 +1091,7 @@ fn discard_buffers_drops_input_and_says_how_much() {
 }
 
 #[test]
-fn discard_buffers_skips_an_unfinished_frame_through_its_terminator_cut_in_two() {
+fn discard_buffers_skips_frame_through_split_terminator() {
     let (mut channel, peer) = channel("\r\n");
     peer.sends("unfinished\r");
     assert_waits!(peer, channel.next());
@@ -1115,7 +1115,7 @@ fn discard_buffers_skips_the_rest_of_a_count() {
 }
 
 #[test]
-fn discard_buffers_keeps_what_is_being_skipped() {
+fn discard_buffers_continues_pending_skip() {
     let (mut channel, peer) = channel("\n");
     channel.codec_mut().set_max_length(3);
     peer.sends("too long");
@@ -1149,7 +1149,7 @@ fn a_huge_frame_comes_whole_and_the_next_one_too() {
 }
 
 #[tokio::test]
-async fn after_a_failure_of_writing_frames_are_not_lost_to_a_turn_of_the_runtime() {
+async fn yield_after_write_failure_loses_no_frame() {
     use tokio::io::AsyncWriteExt;
     use tokio::task::coop::{consume_budget, has_budget_remaining};
     // How often the task has used up its turn when it comes to the channel, how
@@ -1221,7 +1221,7 @@ fn receive_to_the_end_does_not_take_a_failure_for_the_end() {
 }
 
 #[test]
-fn discard_buffers_after_a_frame_that_grew_too_long_skips_only_that_frame() {
+fn discard_buffers_after_frame_too_long_skips_that_frame_only() {
     for pieces in [vec!["defg\n"], vec!["d", "e", "f", "g", "\n"]] {
         let (mut channel, peer) = channel("\n");
         channel.codec_mut().set_streaming(true);
@@ -1239,7 +1239,7 @@ fn discard_buffers_after_a_frame_that_grew_too_long_skips_only_that_frame() {
 }
 
 #[test]
-fn fused_none_stays_none_also_when_a_producer_fails_behind_it() {
+fn none_is_permanent_after_later_producer_failure() {
     let (mut channel, peer) = channel("\n");
     peer.ends();
     peer.shutdowns([Step::Pending]);
@@ -1280,7 +1280,7 @@ fn discard_buffers_drops_nothing_that_has_not_begun() {
 }
 
 #[test]
-fn discard_buffers_behind_what_is_skipped_drops_nothing_that_has_not_begun() {
+fn discard_buffers_after_skip_drops_no_unstarted_frame() {
     let (mut channel, peer) = channel("\n");
     peer.sends("\nabc");
     assert_eq!(show(poll!(channel.next())), "complete()");
@@ -1294,7 +1294,7 @@ fn discard_buffers_behind_what_is_skipped_drops_nothing_that_has_not_begun() {
 }
 
 #[test]
-fn discard_buffers_does_not_change_what_ended_the_last_frame() {
+fn discard_buffers_keeps_ended_by() {
     let (mut channel, peer) = channel(Terminator::line());
     peer.sends("one\r\ntwo\n");
     assert_eq!(show(poll!(channel.next())), "complete(one)");
@@ -1306,7 +1306,7 @@ fn discard_buffers_does_not_change_what_ended_the_last_frame() {
 }
 
 #[test]
-fn receive_after_a_failure_gives_nothing_of_what_was_being_skipped() {
+fn receive_after_failure_returns_no_skipped_bytes() {
     let (mut channel, peer) = channel("abc");
     channel.codec_mut().set_max_length(3);
     peer.sends("xxxxxxxxab");
@@ -1343,7 +1343,7 @@ fn receive_within_has_a_limit_of_its_own_and_leaves_the_other() {
 }
 
 #[test]
-fn a_dropped_receive_within_loses_nothing_and_may_go_on_under_another_limit() {
+fn dropped_receive_within_continues_under_another_limit() {
     let (mut channel, peer) = channel("\n");
     peer.reads([data("123"), Read::Again, data("45"), Read::Again, data("6\n")]);
     for _ in 0..2 {
@@ -1355,7 +1355,7 @@ fn a_dropped_receive_within_loses_nothing_and_may_go_on_under_another_limit() {
 // receive_part
 
 #[test]
-fn receive_part_gives_a_frame_as_it_arrives_whatever_mode_is_set() {
+fn receive_part_returns_parts_in_either_mode() {
     for streaming in [false, true] {
         let (mut channel, peer) = channel("\n");
         channel.codec_mut().set_streaming(streaming);
@@ -1384,7 +1384,7 @@ fn receive_part_leaves_the_mode_as_it_was() {
 }
 
 #[test]
-fn receive_part_holds_only_what_may_begin_a_terminator() {
+fn receive_part_holds_only_terminator_prefix() {
     let (mut channel, peer) = channel("\r\n.\r\n");
     peer.sends("text\r\n.");
     assert_eq!(show(poll!(channel.receive_part())), "partial(text)");
@@ -1396,7 +1396,7 @@ fn receive_part_holds_only_what_may_begin_a_terminator() {
 }
 
 #[test]
-fn receive_part_gives_everything_before_unexpected_eof() {
+fn receive_part_returns_all_bytes_before_unexpected_eof() {
     let (mut channel, peer) = channel("\r\n");
     peer.reads([data("abc"), Read::Again, data("d\r"), Read::Eof]);
     assert_eq!(show(anew!(channel.receive_part())), "partial(abc)");
@@ -1407,7 +1407,7 @@ fn receive_part_gives_everything_before_unexpected_eof() {
 }
 
 #[test]
-fn receive_part_without_a_terminator_completes_at_the_end_of_input() {
+fn receive_part_without_terminator_completes_at_end_of_input() {
     let (mut channel, peer) = channel(Terminator::none());
     peer.reads([data("abc"), Read::Again, data("d"), Read::Eof]);
     assert_eq!(show(anew!(channel.receive_part())), "partial(abc)");
@@ -1416,7 +1416,7 @@ fn receive_part_without_a_terminator_completes_at_the_end_of_input() {
 }
 
 #[test]
-fn a_dropped_receive_part_loses_nothing_and_sends_what_was_pushed() {
+fn dropped_receive_part_loses_nothing_and_sends_output() {
     let (mut channel, peer) = channel("\n");
     peer.reads([Read::Again, data("a"), Read::Again, Read::Again, data("b\n"), Read::Again]);
     channel.push("go");
@@ -1446,7 +1446,7 @@ fn receive_part_ends_with_the_error_of_the_transport() {
 }
 
 #[test]
-fn receive_part_to_the_end_of_input_waits_for_no_output_and_tells_the_body_first() {
+fn receive_part_to_end_of_input_precedes_output_errors() {
     // A write that is blocked, with a close behind it.
     let (mut one, peer) = channel(Terminator::none());
     peer.blocks_writes();
@@ -1469,7 +1469,7 @@ fn receive_part_to_the_end_of_input_waits_for_no_output_and_tells_the_body_first
 }
 
 #[test]
-fn nothing_ended_what_the_end_of_input_completed() {
+fn ended_by_is_empty_after_end_of_input() {
     let (mut channel, peer) = channel("\n");
     peer.sends("abc\n");
     peer.ends();
@@ -1481,7 +1481,7 @@ fn nothing_ended_what_the_end_of_input_completed() {
 }
 
 #[test]
-fn receive_part_gives_what_was_held_with_the_end_after_a_failure() {
+fn receive_part_returns_buffered_prefix_after_failure() {
     let (mut channel, peer) = channel("\r\n");
     peer.reads([data("abc\r"), Read::Err(ErrorKind::ConnectionReset)]);
     assert_eq!(show(poll!(channel.receive_part())), "partial(abc)");
@@ -1490,7 +1490,7 @@ fn receive_part_gives_what_was_held_with_the_end_after_a_failure() {
 }
 
 #[test]
-fn nothing_begins_behind_a_skip_that_the_end_of_input_has_ended() {
+fn no_frame_follows_skip_ended_by_end_of_input() {
     for corked in [false, true] {
         let (io, peer) = mock();
         let mut channel = Channel::builder().terminator("\n").corked(corked).build(io);
@@ -1503,7 +1503,7 @@ fn nothing_begins_behind_a_skip_that_the_end_of_input_has_ended() {
 }
 
 #[test]
-fn next_gives_the_runtime_its_turn_over_frames_that_are_buffered() {
+fn next_yields_over_buffered_frames() {
     let (mut channel, peer) = channel("\n");
     peer.sends("\n".repeat(4000));
     let mut frames = 0;
@@ -1520,7 +1520,7 @@ fn next_gives_the_runtime_its_turn_over_frames_that_are_buffered() {
 }
 
 #[test]
-fn counts_of_zero_give_the_runtime_its_turn() {
+fn next_yields_over_counts_of_zero() {
     for way in ["next", "receive", "receive_part"] {
         let (mut channel, _peer) = channel("\n");
         for _ in 0..3 {
@@ -1558,7 +1558,7 @@ fn none_stays_none_however_often_it_is_asked_for() {
 }
 
 #[test]
-fn the_codec_forgets_what_receive_takes_away() {
+fn codec_resets_progress_after_receive() {
     for (begun, taken) in [("abcdef", "eof(abcdef)"), (TOO_LONG, "eof()")] {
         let (io, peer) = mock();
         let mut channel = Channel::builder().terminator("\n").max_length(100).build(io);

@@ -128,7 +128,7 @@ fn where_the_io_is_not_vectored_small_chunks_are_gathered_too() {
 }
 
 #[test]
-fn where_the_io_is_not_vectored_a_large_chunk_is_gathered_with_what_stands_before_it() {
+fn large_chunk_is_copied_if_transport_is_not_vectored() {
     let (mut channel, peer) = channel();
     peer.is_not_vectored();
     channel.push("head");
@@ -177,7 +177,7 @@ fn a_large_chunk_is_written_from_where_it_lies() {
 }
 
 #[test]
-fn a_large_chunk_is_vectored_together_with_what_stands_before_it() {
+fn large_chunk_is_vectored_with_preceding_bytes() {
     let (mut channel, peer) = channel();
     let large = Bytes::from(vec![b'x'; 100_000]);
     channel.push("head");
@@ -227,7 +227,7 @@ fn partial_writes_at_every_length_keep_the_order() {
 }
 
 #[test]
-fn output_equals_the_concatenation_for_random_chunks_and_random_writes() {
+fn output_is_concatenation_of_random_chunks() {
     const SIZES: [usize; 8] = [1, 10, 600, 4095, 4097, 8191, 8193, 70_000];
     for seed in 0..300 {
         let mut dice = Dice(seed);
@@ -321,7 +321,7 @@ fn producers_are_polled_one_at_a_time_in_order() {
 }
 
 #[test]
-fn a_producer_that_is_pending_wakes_whoever_polls_the_channel() {
+fn pending_producer_wakes_polling_task() {
     let (mut channel, peer) = channel();
     let (stream, probe) = producer([Give::Pending, chunk("a")]);
     channel.push_with_producer(stream);
@@ -335,7 +335,7 @@ fn a_producer_that_is_pending_wakes_whoever_polls_the_channel() {
 }
 
 #[test]
-fn a_producer_is_polled_only_when_there_is_room_below_the_output_bound() {
+fn producer_is_polled_only_below_output_bound() {
     for (mut channel, peer) in both() {
         peer.blocks_writes();
         // Above both bounds.
@@ -354,7 +354,7 @@ fn a_producer_is_polled_only_when_there_is_room_below_the_output_bound() {
 }
 
 #[test]
-fn an_endless_producer_is_not_polled_beyond_the_bound_while_the_write_is_blocked() {
+fn endless_producer_stays_below_bound_while_write_is_blocked() {
     let (io, peer) = mock();
     let mut channel = Channel::builder().out_buffer_size(1000).build(io);
     peer.blocks_writes();
@@ -392,7 +392,7 @@ fn an_endless_producer_of_empty_chunks_does_not_hold_the_task() {
 }
 
 #[test]
-fn an_endless_producer_on_a_sink_that_is_always_ready_yields_and_does_not_starve_input() {
+fn endless_producer_yields_and_does_not_starve_input() {
     for (mut channel, peer) in both() {
         let (stream, probe) = producer([Give::Endless(Bytes::from(vec![b'x'; 5000]))]);
         channel.push_with_producer(stream);
@@ -416,7 +416,7 @@ fn an_endless_producer_on_a_sink_that_is_always_ready_yields_and_does_not_starve
 }
 
 #[test]
-fn behind_an_endless_producer_feed_works_and_flush_does_not_end() {
+fn feed_after_endless_producer_works_and_flush_never_ends() {
     let (mut channel, _peer) = channel();
     let (stream, _probe) = producer([Give::Pending]);
     channel.push_with_producer(stream);
@@ -425,7 +425,7 @@ fn behind_an_endless_producer_feed_works_and_flush_does_not_end() {
 }
 
 #[test]
-fn a_producer_that_fails_clears_the_queue_closes_and_surfaces_once() {
+fn failed_producer_clears_queue_closes_and_is_reported_once() {
     for (mut channel, peer) in both() {
         let (failing, failing_probe) = producer([chunk("before"), Give::Err(ErrorKind::NotFound)]);
         let (behind, behind_probe) = producer([chunk("behind")]);
@@ -448,7 +448,7 @@ fn a_producer_that_fails_clears_the_queue_closes_and_surfaces_once() {
 }
 
 #[test]
-fn a_failed_producer_surfaces_from_next_after_the_frames_received() {
+fn next_reports_failed_producer_after_received_frames() {
     for (mut channel, peer) in both() {
         peer.sends("one\ntwo\n");
         channel.push_with_producer(stream::iter([Ok("before"), Err(io::Error::other("no"))]));
@@ -470,7 +470,7 @@ fn a_failed_producer_surfaces_from_the_sink() {
 }
 
 #[test]
-fn what_stood_before_a_failed_producer_is_sent_also_when_writing_is_slow() {
+fn output_before_failed_producer_is_sent_over_slow_writes() {
     for (mut channel, peer) in both() {
         peer.writes([Write::Accept(2), Write::Again, Write::Accept(2), Write::Again]);
         channel.push("first,");
@@ -482,7 +482,7 @@ fn what_stood_before_a_failed_producer_is_sent_also_when_writing_is_slow() {
 }
 
 #[test]
-fn what_stood_before_a_failed_producer_is_sent_before_next_tells_and_ends() {
+fn output_before_failed_producer_is_sent_before_next_ends() {
     for (mut channel, peer) in both() {
         peer.writes([Write::Accept(2), Write::Again, Write::Accept(2), Write::Again]);
         channel.push("first,");
@@ -523,7 +523,7 @@ fn a_producer_is_dropped_exactly_once() {
 }
 
 #[test]
-fn a_producer_is_dropped_as_soon_as_it_is_exhausted_failed_or_discarded() {
+fn producer_is_dropped_once_exhausted_failed_or_discarded() {
     for gives in [vec![chunk("a")], vec![Give::Err(ErrorKind::Other)]] {
         let (mut channel, _peer) = channel();
         let (stream, probe) = producer(gives);
@@ -554,7 +554,7 @@ fn a_write_that_fails_drops_the_producers_in_the_queue() {
 }
 
 #[test]
-fn the_ready_made_producers_give_what_they_say() {
+fn ready_made_producers_produce_documented_bytes() {
     let (mut channel, peer) = channel();
     let mut left = 3;
     channel.push_with_producer(ready_made::from_fn(move || {
@@ -578,7 +578,7 @@ fn from_reader_reads_blocks_of_up_to_16_kib() {
 }
 
 #[test]
-fn from_reader_exact_gives_what_was_announced_or_fails() {
+fn from_reader_exact_produces_announced_length_or_fails() {
     let (mut channel, peer) = channel();
     channel.push_with_producer(ready_made::from_reader_exact(&b"12345beyond"[..], 5));
     channel.push_with_producer(ready_made::from_reader_exact(&b"beyond"[..], 0));
@@ -695,7 +695,7 @@ impl Drop for Watched<'_> {
 }
 
 #[test]
-fn drive_sends_what_pushers_push_meanwhile() {
+fn drive_sends_concurrent_pushes() {
     for corked in [false, true] {
         let (mut channel, peer) = channel();
         channel.set_corked(corked);
@@ -919,7 +919,7 @@ fn loop_over_ready_drive_sends_and_yields() {
 // Accounting and water marks.
 
 #[test]
-fn queued_bytes_counts_the_length_plus_64_bytes_an_entry_and_1_kib_a_producer() {
+fn queued_bytes_adds_64_per_entry_and_1024_per_producer() {
     let (mut channel, _peer) = channel();
     assert_eq!(channel.queued_bytes(), 0);
     channel.push("12345");
@@ -938,7 +938,7 @@ fn queued_bytes_counts_the_length_plus_64_bytes_an_entry_and_1_kib_a_producer() 
 }
 
 #[test]
-fn what_is_in_the_write_buffer_and_not_sent_counts() {
+fn queued_bytes_counts_write_buffer() {
     let (mut channel, peer) = channel();
     peer.writes([Write::Accept(1000), Write::Pending]);
     channel.push(vec![b'x'; 5000]);
@@ -963,7 +963,7 @@ fn push_never_waits() {
 }
 
 #[test]
-fn the_sink_waits_at_the_high_water_mark_and_goes_on_at_the_low_one() {
+fn sink_waits_above_high_water_until_low_water() {
     let (io, peer) = mock();
     let mut channel =
         Channel::builder().high_water(10_000).low_water(2_000).out_buffer_size(1).build(io);
@@ -984,7 +984,7 @@ fn the_sink_waits_at_the_high_water_mark_and_goes_on_at_the_low_one() {
 }
 
 #[test]
-fn the_sink_that_waits_for_room_is_woken_by_the_write() {
+fn sink_that_waits_for_capacity_is_woken_by_write() {
     let (io, peer) = mock();
     let mut channel = Channel::builder().high_water(100).low_water(10).build(io);
     peer.blocks_writes();
@@ -998,7 +998,7 @@ fn the_sink_that_waits_for_room_is_woken_by_the_write() {
 }
 
 #[test]
-fn the_sink_has_room_with_marks_of_zero() {
+fn sink_has_capacity_with_watermarks_of_zero() {
     let (io, peer) = mock();
     let mut channel = Channel::builder().high_water(0).low_water(0).build(io);
     for _ in 0..3 {
@@ -1010,7 +1010,7 @@ fn the_sink_has_room_with_marks_of_zero() {
 // Sink is one frame.
 
 #[test]
-fn the_sink_appends_encode_terminator_and_refuses_it_in_the_content() {
+fn sink_appends_encode_terminator_and_refuses_it_in_content() {
     let (mut channel, peer) = channel();
     channel.codec_mut().set_encode_terminator("\r\n");
     assert_eq!(show(poll!(channel.send(Bytes::from("one")))), "done");
@@ -1072,7 +1072,7 @@ fn a_dropped_send_is_whole_or_nothing_at_every_pending() {
 // Closing.
 
 #[test]
-fn closing_is_the_rest_of_the_queue_flush_shutdown_in_this_order() {
+fn close_drains_queue_then_flushes_then_shuts_down() {
     for (mut channel, peer) in both() {
         channel.push("a");
         channel.push_with_producer(ready_made::from_iter(["b", "c"]));
@@ -1088,7 +1088,7 @@ fn closing_is_the_rest_of_the_queue_flush_shutdown_in_this_order() {
 }
 
 #[test]
-fn close_when_done_is_an_entry_in_the_queue_and_waits_for_its_turn() {
+fn close_when_done_waits_for_earlier_entries() {
     let (mut channel, peer) = channel();
     let (stream, probe) = producer([Give::Pending, chunk("last")]);
     channel.push_with_producer(stream);
@@ -1102,7 +1102,7 @@ fn close_when_done_is_an_entry_in_the_queue_and_waits_for_its_turn() {
 }
 
 #[test]
-fn after_close_when_done_the_sink_answers_closed_push_drops_and_input_goes_on() {
+fn close_when_done_closes_sink_drops_pushes_and_keeps_input() {
     let (mut channel, peer) = channel();
     channel.push("bye\n");
     channel.close_when_done();
@@ -1147,7 +1147,7 @@ fn after_a_close_none_of_next_comes_only_after_the_shutdown() {
 }
 
 #[test]
-fn a_close_that_follows_none_is_sent_by_shutdown_and_none_stays_none() {
+fn shutdown_sends_close_after_none() {
     let (mut channel, peer) = channel();
     peer.ends();
     assert_eq!(show(poll!(channel.next())), "none");
@@ -1162,7 +1162,7 @@ fn a_close_that_follows_none_is_sent_by_shutdown_and_none_stays_none() {
 }
 
 #[test]
-fn a_shutdown_that_finds_the_peer_gone_is_no_error() {
+fn shutdown_of_lost_connection_succeeds() {
     let (mut channel, peer) = channel();
     peer.shutdowns([Step::Err(ErrorKind::NotConnected)]);
     channel.push("bye");
@@ -1179,7 +1179,7 @@ fn a_shutdown_that_fails_otherwise_is_an_error_once() {
 }
 
 #[test]
-fn a_failed_flush_gives_its_error_once_and_then_closed() {
+fn failed_flush_is_reported_once_then_closed() {
     for (mut channel, peer) in both() {
         peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
         channel.push("a");
@@ -1259,7 +1259,7 @@ fn a_flush_of_the_io_that_is_pending_is_waited_for() {
 // discard_buffers
 
 #[test]
-fn discard_buffers_drops_buffer_and_queue_if_no_write_is_pending() {
+fn discard_buffers_drops_all_output_if_no_write_is_pending() {
     for (mut channel, peer) in both() {
         peer.writes([Write::Accept(1), Write::Accept(2)]);
         peer.flushes([Step::Pending]);
@@ -1328,7 +1328,7 @@ fn discard_buffers_keeps_one_tls_record_of_a_long_slice() {
 }
 
 #[test]
-fn discard_buffers_keeps_what_was_offered_and_not_what_came_later() {
+fn discard_buffers_keeps_offered_bytes_only() {
     for vectored in [true, false] {
         let (mut channel, peer) = channel();
         if !vectored {
@@ -1381,7 +1381,7 @@ fn a_queued_close_follows_the_bytes_that_discard_buffers_keeps() {
 }
 
 #[test]
-fn dropping_a_channel_drops_its_io_and_what_is_queued() {
+fn dropped_channel_drops_transport_and_queue() {
     let (mut channel, peer) = channel();
     channel.push("abc");
     drop(channel);
@@ -1441,7 +1441,7 @@ fn reads_pending_while_output_is_sent_are_not_lost() {
 }
 
 #[test]
-fn what_stood_before_a_failed_producer_is_sent_before_the_sink_tells() {
+fn output_before_failed_producer_is_sent_before_sink_fails() {
     let (mut channel, peer) = channel();
     peer.blocks_writes();
     channel.push("before");
@@ -1481,7 +1481,7 @@ fn push_frame_appends_and_refuses_like_the_sink_and_never_waits() {
 // ready and sent_bytes
 
 #[test]
-fn ready_waits_for_room_and_sends() {
+fn ready_waits_for_capacity_and_sends() {
     let (io, peer) = mock();
     let mut channel = Channel::builder().high_water(100).low_water(10).build(io);
     assert_eq!(show(poll!(channel.ready())), "done");
@@ -1500,7 +1500,7 @@ fn ready_waits_for_room_and_sends() {
 /// What is full has room again once it has sunk to the low mark, also if nobody
 /// asked until there was more between the marks.
 #[test]
-fn room_that_was_there_meanwhile_is_remembered() {
+fn capacity_between_polls_is_remembered() {
     for (corked, discards) in [(false, false), (true, false), (false, true)] {
         let (io, peer) = mock();
         let builder = Channel::builder().terminator("\n").corked(corked);
@@ -1527,7 +1527,7 @@ fn room_that_was_there_meanwhile_is_remembered() {
 }
 
 #[test]
-fn there_is_no_room_if_discard_buffers_keeps_more_than_the_low_mark() {
+fn ready_waits_if_discard_buffers_keeps_more_than_low_water() {
     let (io, peer) = mock();
     let mut channel = Channel::builder().high_water(1000).low_water(100).build(io);
     peer.blocks_writes();
@@ -1546,7 +1546,7 @@ fn there_is_no_room_if_discard_buffers_keeps_more_than_the_low_mark() {
 }
 
 #[test]
-fn ready_waits_on_a_producer_only_above_the_mark_and_gives_its_error() {
+fn ready_reports_error_of_awaited_producer() {
     let (io, _peer) = mock();
     let mut channel = Channel::builder().high_water(3000).low_water(10).build(io);
     let (stream, probe) = producer([Give::Pending, Give::Err(ErrorKind::NotFound)]);
@@ -1580,7 +1580,7 @@ fn answers_to_buffered_frames_go_out_in_one_write_when_corked() {
 }
 
 #[test]
-fn a_corked_channel_sends_before_it_waits_and_when_a_write_is_full() {
+fn corked_channel_sends_full_writes_and_before_waiting() {
     let (io, peer) = mock();
     let mut channel =
         Channel::builder().terminator("\n").corked(true).out_buffer_size(200).build(io);
@@ -1626,7 +1626,7 @@ fn a_corked_channel_is_sent_and_shut_down_at_the_end_of_input() {
 }
 
 #[test]
-fn a_corked_channel_hears_of_an_abort_and_of_pushes_before_it_waits() {
+fn corked_channel_sees_abort_and_pushes_before_waiting() {
     let (io, peer) = mock();
     let mut channel = Channel::builder().terminator("\n").corked(true).build(io);
     let pusher = channel.pusher();
@@ -1660,7 +1660,7 @@ fn a_corked_channel_with_frames_buffered_hears_its_pushers() {
 // close
 
 #[tokio::test(start_paused = true)]
-async fn close_sends_shuts_down_and_drops_what_comes_until_the_peer_closes() {
+async fn close_sends_and_drops_input_until_peer_closes() {
     let (io, peer) = mock();
     let mut channel = Channel::new(io, "\n");
     peer.sends("one\ntwo\nthr");
@@ -1813,7 +1813,7 @@ async fn close_takes_a_reset_for_the_end_and_an_abort_for_an_error() {
 }
 
 #[test]
-fn what_stands_before_a_producer_that_gives_nothing_goes_out() {
+fn output_before_idle_producer_is_sent() {
     let (io, peer) = mock();
     let mut channel = Channel::builder().build(io);
     channel.push("first");

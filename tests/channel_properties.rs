@@ -1084,7 +1084,7 @@ proptest! {
     #![proptest_config(cases(400))]
 
     #[test]
-    fn a_channel_does_what_the_model_says(
+    fn channel_matches_model(
         first in (ending(), any::<bool>()),
         ops in vec(op(), 0..40),
         out_buffer_size in prop::sample::select([1, 100, 4096, 65536].as_slice()),

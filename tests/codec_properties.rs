@@ -182,7 +182,7 @@ proptest! {
     #![proptest_config(cases(700))]
 
     #[test]
-    fn a_session_gives_what_the_oracle_says(
+    fn session_matches_oracle(
         (session, input) in session_and_input(),
         cuts in cuts(),
     ) {
@@ -281,7 +281,7 @@ proptest! {
     #![proptest_config(cases(700))]
 
     #[test]
-    fn a_shortened_buffer_is_searched_anew(
+    fn shortened_buffer_is_searched_again(
         ending in sought(),
         before in bytes(0..50),
         keep in any::<prop::sample::Index>(),
@@ -530,7 +530,7 @@ proptest! {
     }
 
     #[test]
-    fn behind_a_whole_frame_a_codec_is_as_new(
+    fn codec_equals_new_one_after_whole_frame(
         ending in sought(),
         max_length in limit(),
         streaming in any::<bool>(),
@@ -559,7 +559,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_encoded_is_decoded_however_it_is_cut(
+    fn encoded_content_is_decoded_on_every_cut(
         (ending, contents) in contents(),
         cuts in cuts(),
         streaming in any::<bool>(),
@@ -584,7 +584,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_refused() {
+fn refused_content_would_be_split() {
     let line = Ending::Line;
     for (ending, content) in [
         ("\r\n".into(), "a\r\nQUIT"),

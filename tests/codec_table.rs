@@ -1010,7 +1010,7 @@ fn past_bugs() -> Vec<Row> {
 }
 
 #[test]
-fn names_tell_the_rows_apart() {
+fn row_names_are_unique() {
     let tables = [
         patterns(),
         any_of(),
@@ -1028,7 +1028,7 @@ fn names_tell_the_rows_apart() {
 }
 
 #[test]
-fn a_drip_of_mode_flips_does_not_recurse() {
+fn trickle_of_mode_flips_does_not_recurse() {
     let change = |i: usize| Change {
         term: Some(if i % 2 == 0 { Term::from(0) } else { Term::from("\n") }),
         streaming: Some(i % 3 == 0),
@@ -1072,7 +1072,7 @@ fn a_byte_is_found_wherever_it_is() {
 
 /// Short and long frames in turn, with every length around a machine word.
 #[test]
-fn a_frame_is_found_whatever_its_length() {
+fn frame_of_any_length_is_found() {
     for (ending, noise) in [
         (Ending::from("\n"), "x"),
         (Ending::from("\r\n"), "\n"),
@@ -1109,7 +1109,7 @@ fn a_frame_is_found_whatever_its_length() {
 
 /// Behind so many half terminators that another way of searching takes over.
 #[test]
-fn a_terminator_is_found_behind_a_flood() {
+fn terminator_is_found_after_flood() {
     let bytes = b"\r\n.\r\n.\r\n";
     for (len, flood) in (2..=8).flat_map(|len| (0..120).map(move |flood| (len, flood))) {
         let end = &bytes[..len];
@@ -1131,7 +1131,7 @@ fn a_terminator_is_found_behind_a_flood() {
 }
 
 #[test]
-fn a_change_while_pending_sees_what_is_buffered() {
+fn change_while_pending_applies_to_buffered_bytes() {
     let mut codec = TerminatorCodec::new("\r\n");
     let mut src = BytesMut::from("one\ntwo\n");
     assert_eq!(codec.decode(&mut src).unwrap(), None);
@@ -1161,7 +1161,7 @@ fn a_change_mid_frame_counts_from_the_first_byte_not_delivered() {
 }
 
 #[test]
-fn a_change_of_mode_while_pending_hands_out_what_is_buffered() {
+fn change_of_mode_while_pending_delivers_buffered_bytes() {
     for terminator in ["\n", "\r\n", "123456789"] {
         let mut codec = TerminatorCodec::new(terminator);
         let mut src = &b"abc"[..];
@@ -1172,7 +1172,7 @@ fn a_change_of_mode_while_pending_hands_out_what_is_buffered() {
 }
 
 #[test]
-fn a_shortened_buffer_is_searched_anew() {
+fn shortened_buffer_is_searched_again() {
     for end in ["\n", "\r\n", "123456789"] {
         for terminator in [end.into(), Terminator::any([end, "123456789"])] {
             let mut codec = TerminatorCodec::new(terminator);
@@ -1198,7 +1198,7 @@ fn a_limit_lowered_while_pending_counts_at_once() {
 }
 
 #[test]
-fn a_running_count_tells_what_remains() {
+fn running_count_returns_remaining_bytes() {
     let mut codec = TerminatorCodec::new(5).with_streaming(true);
     let mut src = &b"ab"[..];
     assert_eq!(codec.decode_slice(&mut src).unwrap(), Some(FrameRef::Partial(b"ab")));

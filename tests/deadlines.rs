@@ -152,7 +152,7 @@ macro_rules! drip {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_frame_that_drips_has_its_time_from_the_first_byte_on() {
+async fn trickled_frame_is_timed_from_first_byte() {
     let slow = || ("timeout(frame(5s))".to_owned(), 5);
     let (mut channel, peer) = over(limited());
     assert_eq!(drip!(peer, "x", channel.next()), slow(), "next");
@@ -363,7 +363,7 @@ async fn min_rate_needs_a_limit_of_the_frame() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn resumed_frame_keeps_what_it_has_earned() {
+async fn resumed_frame_keeps_earned_time() {
     let (mut channel, peer) = over(rated());
     peer.sends("x".repeat(20));
     assert_eq!(at!(FRAME + 2 * SECOND, channel.next()), "timeout(frame(5s))");
@@ -384,7 +384,7 @@ async fn a_frame_begun_in_read_buf_has_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_frame_in_parts_has_its_time_from_its_first_byte_to_its_last() {
+async fn frame_in_parts_is_timed_from_first_to_last_byte() {
     for terminator in [Terminator::lf(), Terminator::count(100), Terminator::any(["\n", "--"])] {
         for part in [false, true] {
             let (mut channel, peer) = over(limited().streaming(!part));
@@ -414,7 +414,7 @@ async fn a_frame_in_parts_has_its_time_from_its_first_byte_to_its_last() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_skipped_counts_as_part_of_its_frame() {
+async fn skipped_bytes_count_as_part_of_their_frame() {
     let (mut channel, peer) = over(limited().max_length(3));
     peer.sends("xx");
     assert!(poll!(channel.next()).is_pending());
@@ -689,7 +689,7 @@ async fn a_frame_stands_still_while_only_output_is_waited_for() {
 // Idleness.
 
 #[tokio::test(start_paused = true)]
-async fn who_sends_no_first_frame_is_idle() {
+async fn peer_without_first_frame_is_idle() {
     let (mut channel, _peer) = over(limited());
     assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))");
     let (mut channel, _peer) = over(limited());
@@ -718,7 +718,7 @@ async fn idleness_begins_with_the_end_of_a_frame() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_begun_a_frame_is_not_idle() {
+async fn peer_with_begun_frame_is_not_idle() {
     let (mut channel, peer) = over(limited().timeouts(Timeouts { frame: None, ..LIMITS }));
     peer.sends("x");
     assert!(poll!(channel.next()).is_pending());
@@ -730,7 +730,7 @@ async fn who_has_begun_a_frame_is_not_idle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_slow_to_read_a_long_answer_is_not_idle() {
+async fn slow_reader_of_long_answer_is_not_idle() {
     let (mut channel, peer) = over(limited());
     channel.push([b'x'; 100].as_slice());
     peer.limits_writes(10);
@@ -765,7 +765,7 @@ async fn whose_answer_is_being_made_is_not_idle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_was_answered_by_nothing_was_not_idle_meanwhile() {
+async fn peer_of_idle_producer_is_not_idle() {
     let (mut channel, _peer) = over(limited());
     assert!(poll!(channel.next()).is_pending());
     let (answer, probe) = mock::producer([Give::Pending]);
@@ -780,7 +780,7 @@ async fn who_was_answered_by_nothing_was_not_idle_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_others_push_begins_idleness_anew() {
+async fn pushes_restart_idle_time() {
     let (mut channel, _peer) = over(limited());
     let pusher = channel.pusher();
     for _ in 0..5 {
@@ -792,7 +792,7 @@ async fn what_others_push_begins_idleness_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn above_the_high_water_mark_nobody_is_idle() {
+async fn peer_is_not_idle_above_high_water() {
     let (mut channel, peer) =
         over(limited().high_water(10).timeouts(Timeouts { write: None, ..LIMITS }));
     channel.push([b'x'; 100].as_slice());
@@ -839,7 +839,7 @@ async fn frame_and_idle_time_stand_still_in_a_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_ended_its_side_is_not_idle() {
+async fn peer_that_ended_input_is_not_idle() {
     /// Goes on for the output.
     struct Listener;
     impl Handler for Listener {
@@ -902,7 +902,7 @@ const WAITS: [&str; 12] = [
 ];
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_stalls_ends_whatever_waits_for_it() {
+async fn stalled_write_ends_each_waiting_method() {
     for name in WAITS {
         for linger in [Duration::ZERO, SECOND] {
             let (mut channel, peer) = over(limited().high_water(10).low_water(1).linger(linger));
@@ -998,7 +998,7 @@ async fn kept_bytes_of_a_discarded_write_keep_their_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_sent_does_not_stall() {
+async fn sent_output_does_not_stall() {
     let (mut channel, peer) = over(limited());
     peer.flushes([Step::Pending, Step::Pending]);
     channel.push("x");
@@ -1013,7 +1013,7 @@ async fn what_was_sent_does_not_stall() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_arrived_comes_before_the_stall() {
+async fn received_frames_precede_write_timeout() {
     let (mut channel, peer) = over(limited());
     channel.push("x");
     peer.blocks_writes();
@@ -1027,7 +1027,7 @@ async fn what_has_arrived_comes_before_the_stall() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn run_is_not_asked_about_a_stall_and_tells_it_once() {
+async fn run_reports_write_timeout_once_without_asking_handler() {
     let (mut channel, peer) = over(limited().timeouts(Timeouts { frame: Some(SECOND), ..LIMITS }));
     let mut handler = recorder(|_, _| unreachable!());
     channel.push("x");
@@ -1091,7 +1091,7 @@ async fn run_lets_a_peer_go_that_stalls_and_floods() {
 // One clock for all.
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_call_does_not_begin_a_deadline_anew() {
+async fn dropped_call_does_not_restart_deadline() {
     let (mut channel, peer) = over(limited());
     for first in [None, Some(Read::Data("x".into()))] {
         let limit = if first.is_none() { IDLE } else { FRAME };
@@ -1120,7 +1120,7 @@ async fn a_dropped_call_does_not_begin_a_deadline_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_earlier_of_two_deadlines_comes_first_and_the_later_one_too() {
+async fn both_deadlines_are_reported_earlier_one_first() {
     for (frame, write, first) in [(FRAME, WRITE, "frame(5s)"), (WRITE, FRAME, "write(5s)")] {
         let (mut channel, peer) = over(builder().timeouts(Timeouts {
             frame: Some(frame),
@@ -1210,7 +1210,7 @@ async fn deadlines_can_be_set_and_taken_away_at_any_moment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deadlines_taken_away_wake_nobody_any_more() {
+async fn removed_deadlines_wake_no_task() {
     let (mut channel, _peer) = over(limited());
     let mut task = spawn(());
     assert!(task.enter(|cx, _| channel.poll_next_unpin(cx)).is_pending());
@@ -1266,7 +1266,7 @@ async fn a_handler_sets_deadlines_as_its_protocol_goes_on() {
 // What comes after.
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_is_told_once_and_then_input_is_over() {
+async fn deadline_is_reported_once_and_ends_input() {
     let (mut channel, peer) = over(limited());
     peer.sends("on");
     assert_eq!(at!(FRAME, channel.next()), "timeout(frame(5s))");
@@ -1346,7 +1346,7 @@ async fn after_a_deadline_one_can_answer_and_close() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_set_anew_gives_the_whole_time_once_more() {
+async fn deadline_set_again_restarts_its_time() {
     let (mut channel, peer) = over(limited());
     assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))");
     channel.push("PING\n");
@@ -1364,7 +1364,7 @@ async fn a_deadline_set_anew_gives_the_whole_time_once_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn by_default_a_deadline_ends_run_and_the_handler_is_told_by_which() {
+async fn deadline_ends_run_and_is_reported_to_handler() {
     let (mut channel, peer) = over(limited());
     let mut handler = Plain(None);
     peer.sends("x");
@@ -1400,7 +1400,7 @@ async fn a_handler_can_answer_before_the_close() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_not_read_does_not_hold_the_connection_either() {
+async fn unread_answer_does_not_outlast_deadline() {
     let (mut channel, peer) = over(limited());
     let mut handler = recorder(|channel, _| {
         channel.push("too slow");
@@ -1464,7 +1464,7 @@ async fn a_handler_can_stop_at_a_deadline_with_the_channel_intact() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_channel_that_closes_has_no_other_deadline_than_that_of_writing() {
+async fn closing_channel_has_only_write_deadline() {
     let (mut channel, peer) =
         over(limited().timeouts(Timeouts { frame: Some(SECOND), idle: Some(SECOND), ..LIMITS }));
     channel.push("x");
@@ -1509,7 +1509,7 @@ async fn idle_time_begins_again_after_an_upgrade() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_channel_from_a_framed_can_be_given_deadlines() {
+async fn channel_from_framed_accepts_timeouts() {
     let (channel, peer) = over(builder());
     let mut channel = Channel::from_framed(channel.into_framed().ok().unwrap());
     channel.set_timeouts(Timeouts { write: Some(WRITE), ..channel.timeouts() });
@@ -1521,7 +1521,7 @@ async fn a_channel_from_a_framed_can_be_given_deadlines() {
 // The lingering close.
 
 #[tokio::test(start_paused = true)]
-async fn that_the_peer_did_not_close_in_time_is_told_and_no_error() {
+async fn linger_timeout_is_reported_without_error() {
     let (mut channel, _peer) = over(builder().linger(SECOND));
     assert_eq!(at!(SECOND, channel.close()), "done");
     assert!(channel.linger_timed_out());
@@ -1584,7 +1584,7 @@ fn a_runtime_without_a_timer_serves_a_channel_without_deadlines() {
 
 /// Also if deadlines are set: only waiting needs one.
 #[test]
-fn what_need_not_wait_touches_no_timer() {
+fn ready_calls_touch_no_timer() {
     let (mut channel, peer) = over(limited());
     for _ in 0..10 {
         peer.sends("one\n");

@@ -44,7 +44,7 @@ fn framed_write_refuses_injection_and_writes_nothing_of_it() {
 }
 
 #[test]
-fn framed_read_gives_what_is_left_at_the_end() {
+fn framed_read_returns_rest_at_end_of_input() {
     let (io, peer) = mock();
     let mut framed = FramedRead::new(io, TerminatorCodec::new("\r\n"));
     peer.sends("one\r\ntwo\r");
@@ -57,7 +57,7 @@ fn framed_read_gives_what_is_left_at_the_end() {
 }
 
 #[test]
-fn framed_does_not_see_a_change_while_it_waits_before_new_bytes_arrive() {
+fn framed_applies_change_only_when_new_bytes_arrive() {
     let (io, peer) = mock();
     let mut framed = Framed::new(io, TerminatorCodec::new("\r\n"));
     peer.sends("one|two|");
@@ -69,7 +69,7 @@ fn framed_does_not_see_a_change_while_it_waits_before_new_bytes_arrive() {
 }
 
 #[test]
-fn framed_gives_none_once_after_an_error_and_then_waits_for_new_bytes() {
+fn framed_returns_none_once_after_error_then_reads_on() {
     let (io, peer) = mock();
     let mut framed = Framed::new(io, TerminatorCodec::new("\n").with_max_length(3));
     peer.sends("too long\nok\n");

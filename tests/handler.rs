@@ -160,7 +160,7 @@ fn both() -> [(Channel<Mock>, Peer); 2] {
 // The rhythm.
 
 #[test]
-fn in_whole_mode_a_frame_is_one_collect_none_if_empty_and_one_found() {
+fn whole_frame_is_one_collect_and_one_found() {
     let (mut channel, peer) = channel();
     let mut handler = recorder(|_, _| ());
     peer.reads("one\n\ntwo\nthr".chars().map(|c| Read::Data(Bytes::from(c.to_string()))));
@@ -253,7 +253,7 @@ fn a_handler_may_override_frame_for_whole_frames() {
 }
 
 #[test]
-fn frame_is_called_in_whole_mode_for_a_count_too_and_not_in_streaming_mode() {
+fn frame_is_called_in_whole_mode_only() {
     struct Both(String);
     impl Handler for Both {
         type Error = Error;
@@ -300,7 +300,7 @@ fn a_handler_may_do_with_collecting_alone() {
 }
 
 #[test]
-fn what_either_callback_sets_counts_from_the_next_byte() {
+fn terminator_set_in_callback_applies_from_next_byte() {
     // In whole mode from behind the frame, in both callbacks.
     for callback in ["collect(3)", "found"] {
         let (mut channel, peer) = channel();
@@ -331,7 +331,7 @@ fn what_either_callback_sets_counts_from_the_next_byte() {
 }
 
 #[test]
-fn mode_limit_and_keeping_set_in_a_callback_count_from_the_next_byte() {
+fn settings_set_in_callback_apply_from_next_byte() {
     let (mut channel, peer) = channel();
     let mut handler = recorder(|event, channel| match event {
         "collect(stream)" => channel.codec_mut().set_streaming(true),
@@ -353,7 +353,7 @@ fn mode_limit_and_keeping_set_in_a_callback_count_from_the_next_byte() {
 }
 
 #[test]
-fn control_tells_terminator_ended_by_and_queued_bytes() {
+fn control_returns_terminator_ended_by_and_queued_bytes() {
     let (mut channel, peer) = channel();
     channel.set_terminator(Terminator::any([";", "\r\n"]));
     let mut told = vec![];
@@ -414,7 +414,7 @@ fn connected_comes_once_before_anything_else_and_may_greet() {
 }
 
 #[test]
-fn frames_that_next_has_left_in_the_buffer_are_handed_out_by_run() {
+fn run_delivers_frames_buffered_by_next() {
     let (mut channel, peer) = channel();
     peer.sends("one\ntwo\n");
     assert_eq!(show(poll!(channel.next())), "complete(one)");
@@ -514,7 +514,7 @@ fn closed_comes_exactly_once_without_an_error_after_a_close() {
 }
 
 #[test]
-fn closed_comes_exactly_once_with_the_error_that_ended_the_connection() {
+fn closed_is_called_once_with_final_error() {
     type Fail = fn(&mut Channel<Mock>, &Peer);
     let rows: [(&str, Fail, &str); 4] = [
         (
@@ -562,7 +562,7 @@ fn closed_comes_exactly_once_with_the_error_that_ended_the_connection() {
 }
 
 #[test]
-fn what_stood_before_a_failed_producer_is_sent_before_run_ends() {
+fn output_before_failed_producer_is_sent_before_run_ends() {
     for (mut channel, peer) in both() {
         peer.writes([Write::Accept(2), Write::Again, Write::Accept(2), Write::Again]);
         let mut handler = recorder(|event, channel| {
@@ -582,7 +582,7 @@ fn what_stood_before_a_failed_producer_is_sent_before_run_ends() {
 }
 
 #[test]
-fn what_stood_before_a_failed_producer_is_sent_also_after_the_end_of_input() {
+fn output_before_failed_producer_is_sent_after_end_of_input() {
     let (mut channel, peer) = channel();
     let mut handler = recorder(|_, _| ());
     peer.ends();
@@ -677,7 +677,7 @@ fn after_input_ended_a_failed_write_ends_run() {
 }
 
 #[test]
-fn input_that_ended_before_run_is_told_to_the_handler() {
+fn input_ended_before_run_is_reported_to_handler() {
     let (mut channel, peer) = channel();
     peer.ends();
     assert_eq!(show(poll!(channel.next())), "none");
@@ -692,7 +692,7 @@ fn input_that_ended_before_run_is_told_to_the_handler() {
 // close_when_done: no further frame is handed out.
 
 #[test]
-fn after_close_when_done_in_a_callback_no_further_frame_is_handed_out() {
+fn no_frame_is_delivered_after_close_in_callback() {
     for callback in ["connected", "collect(QUIT)", "found"] {
         for streaming in [false, true] {
             let (mut channel, peer) = channel();
@@ -712,7 +712,7 @@ fn after_close_when_done_in_a_callback_no_further_frame_is_handed_out() {
 }
 
 #[test]
-fn after_close_when_done_what_arrives_while_the_answer_is_sent_is_dropped() {
+fn input_during_last_answer_is_dropped() {
     let (mut channel, peer) = channel();
     let mut handler = recorder(|event, channel| {
         if event == "found" {
@@ -733,7 +733,7 @@ fn after_close_when_done_what_arrives_while_the_answer_is_sent_is_dropped() {
 }
 
 #[test]
-fn after_close_when_done_by_a_pusher_no_further_frame_is_handed_out() {
+fn no_frame_is_delivered_after_close_by_pusher() {
     // Buffered before, and arriving only now.
     for buffered in [true, false] {
         let (mut channel, peer) = channel();
@@ -750,7 +750,7 @@ fn after_close_when_done_by_a_pusher_no_further_frame_is_handed_out() {
 }
 
 #[test]
-fn after_a_close_by_a_pusher_frames_that_waited_for_their_turn_are_not_handed_out() {
+fn no_waiting_frame_is_delivered_after_close_by_pusher() {
     let (io, peer) = mock();
     let mut channel = builder().high_water(1000).low_water(0).build(io);
     let pusher = channel.pusher();
@@ -770,7 +770,7 @@ fn after_a_close_by_a_pusher_frames_that_waited_for_their_turn_are_not_handed_ou
 }
 
 #[test]
-fn close_when_done_before_run_hands_out_no_frame() {
+fn close_when_done_before_run_delivers_no_frame() {
     let (mut channel, peer) = channel();
     peer.sends("one\n");
     channel.push("bye");
@@ -782,7 +782,7 @@ fn close_when_done_before_run_hands_out_no_frame() {
 }
 
 #[test]
-fn a_pusher_is_closed_by_close_when_done_of_a_callback_and_its_data_is_sent() {
+fn close_in_callback_sends_data_of_pusher_and_closes_it() {
     let (mut channel, peer) = channel();
     let pusher = channel.pusher();
     let pushing = pusher.clone();
@@ -802,7 +802,7 @@ fn a_pusher_is_closed_by_close_when_done_of_a_callback_and_its_data_is_sent() {
 // stop
 
 #[test]
-fn stop_returns_with_the_channel_intact_and_nothing_sent_or_read() {
+fn stop_leaves_channel_intact() {
     for callback in ["connected", "collect(STARTTLS)", "found"] {
         let (mut channel, peer) = channel();
         let mut handler = recorder(move |event, channel| {
@@ -889,7 +889,7 @@ fn anew_upgrade(channel: Channel<Mock>, io: Mock) -> Channel<Mock> {
 }
 
 #[test]
-fn stop_together_with_close_when_done_is_finished_by_the_next_run() {
+fn next_run_finishes_stop_with_close_when_done() {
     let (mut channel, peer) = channel();
     let mut handler = recorder(|event, channel| {
         if event == "ended" {
@@ -1043,7 +1043,7 @@ fn run_that_has_read_ahead_is_woken_by_the_write_alone() {
 }
 
 #[test]
-fn what_pushers_push_pauses_run_too() {
+fn pushes_above_high_water_pause_run() {
     let (io, peer) = mock();
     let mut channel = builder().high_water(1000).low_water(0).in_buffer_size(4).build(io);
     let pusher = channel.pusher();
@@ -1147,7 +1147,7 @@ fn a_pause_waits_for_a_producer_and_for_no_later_output() {
 }
 
 #[test]
-fn a_pause_waits_for_what_pushers_have_pushed() {
+fn pause_waits_for_earlier_pushes() {
     let (mut channel, peer) = channel();
     let pusher = channel.pusher();
     let mut handler = recorder(move |event, channel| {
@@ -1474,7 +1474,7 @@ fn run_with_a_pause_after_each_frame_yields() {
 // Fair.
 
 #[test]
-fn run_yields_after_a_bounded_number_of_frames_over_an_io_that_is_always_ready() {
+fn run_yields_over_always_ready_transport() {
     for data in ["\n".repeat(4096), "a\n".repeat(2048), "x".repeat(5000) + "\n", "x".repeat(4096)] {
         for streaming in [false, true] {
             let (mut channel, peer) = channel();
@@ -1545,7 +1545,7 @@ fn run_yields_over_frames_that_are_buffered_and_echoed() {
 }
 
 #[test]
-fn what_is_pushed_after_an_endless_producer_was_discarded_goes_out_at_once() {
+fn push_after_discarded_endless_producer_is_sent_at_once() {
     let (mut channel, peer) = channel();
     channel.push_with_producer(producer([Give::Endless(Bytes::from_static(&[b'-'; 9000]))]).0);
     let mut handler = recorder(|event, channel| match event {
@@ -1567,7 +1567,7 @@ fn what_is_pushed_after_an_endless_producer_was_discarded_goes_out_at_once() {
 }
 
 #[test]
-fn run_that_yields_forgets_no_buffered_frame_however_long_they_are() {
+fn run_that_yields_delivers_all_buffered_frames() {
     for length in (0..256).chain([511, 1023, 4095]) {
         let (io, _peer) = mock();
         let mut parts = FramedParts::new::<Bytes>(io, TerminatorCodec::new("\n"));
@@ -1604,7 +1604,7 @@ fn run_yields_while_it_skips_an_endless_frame() {
 }
 
 #[test]
-fn run_yields_after_a_close_while_the_write_is_blocked_and_the_peer_floods() {
+fn run_yields_after_close_while_peer_floods() {
     let (mut channel, peer) = channel();
     peer.blocks_writes();
     peer.sends("QUIT\n");
@@ -1625,7 +1625,7 @@ fn run_yields_after_a_close_while_the_write_is_blocked_and_the_peer_floods() {
 }
 
 #[test]
-fn run_yields_over_an_endless_producer_and_does_not_starve_input() {
+fn run_yields_over_endless_producer_and_reads_input() {
     let (mut channel, peer) = channel();
     let (stream, _probe) = producer([Give::Endless(Bytes::from(vec![b'x'; 1000]))]);
     channel.push_with_producer(stream);
@@ -1694,7 +1694,7 @@ fn run_next_and_receive_may_take_turns_at_every_pending() {
 // discard_buffers in a callback.
 
 #[test]
-fn discard_buffers_in_a_callback_drops_the_input_behind_the_frame_and_the_output() {
+fn discard_buffers_in_callback_drops_later_input_and_output() {
     for callback in ["collect(one)", "found"] {
         let (mut channel, peer) = channel();
         let mut discarded = None;
@@ -1718,7 +1718,7 @@ fn discard_buffers_in_a_callback_drops_the_input_behind_the_frame_and_the_output
 }
 
 #[test]
-fn discard_buffers_in_connected_drops_the_input_already_buffered() {
+fn discard_buffers_in_connected_drops_buffered_input() {
     let (mut channel, peer) = channel();
     peer.sends("one\ntwo\nthr");
     assert_eq!(show(poll!(channel.next())), "complete(one)");
@@ -1825,7 +1825,7 @@ fn lingering() -> (Channel<Mock>, Peer, Recorder<'static>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_peer_that_keeps_sending_sends_is_dropped_until_the_time_is_over() {
+async fn input_during_linger_is_dropped_until_timeout() {
     let (mut channel, peer, mut handler) = lingering();
     let mut task = spawn(channel.run(&mut handler));
     assert!(task.poll().is_pending());
@@ -1865,7 +1865,7 @@ async fn a_peer_that_is_gone_ends_the_linger_and_is_no_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_floods_does_not_hold_the_task_and_the_time_ends_it() {
+async fn linger_over_flood_yields_and_times_out() {
     let (mut channel, peer, mut handler) = lingering();
     peer.reads([Read::Endless(Bytes::from(vec![b'x'; 4096]))]);
     let mut task = spawn(channel.run(&mut handler));
@@ -1878,7 +1878,7 @@ async fn a_peer_that_floods_does_not_hold_the_task_and_the_time_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_linger_is_cancel_safe_and_its_time_does_not_begin_anew() {
+async fn linger_is_cancel_safe_without_restarting_its_time() {
     let (mut channel, peer, mut handler) = lingering();
     for _ in 0..5 {
         assert!(poll!(channel.run(&mut handler)).is_pending());
@@ -1937,7 +1937,7 @@ async fn run_serves_a_peer_over_a_pipe_to_the_end() {
 }
 
 #[test]
-fn input_ended_comes_once_whoever_sees_the_end() {
+fn input_ended_is_called_once() {
     let (mut channel, peer) = channel();
     let mut handler = recorder(|_, _| {});
     let mut open = recorder(|_, _| {});
@@ -1971,7 +1971,7 @@ impl Handler for StaysOpen<'_, '_> {
 }
 
 #[test]
-fn run_does_not_take_a_failure_that_next_has_told_for_the_end_of_input() {
+fn run_does_not_take_reported_failure_for_end_of_input() {
     let (mut channel, peer) = channel();
     peer.sends("abc");
     peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
@@ -1984,7 +1984,7 @@ fn run_does_not_take_a_failure_that_next_has_told_for_the_end_of_input() {
 }
 
 #[test]
-fn run_does_not_say_that_all_was_sent_if_somebody_was_told_that_it_was_not() {
+fn run_reports_closed_after_reported_write_error() {
     type Tell = fn(&mut Channel<Mock>) -> String;
     let tells: [(&str, Tell); 3] = [
         ("flush", |channel| show(anew!(channel.flush()))),
@@ -2097,7 +2097,7 @@ fn a_frame_pushed_by_a_callback_is_checked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closed_is_called_once_also_if_somebody_lingers_again() {
+async fn closed_is_called_once_if_linger_is_repeated() {
     let (mut channel, peer, mut handler) = lingering();
     peer.ends();
     assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");

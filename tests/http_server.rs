@@ -286,7 +286,7 @@ fn assert_took(begun: Instant, expected: Duration) {
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_drips_is_answered_when_its_time_is_over() {
+async fn trickled_head_is_answered_at_its_timeout() {
     for before in ["", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
         let mut peer = Peer::new(None);
         peer.send(before).await;
@@ -351,7 +351,7 @@ async fn a_body_that_is_too_slow_is_answered_or_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_drips_has_no_more_time_than_one_that_stops() {
+async fn trickled_body_has_same_time_as_stopped_one() {
     let mut peer = Peer::new(None);
     let begun = Instant::now();
     peer.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n").await;
@@ -414,7 +414,7 @@ async fn a_long_body_may_take_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_takes_nothing_of_an_answer_is_dropped_and_who_is_slow_is_not() {
+async fn stalled_reader_is_dropped_and_slow_one_is_served() {
     let mut peer = Peer::new(None);
     peer.send("GET /stream?n=1000000000 HTTP/1.1\r\nHost: x\r\n\r\n").await;
     for _ in 0..10 {
@@ -428,7 +428,7 @@ async fn who_takes_nothing_of_an_answer_is_dropped_and_who_is_slow_is_not() {
 }
 
 #[tokio::test]
-async fn stream_gives_lines() {
+async fn stream_sends_lines() {
     let mut peer = Peer::new(None);
     peer.send("GET /stream?n=2 HTTP/1.1\r\nHost: x\r\n\r\n").await;
     peer.reads(&(chunked_head(TEXT, "keep-alive") + LINES)).await;
@@ -590,7 +590,7 @@ async fn files_are_unavailable_while_all_calls_hang() {
 }
 
 #[tokio::test]
-async fn file_never_has_more_or_less_than_was_said() {
+async fn file_body_has_announced_length() {
     let (_outside, root) = served();
     let large = vec![b'x'; 4 << 20];
     let file = root.join("large");
@@ -939,7 +939,7 @@ async fn bad_chunks_are_refused() {
 
 /// What looks like a request in a body never is one.
 #[tokio::test]
-async fn bodies_nobody_wants_do_not_run_as_requests() {
+async fn unread_bodies_do_not_run_as_requests() {
     let smuggled = "GET /stream?n=2 HTTP/1.1\r\nHost: x\r\n\r\n";
     let length = smuggled.len();
     let not_found = answer("404 Not Found", TEXT, "keep-alive", "404 Not Found");
@@ -1085,7 +1085,7 @@ async fn an_error_arrives_though_the_peer_is_still_sending() {
 }
 
 #[tokio::test]
-async fn stopping_finishes_what_has_begun() {
+async fn stop_finishes_begun_requests() {
     let server = Server::start(None).await;
     let page = page("keep-alive");
     let mut answer = vec![0; page.len()];
@@ -1141,7 +1141,7 @@ async fn stopping_finishes_what_has_begun() {
 
 /// The clock stands still: it moves on only when nothing else can happen.
 #[tokio::test(start_paused = true)]
-async fn stopping_does_not_wait_for_ever() {
+async fn stop_ends_after_deadline() {
     let mut peer = Peer::new(None);
     peer.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf").await;
     peer.reads(echo("keep-alive", "halfhalf").strip_suffix("half").unwrap()).await;

@@ -385,7 +385,7 @@ async fn send_over_tls(buffer_limit: Option<usize>, write: Duration) -> (usize, 
 }
 
 #[tokio::test(start_paused = true)]
-async fn write_timeout_spares_steady_reader_behind_tls() {
+async fn write_timeout_spares_steady_reader_over_tls() {
     let second = Duration::from_secs(1);
     // At 20 kB/s the 64 KiB that rustls takes ahead need 3.3 seconds to drain, and
     // 16 KiB need 0.8. In less time only wakes show that the peer reads.
@@ -398,7 +398,7 @@ async fn write_timeout_spares_steady_reader_behind_tls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn write_timeout_spares_steady_reader_behind_buf_writer() {
+async fn write_timeout_spares_steady_reader_over_buf_writer() {
     let second = Duration::from_secs(1);
     for (size, write) in
         [(64 * 1024, second * 7 / 2), (64 * 1024, second / 2), (16 * 1024, second / 2)]
@@ -419,7 +419,7 @@ async fn write_timeout_spares_steady_reader_behind_buf_writer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn write_timeout_ends_stalled_peer_behind_tls() {
+async fn write_timeout_ends_stalled_peer_over_tls() {
     let second = Duration::from_secs(1);
     for buffer_limit in [None, Some(16 * 1024)] {
         let (server, client) = duplex(1000);

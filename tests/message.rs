@@ -90,7 +90,7 @@ fn another_terminator_applies_from_the_first_byte_of_the_head() {
 }
 
 #[test]
-fn another_terminator_in_a_streamed_body_applies_from_the_next_byte() {
+fn terminator_set_in_streamed_body_applies_from_next_byte() {
     let mut codec = TerminatorCodec::new(numbered()).with_streaming(true);
     let mut src = &b"9\nab"[..];
     assert_eq!(codec.decode_slice(&mut src).unwrap(), partial(b"9\nab"));
@@ -102,7 +102,7 @@ fn another_terminator_in_a_streamed_body_applies_from_the_next_byte() {
 }
 
 #[test]
-fn another_message_asks_anew_for_the_same_head() {
+fn different_message_asks_again_for_same_head() {
     let ((first, asked), (second, asked_again)) = (counted(), counted());
     let mut codec = TerminatorCodec::new(first);
     let mut src = &b"3\nab"[..];
@@ -115,7 +115,7 @@ fn another_message_asks_anew_for_the_same_head() {
 // A function that fails.
 
 #[test]
-fn a_panic_of_the_function_consumes_nothing_and_it_is_asked_again() {
+fn panic_of_function_consumes_nothing_and_is_retried() {
     let panics = Arc::new(AtomicUsize::new(2));
     let terminator = Terminator::message("\n", {
         let panics = Arc::clone(&panics);
@@ -148,7 +148,7 @@ fn a_panic_of_the_function_consumes_nothing_and_it_is_asked_again() {
 }
 
 #[test]
-fn a_panic_of_the_function_after_a_skipped_message_loses_no_frame() {
+fn panic_of_function_after_skipped_message_loses_no_frame() {
     // The second head panics once.
     let panics = || {
         let left = Arc::new(AtomicUsize::new(1));
@@ -245,7 +245,7 @@ fn framed_ends_at_an_invalid_head() {
 // In a channel.
 
 #[test]
-fn an_invalid_head_ends_input_after_the_frames_and_leaves_output() {
+fn invalid_head_ends_input_after_frames_and_keeps_output() {
     let (io, peer) = mock();
     let mut channel = Channel::builder().terminator(numbered()).linger(Duration::ZERO).build(io);
     peer.sends("1\nax\nbc");
@@ -275,7 +275,7 @@ fn close_after_an_invalid_head_reads_until_the_peer_closes() {
 }
 
 #[test]
-fn peek_shows_what_an_invalid_head_left() {
+fn peek_shows_unread_bytes_after_invalid_head() {
     let (io, peer) = mock();
     let mut channel = Channel::new(io, numbered());
     peer.sends("x\nbc");
@@ -337,7 +337,7 @@ fn receive_returns_an_invalid_head_once() {
 }
 
 #[test]
-fn upgrade_refuses_what_an_invalid_head_left() {
+fn upgrade_refuses_unread_bytes_after_invalid_head() {
     let (io, peer) = mock();
     let mut channel = Channel::new(io, numbered());
     peer.sends("x\n");
@@ -434,7 +434,7 @@ fn run_returns_an_invalid_head_by_default() {
 // Discarding.
 
 #[test]
-fn discard_buffers_drops_whole_messages_and_skips_the_rest_of_a_body() {
+fn discard_buffers_drops_messages_and_skips_rest_of_body() {
     let (io, peer) = mock();
     let mut channel = Channel::new(io, numbered());
     peer.sends("1\na3\nb");

@@ -270,7 +270,7 @@ fn play(seed: u64) {
 }
 
 #[test]
-fn what_is_written_is_what_was_pushed() {
+fn written_bytes_equal_pushed_bytes() {
     (0..CASES).for_each(play);
 }
 

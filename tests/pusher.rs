@@ -51,7 +51,7 @@ fn a_pusher_is_clone_send_and_sync() {
 }
 
 #[test]
-fn what_is_pushed_joins_the_queue_when_the_channel_is_polled() {
+fn push_joins_queue_when_channel_is_polled() {
     let (mut channel, peer) = channel();
     let pusher = channel.pusher();
     channel.push("first,");
@@ -129,7 +129,7 @@ fn from_one_pusher_the_order_is_kept() {
 }
 
 #[test]
-fn what_is_pushed_is_raw_bytes() {
+fn push_appends_no_terminator() {
     let (mut channel, peer) = channel();
     channel.codec_mut().set_encode_terminator("\n");
     channel.pusher().try_push("a\nb").unwrap();
@@ -379,7 +379,7 @@ fn permit_push_parts_queues_them_as_one_and_returns_them() {
 }
 
 #[test]
-fn flushes_that_are_given_up_take_one_place() {
+fn dropped_flushes_take_one_place() {
     let (mut channel, peer) = channel();
     let pusher = channel.pusher();
     peer.blocks_writes();
@@ -533,7 +533,7 @@ fn flush_wakes_the_task_that_polls_the_channel() {
 type Await = fn(&mut Channel<Mock>) -> Pin<Box<dyn Future<Output = String> + '_>>;
 
 #[test]
-fn flush_ends_whatever_the_channel_waits_in() {
+fn flush_ends_during_each_waiting_method() {
     let awaits: [(&str, Await); 9] = [
         ("next", |channel| Box::pin(async { show(channel.next().await) })),
         ("receive", |channel| Box::pin(async { show(channel.receive(5).await) })),
@@ -880,7 +880,7 @@ fn push_goes_on_at_the_low_water_mark_and_not_before() {
 }
 
 #[test]
-fn what_the_channel_itself_has_queued_counts() {
+fn own_output_of_channel_counts_for_pushers() {
     let (mut channel, peer) = narrow();
     peer.blocks_writes();
     channel.push(full());
@@ -907,7 +907,7 @@ fn a_producer_counts_1_kib_and_waits_too() {
 }
 
 #[test]
-fn try_push_gives_the_data_back_when_full() {
+fn try_push_returns_data_when_full() {
     let (mut channel, _peer) = narrow();
     let pusher = channel.pusher();
     pusher.try_push(full()).unwrap();
@@ -941,7 +941,7 @@ fn a_slow_reader_costs_its_own_high_water_mark_and_no_more() {
 }
 
 #[test]
-fn those_who_wait_are_served_in_turn() {
+fn waiting_pushes_are_served_in_order() {
     let (mut channel, peer) = narrow();
     let pusher = channel.pusher();
     pusher.try_push(full()).unwrap();
@@ -1029,7 +1029,7 @@ fn granted_pushes_keep_their_order_however_they_are_polled() {
 }
 
 #[test]
-fn where_there_is_room_for_several_all_of_them_go_on() {
+fn capacity_for_several_wakes_all_of_them() {
     let (mut channel, peer) = narrow();
     let pusher = channel.pusher();
     pusher.try_push(full()).unwrap();
@@ -1077,7 +1077,7 @@ fn a_dropped_push_wakes_the_next_if_it_had_capacity() {
 }
 
 #[test]
-fn dropping_the_future_of_a_waiting_producer_drops_it_without_a_poll() {
+fn dropped_future_drops_waiting_producer_unpolled() {
     let (mut channel, _peer) = narrow();
     let pusher = channel.pusher();
     pusher.try_push(full()).unwrap();
@@ -1107,7 +1107,7 @@ fn empty_pushes_cost_nothing_and_do_not_grow() {
 }
 
 #[test]
-fn what_run_has_just_taken_counts_for_those_who_push_from_a_callback() {
+fn output_taken_by_run_counts_for_push_in_callback() {
     struct Room(Pusher, Vec<String>);
     impl Handler for Room {
         type Error = Error;
@@ -1174,7 +1174,7 @@ fn discard_buffers_makes_capacity_but_for_kept_bytes() {
 // Closing.
 
 #[test]
-fn after_close_when_done_a_pusher_gives_the_data_back() {
+fn push_after_close_when_done_returns_data() {
     type Close = fn(&mut Channel<Mock>, &Pusher);
     let closes: [(&str, Close); 4] = [
         ("by the channel", |channel, _| channel.close_when_done()),
@@ -1215,7 +1215,7 @@ fn a_pusher_made_after_the_close_is_closed() {
 }
 
 #[test]
-fn close_when_done_of_a_pusher_wakes_the_task_and_shuts_down_behind_the_data() {
+fn close_by_pusher_wakes_task_and_shuts_down_after_data() {
     let (mut channel, peer) = channel();
     let pusher = channel.pusher();
     let mut task = spawn(channel.next());
@@ -1232,7 +1232,7 @@ fn close_when_done_of_a_pusher_wakes_the_task_and_shuts_down_behind_the_data() {
 }
 
 #[test]
-fn what_the_channel_pushes_behind_a_close_that_has_not_joined_yet_is_sent() {
+fn push_of_channel_before_inbox_close_joins_is_sent() {
     // The close joins the queue when the channel is polled, like any data.
     let (mut channel, peer) = channel();
     let pusher = channel.pusher();
@@ -1243,7 +1243,7 @@ fn what_the_channel_pushes_behind_a_close_that_has_not_joined_yet_is_sent() {
 }
 
 #[test]
-fn a_push_that_waits_when_the_channel_is_closed_gets_its_data_back() {
+fn close_returns_data_of_waiting_push() {
     type End = fn(Channel<Mock>) -> Option<Channel<Mock>>;
     let ends: [(&str, End); 4] = [
         ("dropped", |_| None),
@@ -1328,7 +1328,7 @@ fn dropping_the_pushers_does_not_close_the_channel() {
 }
 
 #[test]
-fn a_producer_in_the_inbox_is_dropped_with_the_channel_not_with_the_pusher() {
+fn producer_in_inbox_is_dropped_with_channel() {
     let (mut channel, _peer) = channel();
     let pusher = channel.pusher();
     let (stream, probe) = producer([chunk("a")]);
@@ -1341,7 +1341,7 @@ fn a_producer_in_the_inbox_is_dropped_with_the_channel_not_with_the_pusher() {
 }
 
 #[test]
-fn a_producer_that_owns_a_pusher_of_its_own_channel_can_be_dropped() {
+fn producer_with_pusher_of_its_channel_can_be_dropped() {
     struct Owner(Pusher);
     impl Drop for Owner {
         fn drop(&mut self) {
@@ -1360,7 +1360,7 @@ fn a_producer_that_owns_a_pusher_of_its_own_channel_can_be_dropped() {
 }
 
 #[test]
-fn a_failed_channel_drops_what_pushers_had_queued() {
+fn failed_channel_drops_inbox() {
     let (mut channel, peer) = channel();
     let pusher = channel.pusher();
     peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
@@ -1373,7 +1373,7 @@ fn a_failed_channel_drops_what_pushers_had_queued() {
 }
 
 #[test]
-fn a_dropped_flush_keeps_what_was_pushed() {
+fn dropped_flush_keeps_pushed_data() {
     let (mut channel, peer) = channel();
     let pusher = channel.pusher();
     peer.writes(std::iter::repeat_n([Write::Again, Write::Accept(1)], 20).flatten());
@@ -1451,7 +1451,7 @@ async fn push_numbered(pusher: Pusher, task: usize, lines: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_tasks_push_through_a_narrow_channel_and_nothing_is_lost_or_reordered() {
+async fn many_pushing_tasks_lose_and_reorder_nothing() {
     const TASKS: usize = 8;
     const LINES: usize = 300;
     let (here, there) = tokio::io::duplex(100);
@@ -1534,7 +1534,7 @@ impl AsyncWrite for Letters {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn flush_from_any_thread_means_that_what_it_pushed_is_sent() {
+async fn flush_from_any_thread_sends_earlier_pushes() {
     let io = Letters::default();
     let mut channel = Channel::builder().high_water(1000).low_water(200).build(io.clone());
     let pusher = channel.pusher();
@@ -1561,7 +1561,7 @@ async fn flush_from_any_thread_means_that_what_it_pushed_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_channel_dropped_while_tasks_wait_gives_everybody_his_data_back() {
+async fn dropped_channel_returns_data_of_waiting_tasks() {
     for _ in 0..200 {
         let (here, _there) = tokio::io::duplex(10);
         let mut channel = Channel::builder().high_water(100).low_water(10).build(here);
@@ -1588,7 +1588,7 @@ async fn a_channel_dropped_while_tasks_wait_gives_everybody_his_data_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_was_accepted_before_close_when_done_is_sent_from_any_thread() {
+async fn pushes_before_close_when_done_are_sent_from_any_thread() {
     for _ in 0..200 {
         let (here, there) = tokio::io::duplex(100);
         let mut channel = Channel::builder().high_water(500).low_water(50).build(here);
@@ -1728,7 +1728,7 @@ impl Handler for Idle {
 }
 
 #[test]
-fn abort_ends_whatever_the_task_awaits_once() {
+fn abort_ends_each_waiting_method_once() {
     let awaits: [(&str, Await); 11] = [
         ("receive_part", |channel| Box::pin(async { show(channel.receive_part().await) })),
         ("receive_within", |channel| Box::pin(async { show(channel.receive_within(9, 5).await) })),
@@ -1759,7 +1759,7 @@ fn abort_ends_whatever_the_task_awaits_once() {
 }
 
 #[test]
-fn abort_drops_input_that_was_not_handed_out() {
+fn abort_drops_undelivered_input() {
     let (mut channel, peer) = channel();
     let pusher = channel.pusher();
     peer.sends("one\ntwo\nthr");
@@ -1835,7 +1835,7 @@ async fn abort_ends_the_linger() {
 }
 
 #[test]
-fn abort_outweighs_a_close_and_a_close_behind_it_changes_nothing() {
+fn abort_overrides_earlier_and_later_close() {
     for close_first in [true, false] {
         let (mut channel, _peer, pusher) = stuck();
         if close_first {
@@ -1958,7 +1958,7 @@ fn pushers_know_whether_they_push_into_the_same_channel() {
 }
 
 #[test]
-fn an_aborted_channel_taken_apart_has_nothing_left_and_its_codec_goes_on() {
+fn aborted_channel_has_empty_parts_and_usable_codec() {
     let (mut channel, peer) = channel();
     let pusher = channel.pusher();
     peer.sends("abc");

@@ -43,7 +43,7 @@ fn waiting() -> impl futures::Stream<Item = std::io::Result<Bytes>> + Send {
 // A transport that buffers.
 
 #[test]
-fn next_flushes_bytes_held_before() {
+fn next_flushes_bytes_buffered_before() {
     let (io, peer) = transport().holds("PROXY").build();
     let mut channel = channel(io);
     assert_waits!(peer, channel.next());
@@ -51,7 +51,7 @@ fn next_flushes_bytes_held_before() {
 }
 
 #[test]
-fn flush_flushes_bytes_held_before() {
+fn flush_flushes_bytes_buffered_before() {
     let (io, peer) = transport().holds("PROXY").build();
     let mut channel = channel(io);
     assert_eq!(show(poll!(channel.flush())), "done");
@@ -59,7 +59,7 @@ fn flush_flushes_bytes_held_before() {
 }
 
 #[test]
-fn run_flushes_bytes_held_before() {
+fn run_flushes_bytes_buffered_before() {
     let (io, peer) = transport().holds("PROXY").build();
     let mut channel = channel(io);
     let mut handler = Answers(1);

@@ -27,7 +27,7 @@ fn eof(partial: &str) -> Error {
 
 /// Of each what `Debug` and `Display` show, and its kind as an `io::Error`.
 #[test]
-fn errors_tell_what_was_and_never_content() {
+fn errors_show_cause_and_no_content() {
     let second = Duration::from_secs(1);
     let no_luck = r#"Custom { kind: TimedOut, error: "no luck" }"#;
     for (error, debug, display, kind) in [
@@ -89,7 +89,7 @@ fn errors_tell_what_was_and_never_content() {
 }
 
 #[test]
-fn only_what_somebody_else_failed_with_is_a_source() {
+fn only_foreign_errors_are_sources() {
     let source = |error: &Error| error.source().map(|source| source.to_string());
     assert_eq!(source(&Error::Producer(failed(ErrorKind::Other))).as_deref(), Some("no luck"));
     // One of the transport speaks for itself; its source is the next one.
@@ -129,7 +129,7 @@ fn frames_borrowed_and_owned() {
 }
 
 #[test]
-fn frames_give_their_bytes_without_copying() {
+fn frames_return_their_bytes_without_copying() {
     for new in [Frame::Complete, Frame::Partial] {
         let frame = || {
             let data = BytesMut::from("secret");
@@ -220,7 +220,7 @@ fn sets_compare_without_order_and_repetition() {
 }
 
 #[test]
-fn terminators_show_what_they_are() {
+fn terminators_show_their_kind() {
     let long = "a byte string that is not inline";
     for (terminator, patterns, remaining) in [
         (Terminator::none(), vec![], None),
@@ -249,7 +249,7 @@ fn a_terminator_is_two_words() {
 }
 
 #[test]
-fn what_remains_of_a_count_sinks_as_its_parts_come() {
+fn remaining_count_decreases_with_each_part() {
     let mut codec = TerminatorCodec::new(5).with_streaming(true);
     assert_eq!(codec.terminator().remaining(), Some(5));
     let mut src = &b"abc"[..];

@@ -43,7 +43,7 @@ struct Method {
 }
 
 #[test]
-fn every_async_method_is_dropped_and_says_so() {
+fn every_async_method_is_dropped_and_documented() {
     let sources = sources(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     let methods: Vec<Method> = sources.iter().flat_map(|source| async_methods(source)).collect();
     let found: BTreeSet<&str> = methods.iter().map(|method| method.name.as_str()).collect();
@@ -65,7 +65,7 @@ fn every_async_method_is_dropped_and_says_so() {
 }
 
 #[test]
-fn what_counts_as_an_async_method() {
+fn async_methods_are_recognized() {
     let source = "\
 impl<T> Thing<T> {
     /// One.

@@ -176,7 +176,7 @@ fn text(data: &[u8]) -> String {
 // Lines.
 
 #[tokio::test]
-async fn what_one_says_everybody_hears() {
+async fn line_reaches_all_members() {
     let chat = Chat::start(None).await;
     let mut alice = chat.person().await;
     alice.hears_this("* guest1 has come").await;
@@ -222,7 +222,7 @@ async fn a_browser_that_speaks_tls_or_stun_is_not_heard() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_said_is_refused_or_made_harmless() {
+async fn invalid_lines_are_refused_or_made_harmless() {
     let chat = Chat::start(None).await;
     let mut alice = chat.named("alice").await;
     let mut bob = chat.named("bob").await;
@@ -358,7 +358,7 @@ async fn a_text_of_another_server_cannot_either() {
 }
 
 #[tokio::test]
-async fn a_peer_that_ends_its_side_still_hears_what_was_said() {
+async fn peer_that_ends_its_input_receives_earlier_lines() {
     let chat = Chat::start(None).await;
     let mut alice = chat.named("alice").await;
     alice.says("last words").await;
@@ -427,7 +427,7 @@ fn to_room(room: &Arc<Room>) -> (tokio::io::DuplexStream, JoinHandle<()>) {
 }
 
 #[tokio::test]
-async fn a_slow_reader_is_cut_off_at_its_high_water_mark_and_holds_nobody_up() {
+async fn slow_reader_is_disconnected_without_delaying_others() {
     let room = Arc::new(Room::default());
     let mut alice = in_room(&room).await;
     let mut bob = in_room(&room).await;
@@ -493,7 +493,7 @@ async fn a_slow_reader_on_a_socket_is_cut_off_and_the_others_are_not() {
 }
 
 #[tokio::test]
-async fn a_paste_cuts_nobody_off_who_reads() {
+async fn paste_disconnects_no_reader() {
     let chat = Chat::start(None).await;
     let mut alice = chat.named("alice").await;
     let mut bob = chat.named("bob").await;
@@ -510,7 +510,7 @@ async fn a_paste_cuts_nobody_off_who_reads() {
 }
 
 #[tokio::test]
-async fn a_flood_of_commands_by_one_who_does_not_read_ends_the_connection() {
+async fn flood_of_commands_without_reading_ends_connection() {
     let room = Arc::new(Room::default());
     let (io, task) = to_room(&room);
     let mut flood = Channel::new(io, "\r\n");
@@ -701,7 +701,7 @@ async fn a_person_on_a_line_has_two_minutes_for_a_word() {
 }
 
 #[tokio::test]
-async fn a_page_knows_who_is_here() {
+async fn page_lists_present_members() {
     let room = Arc::new(Room::default());
     let page = silent_browser(&room, &listen("web")).await;
     let mut web = Person { channel: Channel::new(page, "\n\n"), ends: "\n\n" };
@@ -838,7 +838,7 @@ async fn browsers_and_lines_are_in_one_room() {
 }
 
 #[tokio::test]
-async fn what_a_listening_browser_sends_is_ignored() {
+async fn input_of_listening_browser_is_ignored() {
     let chat = Chat::start(None).await;
     let (mut web, key) = chat.browser_person("web").await;
     web.channel.push("GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(10_000));
@@ -850,7 +850,7 @@ async fn what_a_listening_browser_sends_is_ignored() {
 // The end.
 
 #[tokio::test]
-async fn everybody_is_told_when_the_server_stops() {
+async fn stop_is_announced_to_all_members() {
     let chat = Chat::start(None).await;
     let mut alice = chat.named("alice").await;
     let (mut web, _) = chat.browser_person("web").await;
@@ -961,7 +961,7 @@ async fn several_servers_share_one_room() {
 }
 
 #[tokio::test]
-async fn a_lost_redis_is_said_and_found_again() {
+async fn lost_redis_is_reported_and_reconnected() {
     let Some(mut redis) = redis() else { return };
     let address = redis.address;
     let (here, there) = (Chat::start(Some(address)).await, Chat::start(Some(address)).await);
@@ -1131,7 +1131,7 @@ async fn the_pauses_before_redis_is_tried_again_grow_up_to_a_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_redis_that_falls_silent_is_given_up() {
+async fn silent_redis_is_abandoned() {
     let connect = || -> Connecting {
         let (io, theirs) = duplex(4096);
         let (others, theirs_too) = mpsc::channel(1);
@@ -1151,7 +1151,7 @@ async fn a_redis_that_falls_silent_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_falls_silent_is_forgotten_with_everybody_on_it() {
+async fn silent_server_is_forgotten_with_its_members() {
     let (others, received) = mpsc::channel(10);
     let received = Mutex::new(Some(received));
     let connect = move || -> Connecting {
@@ -1175,7 +1175,7 @@ async fn a_server_that_falls_silent_is_forgotten_with_everybody_on_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_lying_redis_says_is_made_harmless() {
+async fn invalid_data_of_redis_is_made_harmless() {
     let connect = || -> Connecting {
         let (io, theirs) = duplex(4096);
         tokio::spawn(async move {
@@ -1209,7 +1209,7 @@ async fn silent_browser(room: &Arc<Room>, request: &str) -> DuplexStream {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_browser_that_is_silent_is_let_go_and_one_that_listens_is_not() {
+async fn silent_browser_is_disconnected_unless_it_listens() {
     let room = Arc::new(Room::default());
     let listener = silent_browser(&room, &listen("ann")).await;
     for (request, status) in [
@@ -1257,7 +1257,7 @@ async fn a_page_that_has_stopped_reading_loses_its_seat() {
 /// A peer that is silent looks like one that has nothing to say: the kernel knows more.
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn the_kernel_gives_up_a_peer_within_a_minute() {
+async fn kernel_drops_lost_peer_within_a_minute() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap());
     let (accepted, _peer) = tokio::join!(listener.accept(), peer);
@@ -1591,7 +1591,7 @@ async fn a_page_that_is_loaded_again_has_its_name_and_its_seat() {
 }
 
 #[tokio::test]
-async fn a_page_that_loses_its_network_says_so_and_comes_back() {
+async fn page_reports_lost_network_and_reconnects() {
     if !programs::is_installed("chromium") {
         return;
     }
@@ -1633,7 +1633,7 @@ fn save_base64(data: &str, path: std::ffi::OsString) {
 }
 
 #[tokio::test]
-async fn who_quits_in_a_browser_does_not_come_back() {
+async fn browser_does_not_reconnect_after_quit() {
     if !programs::works(&["chromium", "--version"]) {
         return;
     }

@@ -20,7 +20,7 @@ impl Error for Caused {
 }
 
 #[test]
-fn with_causes_says_each_cause_once() {
+fn with_causes_writes_each_cause_once() {
     let refused = || Some(Box::new(Caused("refused", None)));
     for (error, text) in [
         (Caused("no answer", None), "no answer"),

@@ -195,7 +195,7 @@ async fn report_writes_few_lines_at_a_time_and_counts_the_rest() {
 
 /// In a process of its own, whose stderr is a pipe that is not read at first.
 #[tokio::test]
-async fn report_drops_and_counts_lines_nobody_reads() {
+async fn report_drops_and_counts_unread_lines() {
     if std::env::var_os("IS_CHILD").is_some() {
         tokio::time::pause();
         for _ in 0..REPORTS {
@@ -209,7 +209,7 @@ async fn report_drops_and_counts_lines_nobody_reads() {
         report("the end");
         return flush();
     }
-    let mut child = again("report_drops_and_counts_lines_nobody_reads");
+    let mut child = again("report_drops_and_counts_unread_lines");
     let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
     within(async { while !lines.next_line().await.unwrap().unwrap().ends_with("returned") {} })
         .await;

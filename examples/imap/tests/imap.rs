@@ -439,7 +439,7 @@ async fn a_command_dropped_halfway_breaks_the_connection() {
 }
 
 #[tokio::test]
-async fn waiting_for_events_can_be_given_up_at_every_byte() {
+async fn wait_for_events_can_be_dropped_at_every_byte() {
     let events =
         "* 4 EXISTS\r\n* OK (\r\n* 4 FETCH (X {4}\r\n\r\n({ (({1}\r\n))))\r\n* 5 EXISTS\r\n";
     let (mut client, mut server) = with_answer("+ idling\r\n").await;
@@ -686,7 +686,7 @@ async fn sizes_may_have_more_than_32_bits() {
 
 /// The clock of these tests goes on when everybody waits.
 #[tokio::test(start_paused = true)]
-async fn a_server_that_takes_too_long_is_given_up() {
+async fn slow_server_times_out() {
     for (name, command, said, then, every, seconds) in [
         ("nothing", "search|X", "", "", 1, 60),
         ("half a line", "search|X", "* SEARCH 1", "", 1, 60),
@@ -721,7 +721,7 @@ async fn a_server_that_takes_too_long_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_trickles_a_message_in_is_given_up() {
+async fn trickling_server_times_out() {
     let (io, mut server) = duplex(64);
     server.write_all(b"* OK hello\r\n+ go\r\n").await.unwrap();
     let mut client = Client::connect(io, settings(MAX_ANSWER)).await.unwrap();
@@ -1047,7 +1047,7 @@ async fn alerts_are_shown_wherever_they_come() {
 }
 
 #[tokio::test]
-async fn nobody_logs_in_who_is_known_already() {
+async fn login_is_skipped_after_preauth() {
     let capability = |tag| format!("* CAPABILITY X\r\nA{tag} OK\r\n");
     let answers = ["* PREAUTH hi\r\n", &capability(1), "A2 OK\r\n", "A3 OK\r\n"];
     let (heard, output) = run_program(&answers, &["create", "x"], b"secret").await;
@@ -1056,7 +1056,7 @@ async fn nobody_logs_in_who_is_known_already() {
 }
 
 #[tokio::test]
-async fn nothing_fetched_and_nothing_found_are_told_apart() {
+async fn empty_fetch_and_empty_search_differ() {
     let hello = ["* PREAUTH hi\r\n", "A1 OK\r\n", "* 3 EXISTS\r\nA2 OK\r\n"];
     for (words, answer, printed) in [
         (["fetch", "x", "1"], "A3 OK\r\n", None),
@@ -1229,7 +1229,7 @@ async fn a_real_server_keeps_messages_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_real_server_does_as_it_is_told() {
+async fn dovecot_obeys_commands() {
     let Some(dovecot) = Dovecot::start() else { return };
     within(async {
         let io = TcpStream::connect(dovecot.server.address).await.unwrap();
@@ -1283,7 +1283,7 @@ async fn a_real_server_does_as_it_is_told() {
 }
 
 #[tokio::test]
-async fn a_real_server_tells_what_others_do() {
+async fn dovecot_reports_changes_by_others() {
     let Some(dovecot) = Dovecot::start() else { return };
     within(async {
         let (mut one, mut other) = (dovecot.client().await, dovecot.client().await);

@@ -240,7 +240,7 @@ async fn close_ends_the_sends_and_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn server_gives_up_client_that_reads_nothing() {
+async fn server_disconnects_client_that_does_not_read() {
     let (io, peer) = duplex(1 << 16);
     let served = tokio::spawn(async move {
         let service = Echo.serve(JsonLines::<RoleServer, _>::new(io, MAX_LINE)).await.unwrap();
@@ -334,7 +334,7 @@ async fn client_ends_when_the_server_stops_in_the_middle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn client_gives_up_server_that_asks_and_does_not_read() {
+async fn client_disconnects_asking_server_that_does_not_read() {
     let (client, peer) = client(1 << 16).await;
     let (_unread, mut write) = tokio::io::split(peer);
     // Each answer tells the id.

@@ -433,7 +433,7 @@ async fn connect(server: &Server, max_value: usize) -> Client<TcpStream> {
 }
 
 #[tokio::test]
-async fn a_real_server_keeps_what_it_is_given() {
+async fn memcached_keeps_stored_items() {
     let Some(server) = memcached("") else { return };
     within(async {
         let mut client = connect(&server, 1 << 20).await;
@@ -480,7 +480,7 @@ async fn a_real_server_keeps_what_it_is_given() {
 }
 
 #[tokio::test]
-async fn a_real_server_notices_who_was_faster() {
+async fn memcached_detects_conflicting_cas() {
     let Some(server) = memcached("") else { return };
     within(async {
         let (mut one, mut other) = (connect(&server, 100).await, connect(&server, 100).await);

@@ -544,7 +544,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn request_given_up_is_forgotten() {
+    async fn dropped_request_is_forgotten() {
         let (io, mut server) = tokio::io::duplex(4096);
         server.write_all(b"INFO {\"max_payload\":1}\r\nPONG\r\n").await.unwrap();
         let client = Client::new(io, &Login::default()).await.unwrap();

@@ -188,7 +188,7 @@ async fn everything_is_sent_in_order_over_pipes_of_every_size() {
 }
 
 #[tokio::test]
-async fn connect_says_what_the_server_must_know() {
+async fn connect_sends_required_options() {
     let (io, there) = duplex(4096);
     let login = Login { user: Some("a\"b".into()), password: Some("c".into()), token: None };
     let client = tokio::spawn(async move { Client::new(io, &login).await });
@@ -254,7 +254,7 @@ async fn request_without_an_answer_ends_in_time() {
 }
 
 #[tokio::test]
-async fn flush_returns_after_what_the_server_has_sent_before() {
+async fn flush_returns_after_earlier_server_output() {
     let (client, mut fake) = Fake::open().await;
     let mut messages = client.subscribe("a", None).await.unwrap();
     client.publish("a", "x").await.unwrap();
@@ -348,7 +348,7 @@ async fn full_subscription_dropped_without_capacity_is_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_subscriber_loses_messages_and_delays_nobody() {
+async fn slow_subscriber_loses_messages_without_delaying_others() {
     let (client, mut fake) = Fake::open().await;
     let mut slow = client.subscribe("slow", None).await.unwrap();
     let mut other = client.subscribe("other", None).await.unwrap();
@@ -398,7 +398,7 @@ async fn slow_subscriber_of_large_messages_is_bounded_in_bytes() {
 // The end.
 
 #[tokio::test]
-async fn drain_delivers_what_is_on_its_way_and_closes() {
+async fn drain_delivers_messages_in_flight_and_closes() {
     let (client, mut fake) = Fake::open().await;
     let mut messages = client.subscribe("a", None).await.unwrap();
     let draining = tokio::spawn({
@@ -417,7 +417,7 @@ async fn drain_delivers_what_is_on_its_way_and_closes() {
 }
 
 #[tokio::test]
-async fn everybody_learns_the_reason_of_the_end() {
+async fn every_caller_gets_reason_of_the_end() {
     let (client, mut fake) = Fake::open().await;
     let mut messages = client.subscribe("a", None).await.unwrap();
     let asking = tokio::spawn({
@@ -664,7 +664,7 @@ async fn server_that_stops_in_a_message_is_left_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn server_that_says_nothing_is_asked_once() {
+async fn silent_server_is_pinged_once() {
     let (client, mut fake) = Fake::open().await;
     let start = Instant::now();
     let idle = TIMEOUTS.idle.unwrap().as_secs();
@@ -762,7 +762,7 @@ async fn pong_is_for_the_first_ping_when_both_sides_ping_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn server_that_never_reads_holds_back_the_callers() {
+async fn server_that_never_reads_blocks_callers() {
     let (client, fake) = Fake::open_with(4096, INFO).await;
     let (start, mut sent) = (Instant::now(), 0);
     let error = loop {

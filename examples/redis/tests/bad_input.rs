@@ -35,11 +35,11 @@ fn the_corpus_is_whole() {
 }
 
 #[test]
-fn what_is_not_understood_fails() {
+fn unknown_line_fails() {
     FOLDERS[0].check_bad();
 }
 
 #[test]
-fn what_is_not_so_fails() {
+fn wrong_expectation_fails() {
     FOLDERS[0].check_untrue();
 }

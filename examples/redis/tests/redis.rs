@@ -401,7 +401,7 @@ async fn a_lie_is_noticed_at_once_and_breaks_the_client() {
 }
 
 #[tokio::test]
-async fn an_end_in_the_middle_is_told_and_breaks_the_client() {
+async fn end_within_reply_is_reported_and_breaks_client() {
     for said in UNFINISHED {
         for piece in pieces(said) {
             for way in WAYS {
@@ -457,7 +457,7 @@ async fn a_streamed_string_can_be_waited_for_again_and_again() {
 }
 
 #[tokio::test]
-async fn a_streamed_string_given_up_breaks_the_client() {
+async fn dropped_streamed_string_breaks_client() {
     for chunks in [0, 1] {
         let mut client = client_of("$5\r\nhello\r\n+next\r\n", 1 << 20, false);
         let streamed = within(client.receive_streamed()).await.unwrap();
@@ -566,7 +566,7 @@ async fn more_messages_than_can_be_kept_break_the_client() {
 }
 
 #[tokio::test]
-async fn a_call_given_up_leaves_its_reply_to_nobody() {
+async fn dropped_call_discards_its_reply() {
     let first = "*2\r\n|0\r\n$5\r\nhello\r\n:1\r\n";
     for came in 0..=first.len() {
         let (io, mut server) = duplex(1000);
@@ -634,7 +634,7 @@ async fn replies_are_read_while_commands_are_sent() {
 
 /// Who answers what, in RESP2, where a message looks like any array.
 #[tokio::test]
-async fn subscriptions_are_told_from_replies() {
+async fn subscriptions_are_distinguished_from_replies() {
     let (io, mut server) = duplex(10_000);
     let mut client = Client::new(io);
     let confirmed = |kind: &str, name: &str, count: i64| {
@@ -955,7 +955,7 @@ async fn kill(client: &mut Client<TcpStream>, id: Value) {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_cut_is_told_once() {
+async fn cut_connection_is_reported_once() {
     let Some(server) = redis(&[]) else { return };
     let mut operator = connect(&server, false).await;
 
@@ -1014,7 +1014,7 @@ async fn a_connection_that_is_cut_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_call_given_up_at_a_real_server_leaves_its_reply_to_nobody() {
+async fn dropped_call_to_redis_server_discards_its_reply() {
     let Some(server) = redis(&[]) else { return };
     let mut client = connect(&server, false).await;
     for i in 0..1000 {
@@ -1112,7 +1112,7 @@ const WRONG_TYPE: &str =
     "(error) WRONGTYPE Operation against a key holding the wrong kind of value\n";
 
 #[tokio::test]
-async fn a_wrong_command_line_is_told_how_it_goes() {
+async fn wrong_command_line_prints_usage() {
     let Some(server) = redis(&[]) else { return };
     for line in [
         "",
@@ -1322,7 +1322,7 @@ async fn a_string_is_saved_and_anything_else_printed() {
 }
 
 #[tokio::test]
-async fn part_of_a_value_does_not_stay_behind() {
+async fn partial_value_does_not_remain() {
     let Some(server) = redis(&[]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");

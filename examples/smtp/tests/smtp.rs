@@ -427,7 +427,7 @@ async fn split_anywhere_it_means_the_same() {
 }
 
 #[tokio::test]
-async fn answers_are_given_in_order_with_these_codes() {
+async fn answers_come_in_order_with_documented_codes() {
     let (a, b) = ("MAIL FROM:<a@example.org>", "RCPT TO:<b@example.org>");
     let table = [
         ("", "220 localhost ESMTP"),
@@ -778,7 +778,7 @@ async fn a_session_that_is_cancelled_leaves_nothing() {
 
 /// The disk fails; the session does not.
 #[tokio::test]
-async fn what_cannot_be_stored_is_said() {
+async fn failed_store_is_reported() {
     let mut peer = Peer::new();
     peer.send(begun()).await;
     peer.reads_up_to("354").await;
@@ -799,7 +799,7 @@ async fn what_cannot_be_stored_is_said() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_said_twenty_times_to_a_peer() {
+async fn full_disk_is_reported_to_peer_at_most_twenty_times() {
     let mut peer = Peer::new();
     std::fs::remove_dir(peer.mailbox.folder.path().join("tmp")).unwrap();
     peer.send(format!("{HELLO}{ENVELOPE}{}QUIT\r\n", "DATA\r\n".repeat(30))).await;
@@ -812,7 +812,7 @@ async fn a_full_disk_is_said_twenty_times_to_a_peer() {
 /// In these tests the clock stands still: it moves on only when nothing else
 /// can happen.
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_says_nothing_is_given_up() {
+async fn silent_peer_times_out() {
     let minutes = |n: u64| Duration::from_secs(60 * n);
     for (name, session) in [
         ("before its name", String::new()),
@@ -893,7 +893,7 @@ async fn a_refused_message_is_not_read_without_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_does_not_read_is_not_read_and_given_up() {
+async fn peer_that_does_not_read_is_not_read_and_times_out() {
     let mut peer = Peer::new();
     let noops = "NOOP\r\n".repeat(100);
     let mut taken = 0;
@@ -906,7 +906,7 @@ async fn a_peer_that_does_not_read_is_not_read_and_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stopping_does_not_wait_for_ever() {
+async fn stop_ends_after_deadline() {
     let mut peer = Peer::new();
     peer.send(begun() + "half").await;
     peer.reads_up_to("354").await;
@@ -990,7 +990,7 @@ fn connector(cert: &Path) -> TlsConnector {
 }
 
 #[tokio::test]
-async fn starttls_begins_anew_within_tls() {
+async fn starttls_resets_session() {
     let server = Server::start(MAX_SIZE).await;
     let mut client = server.connect().await;
     let answers = expect(&mut client, HELLO, "220 250").await;
@@ -1017,7 +1017,7 @@ async fn starttls_begins_anew_within_tls() {
 /// What was sent in the clear behind STARTTLS does not run, neither in the
 /// clear nor within TLS.
 #[tokio::test]
-async fn nothing_is_injected_behind_starttls() {
+async fn bytes_pipelined_after_starttls_are_not_run() {
     let evil = format!("{HELLO}{ENVELOPE}DATA\r\nevil\r\n.\r\n");
     let session = format!("{HELLO}STARTTLS\r\n{evil}QUIT\r\n");
     let (answers, mails) = talk(session.as_bytes(), 64 * 1024).await;

@@ -27,7 +27,7 @@ fn frame(first: u8, length: u16) -> Vec<u8> {
 
 /// Each answer comes from another block of input: pongs, which have none, are between them.
 #[tokio::test(start_paused = true)]
-async fn unread_answers_hold_what_they_are_long() {
+async fn unread_answers_take_their_own_length() {
     for (first, length) in [(0x82, 4200), (0x82, 60_000)] {
         let (mut io, theirs) = duplex(64 * 1024);
         let before = Region::new(ALLOCATOR);

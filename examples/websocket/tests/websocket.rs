@@ -518,7 +518,7 @@ async fn message_is_closed_if_its_fragments_take_too_long() {
 // The broadcast.
 
 #[tokio::test]
-async fn broadcast_reaches_everybody_in_one_order() {
+async fn broadcast_reaches_all_members_in_one_order() {
     let server = Arc::default();
     let mut members = Vec::new();
     for _ in 0..3 {
@@ -543,7 +543,7 @@ async fn broadcast_reaches_everybody_in_one_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_member_is_cut_off_at_once_and_delays_nobody() {
+async fn slow_member_is_disconnected_without_delaying_others() {
     let (server, start) = (Arc::default(), Instant::now());
     let slow = Peer::open(&server, "/broadcast").await;
     let mut quick = Peer::open(&server, "/broadcast").await;
@@ -655,7 +655,7 @@ async fn program(origin: &str) -> (tokio::process::Child, SocketAddr) {
 }
 
 #[tokio::test]
-async fn program_stops_at_sigterm_and_says_so() {
+async fn program_reports_stop_at_sigterm() {
     let (mut child, address) = program("http://x").await;
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(request("/echo", "").as_bytes()).await.unwrap();
@@ -682,7 +682,7 @@ async fn program_names_an_address_that_is_taken() {
 }
 
 #[tokio::test]
-async fn python_websockets_gets_what_it_expects() {
+async fn python_websockets_receives_expected_messages() {
     let version = ["-c", "import websockets.asyncio.client"];
     let found = Command::new("python3").args(version).stderr(Stdio::null()).status().await;
     if !found.is_ok_and(|status| status.success()) {
@@ -698,7 +698,7 @@ async fn python_websockets_gets_what_it_expects() {
 }
 
 #[tokio::test]
-async fn chromium_gets_what_it_expects() {
+async fn chromium_receives_expected_messages() {
     if !programs::is_installed("chromium") {
         return;
     }

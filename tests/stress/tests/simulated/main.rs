@@ -154,7 +154,7 @@ fn play(sim: &mut Sim, troubles: &[Trouble], log: &RefCell<Log>) -> Result<(), S
 }
 
 #[test]
-fn what_arrives_is_what_was_sent() {
+fn received_bytes_equal_sent_bytes() {
     let number = |name| std::env::var(name).ok().map(|n| n.parse::<u64>().unwrap());
     let seeds = match (number("SIM_SEED"), number("SIM_SEEDS")) {
         (Some(seed), _) => seed..=seed,
