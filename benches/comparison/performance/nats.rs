@@ -5,8 +5,7 @@ use crate::measure::{Contest, Outcome, Unit, median, time};
 use crate::network::runtime;
 use crate::programs;
 use bytes::Bytes;
-use example_nats::client::{Client, Login};
-use example_nats::protocol::Publish;
+use example_nats::Client;
 use futures::StreamExt;
 use std::cell::RefCell;
 use std::hint::black_box;
@@ -45,16 +44,14 @@ struct Ours(Client);
 
 impl Peer for Ours {
     const NAME: &'static str = "example-nats";
-    type Messages = example_nats::client::Subscription;
+    type Messages = example_nats::Subscription;
 
     async fn connect(address: SocketAddr) -> Self {
-        let io = tokio::net::TcpStream::connect(address).await.expect("it listens");
-        io.set_nodelay(true).expect("a socket");
-        Ours(Client::new(io, &Login::default()).await.expect("a session"))
+        Ours(example_nats::connect(&format!("nats://{address}")).await.expect("a session"))
     }
 
     async fn publish(&self, subject: &str, payload: Bytes) {
-        self.0.publish(subject, payload).await.expect("it is sent");
+        self.0.publish(subject, &[], &payload).await.expect("it is sent");
     }
 
     async fn finish(&self) {
@@ -62,24 +59,23 @@ impl Peer for Ours {
     }
 
     async fn subscribe(&self, subject: &str) -> Self::Messages {
-        self.0.subscribe(subject, None).await.expect("a subscription")
+        self.0.subscribe(subject).await.expect("a subscription")
     }
 
     async fn next(messages: &mut Self::Messages) -> usize {
-        messages.next().await.expect("a message").payload().len()
+        messages.next().await.expect("a message").payload.len()
     }
 
     async fn request(&self, payload: Bytes) -> usize {
-        let publish = Publish { subject: Self::NAME, ..Publish::default() };
-        self.0.request(publish, payload).await.expect("an answer").payload().len()
+        self.0.request(Self::NAME, &[], &payload).await.expect("an answer").payload.len()
     }
 
     async fn answer(address: SocketAddr) {
         let client = Ours::connect(address).await.0;
-        let mut requests = client.subscribe(Self::NAME, None).await.expect("a subscription");
+        let mut requests = client.subscribe(Self::NAME).await.expect("a subscription");
         while let Ok(request) = requests.next().await {
-            if let Some(reply) = request.reply().map(str::to_owned) {
-                client.publish(&reply, request.into_payload()).await.expect("it is sent");
+            if let Some(reply) = &request.reply {
+                client.publish(reply, &[], &request.payload).await.expect("it is sent");
             }
         }
     }

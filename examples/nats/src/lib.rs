@@ -1,15 +1,18 @@
 //! The command line.
 
-pub mod client;
-pub mod protocol;
+mod client;
+mod error;
+mod protocol;
+mod session;
+
+pub use client::{ANSWER, Client, Subscription, TIMEOUTS};
+pub use error::Error;
+pub use protocol::{Headers, Message};
+pub use session::MAX_WAITING;
 
 use asynchat::BoxError;
-use bytes::Bytes;
 use clap::{Parser, Subcommand};
-use client::{Client, Login};
-use percent_encoding::percent_decode_str;
-use protocol::{Message, Publish};
-use std::io::Write;
+use std::io::{self, Write};
 use tokio::net::TcpStream;
 use url::Url;
 
@@ -26,98 +29,50 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Publish a message
-    Pub(Item),
+    Pub { subject: String, text: String },
     /// Publish a request, and print its answer
-    Req(Item),
-    /// Print the messages of a subject
-    Sub(Subject),
-    /// Answer the requests of a subject with a text, and print them
-    Reply {
-        text: String,
-        #[command(flatten)]
-        subject: Subject,
-    },
-}
-
-#[derive(clap::Args)]
-struct Item {
-    subject: String,
-    payload: String,
-    #[arg(long, value_name = "NAME:VALUE", value_parser = header)]
-    header: Vec<(String, String)>,
-}
-
-fn header(text: &str) -> Result<(String, String), &'static str> {
-    let (name, value) = text.split_once(':').ok_or("no colon")?;
-    Ok((name.into(), value.trim().into()))
-}
-
-#[derive(clap::Args)]
-struct Subject {
-    subject: String,
-    /// The queue group that shares the messages
-    #[arg(long)]
-    queue: Option<String>,
-    /// End after this number of messages
-    #[arg(long, default_value_t = u64::MAX)]
-    count: u64,
+    Req { subject: String, text: String },
+    /// Print the messages of a subject, and answer the requests among them with a text
+    Sub { subject: String, answer: Option<String> },
 }
 
 pub async fn run(args: Args, out: &mut impl Write) -> Result<(), BoxError> {
     let client = connect(&args.server).await?;
-    let (subject, text) = match args.command {
-        Command::Sub(subject) => (subject, None),
-        Command::Reply { text, subject } => (subject, Some(Bytes::from(text))),
-        Command::Pub(ref item) | Command::Req(ref item) => {
-            let headers: Vec<_> = item.header.iter().map(|(n, v)| (&**n, &**v)).collect();
-            let publish = Publish { subject: &item.subject, reply: None, headers: &headers };
-            match args.command {
-                Command::Pub(_) => client.publish_with(publish, item.payload.clone()).await?,
-                _ => print(out, &client.request(publish, item.payload.clone()).await?)?,
-            }
+    match args.command {
+        Command::Pub { subject, text } => client.publish(&subject, &[], text.as_bytes()).await?,
+        Command::Req { subject, text } => {
+            print(out, &client.request(&subject, &[], text.as_bytes()).await?)?;
+        }
+        Command::Sub { subject, answer } => {
+            let mut messages = client.subscribe(&subject).await?;
             client.flush().await?;
-            return Ok(client.close().await?);
+            loop {
+                let message = messages.next().await?;
+                print(out, &message)?;
+                if let Some((reply, answer)) = message.reply.zip(answer.as_ref()) {
+                    client.publish(&reply, &[], answer.as_bytes()).await?;
+                }
+            }
         }
-    };
-    let mut messages = client.subscribe(&subject.subject, subject.queue.as_deref()).await?;
-    client.flush().await?;
-    for _ in 0..subject.count {
-        let message = messages.next().await?;
-        if let Some((reply, text)) = message.reply().zip(text.as_ref()) {
-            client.publish(reply, text.clone()).await?;
-        }
-        print(out, &message)?;
     }
-    if messages.dropped() > 0 {
-        writeln!(out, "{} messages were dropped", messages.dropped())?;
-    }
-    client.flush().await?;
-    Ok(client.close().await?)
+    Ok(client.flush().await?)
 }
 
 /// Connects to the server of a URL.
 pub async fn connect(url: &str) -> Result<Client, BoxError> {
     let url = Url::parse(url)?;
-    let (("nats", Some(host)), port) = ((url.scheme(), url.host_str()), url.port()) else {
+    let ("nats", Some(host)) = (url.scheme(), url.host_str()) else {
         return Err("URL that is not nats://HOST".into());
     };
-    let decode = |text| percent_decode_str(text).decode_utf8().map(String::from);
-    let user = Some(decode(url.username())?).filter(|user| !user.is_empty());
-    let login = match url.password() {
-        Some(password) => Login { user, password: Some(decode(password)?), token: None },
-        None => Login { token: user, ..Login::default() },
-    };
-    let io = TcpStream::connect((host.trim_matches(['[', ']']), port.unwrap_or(4222))).await?;
+    let host = (host.trim_matches(['[', ']']), url.port().unwrap_or(4222));
+    let io = TcpStream::connect(host).await?;
     io.set_nodelay(true)?;
-    Ok(Client::new(io, &login).await?)
+    Ok(Client::new(io, &url).await?)
 }
 
 /// Prints a message in one line, in which nothing moves the cursor of a terminal.
-fn print(out: &mut impl Write, message: &Message) -> std::io::Result<()> {
-    write!(out, "{}", message.subject().escape_debug())?;
-    for (name, value) in message.headers() {
-        write!(out, " {}: {}", name.escape_debug(), value.escape_debug())?;
-    }
-    writeln!(out, " {}", String::from_utf8_lossy(message.payload()).escape_debug())?;
+fn print(out: &mut impl Write, message: &Message) -> io::Result<()> {
+    let text = String::from_utf8_lossy(&message.payload);
+    writeln!(out, "{} {}", message.subject.escape_debug(), text.escape_debug())?;
     out.flush()
 }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! nats-server                                        (in another terminal)
-//! cargo run --release -p example-nats -- reply noon time.now
+//! cargo run --release -p example-nats -- sub time.now --reply noon
 //! cargo run --release -p example-nats -- req time.now please
 //! ```
 //!

@@ -1,253 +1,145 @@
-//! The bytes of the protocol: operations of a server, and messages to publish.
+//! The bytes of the protocol: operations of a server, and messages to be published.
 
-use asynchat::{Body, BoxError, Terminator, message};
-use bytes::{Buf, Bytes};
-use std::borrow::Cow;
-use std::str;
-use std::sync::LazyLock;
+use crate::error::{Error, Result};
+use asynchat::{Body, BoxError, message::decimal};
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+use url::Url;
 
-/// Ends an operation of a server. The last word of a message's line is the length of its
-/// content.
-pub(crate) static OPERATIONS: LazyLock<Terminator> =
-    LazyLock::new(|| Terminator::message("\r\n", body));
-
-fn body(head: &[u8]) -> Result<Body, BoxError> {
-    let name = words(head).next().unwrap_or_default();
-    let is = |other: &&[u8]| name.eq_ignore_ascii_case(other);
-    if [&b"MSG"[..], b"HMSG"].iter().any(is) {
-        let size = words(head).last().unwrap_or_default();
-        return Ok(Body::Bytes(message::decimal(size)?.saturating_add(CRLF.len() as u64)));
+/// Answers the greeting of a server. Returns the longest message that it takes, in bytes, too.
+pub(crate) fn connect(info: &[u8], login: &Url) -> Result<(String, usize)> {
+    let info = info.strip_prefix(b"INFO ").and_then(|info| serde_json::from_slice(info).ok());
+    let info: Value = info.ok_or(Error::Protocol("no INFO"))?;
+    if info["tls_required"] == true {
+        return Err(Error::Protocol("TLS is required"));
     }
-    match [&b"PING"[..], b"PONG", b"+OK", b"-ERR", b"INFO"].iter().any(is) {
-        true => Ok(Body::Bytes(0)),
-        false => Err("unknown operation".into()),
-    }
+    let decode = |text| percent_decode_str(text).decode_utf8_lossy();
+    let (user, password) = (decode(login.username()), login.password().map(decode));
+    let headers = info["headers"] == true;
+    let connect = json!({
+        "verbose": false, "pedantic": false, "headers": headers, "no_responders": headers,
+        "user": user, "pass": password, "auth_token": user,
+    });
+    let max_payload = info["max_payload"].as_u64().unwrap_or(0).min(MAX_PAYLOAD);
+    Ok((format!("CONNECT {connect}\r\n"), max_payload as usize))
 }
 
-/// Splits a line where a server does: other blanks can be part of a subject.
-fn words(head: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let words = head.trim_ascii().split(|byte| matches!(byte, b' ' | b'\t'));
-    words.filter(|word| !word.is_empty())
-}
-
-/// An operation of a server.
-pub(crate) enum Operation<'a> {
-    /// To a subscription.
-    Message(u64, Message),
-    /// A message to a subscription, of which a subject is not UTF-8.
-    Unreadable(u64),
-    Ping,
-    Pong,
-    /// An operation that needs no answer.
-    Other,
-    Error(Cow<'a, str>),
-}
-
-impl<'a> Operation<'a> {
-    /// Reads a complete operation.
-    pub(crate) fn parse(data: &'a [u8], head_len: usize) -> Result<Self, &'static str> {
-        let (head, body) = data.split_at(head_len);
-        let (mut line, mut count) = ([&b""[..]; 7], 0);
-        for (word, found) in line.iter_mut().zip(words(head)) {
-            *word = found;
-            count += 1;
+/// Returns how many bytes follow the line of an operation. The last word of a message's line is
+/// the length of its content.
+pub(crate) fn body(line: &[u8]) -> Result<Body, BoxError> {
+    match split(line) {
+        ("MSG" | "HMSG", words) => {
+            let size = decimal(words.last().unwrap_or_default())?;
+            Ok(Body::Bytes(size.saturating_add(CRLF.len() as u64)))
         }
-        let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-        let (sid, headers, has_reply) = match line[..count] {
-            [name, _, sid, _] if is(name, "MSG") => (sid, &b"0"[..], false),
-            [name, _, sid, _, _] if is(name, "MSG") => (sid, &b"0"[..], true),
-            [name, _, sid, headers, _] if is(name, "HMSG") => (sid, headers, false),
-            [name, _, sid, _, headers, _] if is(name, "HMSG") => (sid, headers, true),
-            [name, ..] if is(name, "MSG") || is(name, "HMSG") => {
-                return Err("wrong number of words");
-            }
-            [name] if is(name, "PING") => return Ok(Operation::Ping),
-            [name] if is(name, "PONG") => return Ok(Operation::Pong),
-            [name, ..] if is(name, "-ERR") => {
-                let text = head.trim_ascii()[name.len()..].trim_ascii();
-                let text = text.strip_prefix(b"'").unwrap_or(text);
-                let text = text.strip_suffix(b"'").unwrap_or(text);
-                return Ok(Operation::Error(String::from_utf8_lossy(text)));
-            }
-            _ => return Ok(Operation::Other),
-        };
-        let (Ok(sid), Ok(headers)) = (message::decimal(sid), message::decimal(headers)) else {
-            return Err("invalid number");
-        };
-        let Some(content) = body.strip_suffix(CRLF) else { return Err("no CR LF after a payload") };
-        let headers_len = usize::try_from(headers).unwrap_or(usize::MAX);
-        if headers_len > content.len() {
-            return Err("headers longer than their message");
-        }
-        // The bytes are of any publisher, and the session is not its to end.
-        if str::from_utf8(head).is_err() {
-            return Ok(Operation::Unreadable(sid));
-        }
-        let bytes = Bytes::copy_from_slice(&data[..head_len + content.len()]);
-        Ok(Operation::Message(sid, Message { bytes, head_len, headers_len, has_reply }))
+        ("", _) => Err("unknown operation".into()),
+        _ => Ok(Body::Bytes(0)),
     }
 }
 
-/// A message that was received, in memory of its own.
-#[derive(Clone)]
+/// Returns the name of an operation, and its words. They are split where a server does: other
+/// blanks can be part of a subject.
+pub(crate) fn split(line: &[u8]) -> (&'static str, impl DoubleEndedIterator<Item = &[u8]>) {
+    let words = line.trim_ascii().split(|byte| matches!(byte, b' ' | b'\t'));
+    let mut words = words.filter(|word| !word.is_empty());
+    let name = words.next().unwrap_or_default();
+    let known = NAMES.into_iter().find(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+    (known.unwrap_or_default(), words)
+}
+
+/// A message that was received. What is not UTF-8 in its texts has become U+FFFD.
+#[derive(Default)]
 pub struct Message {
-    bytes: Bytes,
-    head_len: usize,
-    headers_len: usize,
-    has_reply: bool,
+    pub subject: String,
+    /// The subject that an answer goes to, if one is wanted.
+    pub reply: Option<String>,
+    pub payload: Vec<u8>,
+    pub(crate) headers: String,
 }
 
 impl Message {
-    #[must_use]
-    pub fn subject(&self) -> &str {
-        self.word(1).unwrap_or_default()
+    /// Reads a message and the number of its subscription. `None` if it breaks the protocol.
+    pub(crate) fn parse(line: &[u8], content: &[u8]) -> Option<(u64, Self)> {
+        let (name, mut words) = split(line);
+        let (subject, number, _size) = (words.next()?, words.next()?, words.next_back()?);
+        let headers = if name == "HMSG" { decimal(words.next_back()?).ok()? } else { 0 };
+        let reply = words.next();
+        let content = content.strip_suffix(CRLF).filter(|_| words.next().is_none())?;
+        let (headers, payload) = content.split_at_checked(headers.try_into().ok()?)?;
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let (subject, reply, headers) = (text(subject), reply.map(text), text(headers));
+        Some((decimal(number).ok()?, Message { subject, reply, payload: payload.into(), headers }))
     }
 
-    /// Returns the subject that an answer goes to, if one is wanted.
-    #[must_use]
-    pub fn reply(&self) -> Option<&str> {
-        self.word(3).filter(|_| self.has_reply)
-    }
-
-    fn word(&self, n: usize) -> Option<&str> {
-        str::from_utf8(words(&self.bytes[..self.head_len]).nth(n)?).ok()
-    }
-
-    /// Returns the names and values of the headers, in their order. Without UTF-8 there are none.
+    /// Returns the names and values of the headers, in their order.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        let fields = self.header_lines().skip(1).filter_map(|line| line.split_once(':'));
+        let fields = self.headers.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
         fields.map(|(name, value)| (name, value.trim()))
-    }
-
-    /// Returns the status that a server sends in place of an answer.
-    #[must_use]
-    pub fn status(&self) -> Option<&str> {
-        self.header_lines().next()?.split_ascii_whitespace().nth(1)
-    }
-
-    fn header_lines(&self) -> impl Iterator<Item = &str> {
-        let headers = &self.bytes[self.head_len..][..self.headers_len];
-        str::from_utf8(headers).unwrap_or_default().split("\r\n")
-    }
-
-    #[must_use]
-    pub fn payload(&self) -> &[u8] {
-        &self.bytes[self.head_len + self.headers_len..]
-    }
-
-    #[must_use]
-    pub fn into_payload(mut self) -> Bytes {
-        self.bytes.advance(self.head_len + self.headers_len);
-        self.bytes
     }
 
     /// Returns the memory that it needs, in bytes.
     pub(crate) fn cost(&self) -> usize {
-        self.bytes.len() + size_of::<Self>()
+        let reply = self.reply.as_ref().map_or(0, String::len);
+        size_of::<Self>() + self.subject.len() + reply + self.payload.len() + self.headers.len()
     }
 }
 
-/// A message to be published.
-#[derive(Clone, Copy, Default)]
-pub struct Publish<'a> {
-    pub subject: &'a str,
-    /// The subject that answers go to.
-    pub reply: Option<&'a str>,
-    pub headers: &'a [(&'a str, &'a str)],
-}
+/// Names and values.
+pub type Headers<'a> = &'a [(&'a str, &'a str)];
 
-/// The bytes of one push.
-pub(crate) enum Output {
-    Chunk(Bytes),
-    Parts([Bytes; 3]),
-}
-
-impl<B: Into<Bytes>> From<B> for Output {
-    fn from(bytes: B) -> Self {
-        Output::Chunk(bytes.into())
+/// Encodes a message to be published, of at most `max` bytes of headers and payload.
+pub(crate) fn encode(
+    (subject, reply): (&str, Option<&str>),
+    headers: Headers<'_>,
+    payload: &[u8],
+    max: usize,
+) -> Result<Vec<u8>> {
+    if !is_subject(subject, false) {
+        return Err(Error::Invalid("subject"));
     }
-}
-
-impl Publish<'_> {
-    /// Encodes it. A payload that is not small is not copied.
-    pub(crate) fn encode(self, payload: Bytes, max: usize) -> Result<Output, &'static str> {
-        let subjects = [self.subject, self.reply.unwrap_or("-")];
-        if !subjects.iter().all(|subject| is_subject(subject, false)) {
-            return Err("subject");
+    let mut block = String::new();
+    for &(name, value) in headers {
+        let is_name = |byte: u8| byte.is_ascii_graphic() && byte != b':';
+        if name.is_empty() || !name.bytes().all(is_name) || value.contains(['\r', '\n']) {
+            return Err(Error::Invalid("header"));
         }
-        let mut headers = Vec::new();
-        for (name, value) in self.headers {
-            let is_name = |byte: u8| byte.is_ascii_graphic() && byte != b':';
-            if name.is_empty() || !name.bytes().all(is_name) || value.contains(['\r', '\n']) {
-                return Err("header");
-            }
-            let start = if headers.is_empty() { VERSION } else { "" };
-            [start, name, ": ", value, "\r\n"].iter().for_each(|part| headers.extend(part.bytes()));
-        }
-        if !headers.is_empty() {
-            headers.extend(CRLF);
-        }
-        let size = headers.len() + payload.len();
-        if size > max {
-            return Err("longer than the server accepts");
-        }
-        let is_small = payload.len() < INLINE;
-        let inline = if is_small { payload.len() + CRLF.len() } else { 0 };
-        let line = self.subject.len() + self.reply.map_or(0, str::len) + MAX_NUMBERS;
-        let mut out = Vec::with_capacity(line + headers.len() + inline);
-        let mut put = |part: &[u8]| out.extend_from_slice(part);
-        put(if headers.is_empty() { b"PUB " } else { b"HPUB " });
-        put(self.subject.as_bytes());
-        if let Some(reply) = self.reply {
-            put(b" ");
-            put(reply.as_bytes());
-        }
-        put(b" ");
-        let mut number = itoa::Buffer::new();
-        if !headers.is_empty() {
-            put(number.format(headers.len()).as_bytes());
-            put(b" ");
-        }
-        put(number.format(size).as_bytes());
-        put(CRLF);
-        put(&headers);
-        if is_small {
-            put(&payload);
-            put(CRLF);
-            return Ok(out.into());
-        }
-        Ok(Output::Parts([out.into(), payload, Bytes::from_static(CRLF)]))
+        let version = if block.is_empty() { "NATS/1.0\r\n" } else { "" };
+        block.extend([version, name, ": ", value, "\r\n"]);
     }
+    let (mut operation, mut block_len) = ("PUB ", String::new());
+    if !block.is_empty() {
+        block += "\r\n";
+        (operation, block_len) = ("HPUB ", format!(" {}", block.len()));
+    }
+    let size = block.len() + payload.len();
+    if size > max {
+        return Err(Error::Invalid("longer than the server takes"));
+    }
+    let (blank, reply) = reply.map_or(("", ""), |reply| (" ", reply));
+    let mut number = itoa::Buffer::new();
+    let size = number.format(size);
+    let line = [operation, subject, blank, reply, &block_len, " ", size, "\r\n", &block].concat();
+    Ok([line.as_bytes(), payload, CRLF].concat())
 }
 
 /// Returns whether a server takes it for one subject: no blank or line end, no empty token,
 /// and wildcards only where they are allowed.
 pub(crate) fn is_subject(subject: &str, wildcards: bool) -> bool {
-    let (mut before, mut is_good, mut has_wildcard) = (b'.', subject.len() <= MAX_SUBJECT, false);
-    for byte in subject.bytes() {
-        is_good &= byte > b' ' && byte != 0x7f && (byte != b'.' || before != b'.');
-        has_wildcard |= matches!(byte, b'*' | b'>');
-        before = byte;
-    }
-    let mut tokens = subject.split('.').rev().enumerate().filter(|_| has_wildcard);
-    is_good
-        && before != b'.'
-        && tokens.all(|(i, token)| match token {
-            "*" => wildcards,
-            ">" => wildcards && i == 0,
-            _ => true,
-        })
+    let is_token = |(i, token): (usize, &str)| match token {
+        "" => false,
+        "*" => wildcards,
+        ">" => wildcards && i == 0,
+        _ => token.bytes().all(|byte| byte > b' ' && byte != 0x7f),
+    };
+    subject.len() <= MAX_SUBJECT && subject.split('.').rev().enumerate().all(is_token)
 }
+
+const NAMES: [&str; 7] = ["MSG", "HMSG", "PING", "PONG", "+OK", "-ERR", "INFO"];
 
 pub(crate) const CRLF: &[u8] = b"\r\n";
 
-/// From this length a payload is not copied, in bytes.
-const INLINE: usize = 4096;
-
-const VERSION: &str = "NATS/1.0\r\n";
-
-/// The bytes of a line besides its subjects, at most.
-const MAX_NUMBERS: usize = 50;
+/// A server itself has no higher limit.
+const MAX_PAYLOAD: u64 = 64 << 20;
 
 /// Two of them fit into the 4096 bytes of a line that a server takes.
 const MAX_SUBJECT: usize = 1024;
