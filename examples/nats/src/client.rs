@@ -1,4 +1,4 @@
-//! What a program uses: a client, its subscriptions and errors.
+//! The client and its subscriptions.
 
 use crate::error::{Error, Result};
 use crate::protocol::{CRLF, Headers, Message, body, connect, encode, is_subject};
@@ -205,5 +205,17 @@ mod tests {
         });
         assert!(given_up.is_err());
         assert_eq!((waiting, client.0.lock().mailboxes.len()), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn mailbox_of_a_request_keeps_one_answer() {
+        let (client, mut server) = connect().await;
+        let mut answers = client.call("", |_| Source::Request(7)).await;
+        server.write_all("MSG _INBOX.a.7 1 1\r\nx\r\n".repeat(100).as_bytes()).await.unwrap();
+        while answers.dropped() < 99 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(answers.next().await.unwrap().payload, b"x");
+        assert!(timeout(Duration::from_secs(1), answers.next()).await.is_err());
     }
 }

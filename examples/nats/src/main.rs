@@ -1,17 +1,17 @@
-//! A client of NATS: many tasks publish, subscribe and request over one connection.
+//! A client of NATS: many tasks publish, subscribe and ask over one connection.
 //!
 //! It shows a channel with one owner and many callers ([`asynchat::Pusher`]), and messages
-//! that are borrowed while they are sorted into queues ([`asynchat::Handler`]).
+//! that are borrowed while they are sorted into mailboxes ([`asynchat::Handler`]).
 //!
 //! ```text
 //! nats-server                                        (in another terminal)
-//! cargo run --release -p example-nats -- sub time.now --reply noon
+//! cargo run --release -p example-nats -- sub time.now noon
 //! cargo run --release -p example-nats -- req time.now please
 //! ```
 //!
-//! You will see the answer in one terminal, and the request in the terminal that answers. `pub`
-//! and `sub` publish and subscribe. The exit status is 1 after an error. The client has no TLS and
-//! no JetStream. It does not reconnect, and ignores later `INFO` (other servers, lame duck mode).
+//! You will see the answer, and the request in the first terminal. `pub` publishes, and `sub`
+//! without an answer only prints. The exit status is 1 if something went wrong. The client has
+//! no TLS and no JetStream, does not connect again, and ignores an `INFO` that comes later.
 
 use clap::Parser;
 use example_nats::{Args, run};

@@ -47,7 +47,7 @@ pub(crate) fn split(line: &[u8]) -> (&'static str, impl DoubleEndedIterator<Item
     (known.unwrap_or_default(), words)
 }
 
-/// A message that was received. What is not UTF-8 in its texts has become U+FFFD.
+/// A message that was received. Bytes of its texts that are not UTF-8 have become U+FFFD.
 #[derive(Default)]
 pub struct Message {
     pub subject: String,

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
-/// What the clients share. When it is dropped, the channel is closed.
+/// The state that clients share. When it is dropped, the channel is closed.
 pub(crate) struct Session {
     pub(crate) pusher: Pusher,
     pub(crate) runtime: Handle,
@@ -27,15 +27,15 @@ pub(crate) struct Session {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) mailboxes: BTreeMap<Source, Mailbox>,
-    /// How many were sent.
+    /// The number of pings that were sent.
     pub(crate) pings: u64,
-    /// What the server has said with `-ERR`, until a flush reports it.
+    /// The text of the last `-ERR` of the server, until a flush reports it.
     pub(crate) refused: Option<String>,
     /// The reason of the end.
     ended: Option<Error>,
 }
 
-/// What comes into a mailbox.
+/// The messages that a mailbox is for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Source {
     /// The messages of the subscription of this number.
@@ -51,7 +51,7 @@ pub(crate) struct Mailbox {
     messages: VecDeque<Message>,
     /// The memory of the messages.
     bytes: usize,
-    /// How many messages there was no room for.
+    /// The number of messages that there was no room for.
     pub(crate) dropped: u64,
     reader: Option<Waker>,
 }
@@ -73,7 +73,7 @@ impl Session {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the next message, or the reason why there will be none.
+    /// Waits for the next message, or the reason why there will be none.
     pub(crate) fn poll_next(&self, from: Source, cx: &mut Context<'_>) -> Poll<Result<Message>> {
         let mut reader = Some(cx.waker().clone());
         let State { mailboxes, ended, .. } = &mut *self.lock();
