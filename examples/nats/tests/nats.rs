@@ -893,7 +893,7 @@ async fn refused_publish_fails_and_does_not_end_the_session() {
     assert!(matches!(within(client.flush()).await, Err(Error::Server(_))));
     client.publish("yes", &[], b"").await.unwrap();
     assert_eq!(within(messages.next()).await.unwrap().subject, "yes");
-    let args = Args::parse_from(["nats", "--server", &url, "pub", "no", "x"]);
+    let args = Args::try_parse_from(["nats", "--server", &url, "pub", "no", "x"]).unwrap();
     within(run(args, &mut Vec::new())).await.unwrap_err();
 }
 
@@ -924,7 +924,9 @@ async fn command_line_publishes_subscribes_asks_and_answers() {
         let seen = Arc::clone(&out.0);
         let running = tokio::spawn(async move {
             let args = ["nats", "--server", &url].into_iter().chain(words.iter().copied());
-            run(Args::parse_from(args), &mut out).await.map_err(|error| error.to_string())
+            run(Args::try_parse_from(args).unwrap(), &mut out)
+                .await
+                .map_err(|error| error.to_string())
         });
         (running, seen)
     };
