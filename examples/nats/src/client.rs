@@ -19,11 +19,11 @@ use url::Url;
 /// all that was sent, when the last of them is dropped.
 ///
 /// A task of its own owns the channel. Above the channel's high-water mark its callers wait.
-/// All methods are cancel safe: what was to be sent is sent whole, or not at all.
+/// All methods are cancel safe. A message is sent whole, or not at all.
 #[derive(Clone)]
 pub struct Client(Arc<Session>);
 
-/// The messages of one subject. It is unsubscribed when this is dropped.
+/// The messages of one subject. It is unsubscribed when it is dropped.
 ///
 /// The client itself has one for each request and ping, until the answer has come.
 pub struct Subscription {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn request_given_up_is_forgotten() {
+    async fn dropped_request_is_forgotten() {
         let (client, _server) = connect().await;
         let asking = timeout(Duration::from_secs(1), client.request("a", &[], b""));
         let (given_up, waiting) = tokio::join!(asking, async {

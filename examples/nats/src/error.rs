@@ -1,4 +1,4 @@
-//! What can go wrong.
+//! Errors of a session.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub enum Error {
     /// be shown on a terminal.
     #[error("server: {}", .0.escape_debug())]
     Server(String),
-    /// The server does not speak the protocol, or wants what is not here.
+    /// The server does not speak the protocol, or requires a feature that is not here.
     #[error("protocol of the server: {0}")]
     Protocol(&'static str),
     #[error("connection lost")]

@@ -1,4 +1,4 @@
-//! The mailboxes of a session: the clients open them and take what has come, and the owner of
+//! The mailboxes of a session: the clients open them and take the messages, and the owner of
 //! the channel fills them.
 
 use crate::error::{Error, Result};

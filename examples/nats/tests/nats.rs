@@ -1,13 +1,13 @@
 //! The NATS client: sessions cut everywhere, hostile servers, slow subscribers, and a real
 //! nats-server.
 
-#[path = "../../../tests/peers/mod.rs"]
-mod peers;
+#[path = "../../../tests/programs/mod.rs"]
+mod programs;
 
 use asynchat::Timeout;
 use clap::Parser;
 use example_nats::{ANSWER, Args, Client, Error, MAX_WAITING, TIMEOUTS, connect, run};
-use peers::within;
+use programs::within;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -182,7 +182,7 @@ async fn everything_is_sent_in_order_over_pipes_of_every_size() {
 }
 
 #[tokio::test]
-async fn connect_says_what_the_server_must_know() {
+async fn connect_sends_required_options() {
     let (io, there) = duplex(4096);
     let login = Url::parse("nats://a%22b:c@localhost").unwrap();
     let client = tokio::spawn(async move { Client::new(io, &login).await });
@@ -248,7 +248,7 @@ async fn request_without_an_answer_ends_in_time() {
 }
 
 #[tokio::test]
-async fn flush_returns_after_what_the_server_has_sent_before() {
+async fn flush_returns_after_earlier_server_output() {
     let (client, mut fake) = Fake::open().await;
     let mut messages = client.subscribe("a").await.unwrap();
     client.publish("a", &[], b"x").await.unwrap();
@@ -342,7 +342,7 @@ async fn full_subscription_dropped_without_capacity_is_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_subscriber_loses_messages_and_delays_nobody() {
+async fn slow_subscriber_loses_messages_without_delaying_others() {
     let (client, mut fake) = Fake::open().await;
     let mut slow = client.subscribe("slow").await.unwrap();
     let mut other = client.subscribe("other").await.unwrap();
@@ -392,7 +392,7 @@ async fn slow_subscriber_of_large_messages_is_bounded_in_bytes() {
 // The end.
 
 #[tokio::test]
-async fn everybody_learns_the_reason_of_the_end() {
+async fn every_caller_gets_reason_of_the_end() {
     let (client, mut fake) = Fake::open().await;
     let mut messages = client.subscribe("a").await.unwrap();
     let asking = tokio::spawn({
@@ -635,7 +635,7 @@ async fn server_that_stops_in_a_message_is_left_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn server_that_says_nothing_is_asked_once() {
+async fn silent_server_is_pinged_once() {
     let (client, mut fake) = Fake::open().await;
     let start = Instant::now();
     let idle = TIMEOUTS.idle.unwrap().as_secs();
@@ -733,7 +733,7 @@ async fn pong_is_for_the_first_ping_when_both_sides_ping_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn server_that_never_reads_holds_back_the_callers() {
+async fn server_that_never_reads_blocks_callers() {
     let (client, fake) = Fake::open_with(4096, INFO).await;
     let (start, mut sent) = (Instant::now(), 0);
     let error = loop {
@@ -765,18 +765,18 @@ async fn server_that_only_pings_is_not_read_without_end() {
 
 // A real server.
 
-fn server(more: &[&str]) -> Option<peers::Server> {
-    if !peers::is_installed("nats-server") {
+fn server(more: &[&str]) -> Option<programs::Server> {
+    if !programs::is_installed("nats-server") {
         return None;
     }
-    peers::Server::start_if_whole("Server is ready", |port| {
+    programs::Server::start_if_whole("Server is ready", |port| {
         let port = port.to_string();
         let arguments = ["nats-server", "--addr", "127.0.0.1", "--port", &port];
         arguments.iter().chain(more).map(|&argument| argument.to_owned()).collect()
     })
 }
 
-fn url(server: &peers::Server, login: &str) -> String {
+fn url(server: &programs::Server, login: &str) -> String {
     format!("nats://{login}{}", server.address)
 }
 
@@ -875,7 +875,7 @@ async fn login_is_checked_by_a_real_server() {
 }
 
 /// Starts a server with a file of settings.
-fn server_of(name: &str, settings: &str) -> Option<peers::Server> {
+fn server_of(name: &str, settings: &str) -> Option<programs::Server> {
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&path, settings).unwrap();
     server(&["--config", path.to_str().unwrap()])
