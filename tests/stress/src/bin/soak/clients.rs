@@ -1,5 +1,6 @@
 //! The clients, each a task that connects again and again.
 
+use crate::transport::{Layer, Transport, set_reset};
 use crate::watch::COUNTS;
 use crate::words::{ANSWER, Header, body, request};
 use asynchat::{Channel, Error, Terminator};
@@ -10,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -21,7 +21,7 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    pub(crate) fn start(connections: usize, addresses: Arc<[SocketAddr]>) -> Self {
+    pub(crate) fn start(connections: usize, addresses: Arc<[SocketAddr]>, layer: Layer) -> Self {
         let stop = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
         let turns = Arc::new(Semaphore::new(100));
@@ -29,6 +29,7 @@ impl Clients {
             let client = Client {
                 kind: Kind::of(at),
                 address: addresses[at % addresses.len()],
+                layer: layer.clone(),
                 rng: Rng::new((at as u64) << 40),
                 turns: turns.clone(),
             };
@@ -81,6 +82,7 @@ impl Kind {
 struct Client {
     kind: Kind,
     address: SocketAddr,
+    layer: Layer,
     rng: Rng,
     /// To connect: as many at a time as fit into the listeners' queues.
     turns: Arc<Semaphore>,
@@ -99,14 +101,13 @@ impl Client {
         }
     }
 
-    async fn connect(&self) -> io::Result<TcpStream> {
+    async fn connect(&self) -> io::Result<Transport> {
         let _turn = self.turns.acquire().await.map_err(io::Error::other)?;
-        TcpStream::connect(self.address).await
+        self.layer.connect(self.address).await
     }
 
     /// One connection, for ten minutes on average.
-    async fn talk(&mut self, socket: TcpStream) {
-        let _ = socket.set_nodelay(true);
+    async fn talk(&mut self, socket: Transport) {
         let until = Instant::now() + Duration::from_millis(self.rng.below(20 * 60_000));
         let ended = match self.kind {
             Kind::Asks => self.ask(socket, until).await,
@@ -122,7 +123,7 @@ impl Client {
     }
 
     /// Some requests one by one, and a pause.
-    async fn ask(&mut self, socket: TcpStream, until: Instant) -> Result<(), Error> {
+    async fn ask(&mut self, socket: Transport, until: Instant) -> Result<(), Error> {
         let mut channel = Channel::new(socket, Terminator::blank_line());
         let connection = self.rng.next();
         let mut seq = 0;
@@ -138,7 +139,7 @@ impl Client {
     }
 
     /// As they should, or without a word.
-    async fn leave(&mut self, mut channel: Channel<TcpStream>) -> Result<(), Error> {
+    async fn leave(&mut self, mut channel: Channel<Transport>) -> Result<(), Error> {
         if self.rng.one_in(2) {
             return Ok(());
         }
@@ -149,7 +150,7 @@ impl Client {
         }
     }
 
-    async fn drip(&mut self, socket: TcpStream, until: Instant) -> Result<(), Error> {
+    async fn drip(&mut self, socket: Transport, until: Instant) -> Result<(), Error> {
         let mut channel = Channel::new(socket, Terminator::blank_line());
         let connection = self.rng.next();
         for seq in 0.. {
@@ -167,7 +168,7 @@ impl Client {
     }
 
     /// Says nothing, or half a request.
-    async fn be_silent(&mut self, mut socket: TcpStream, until: Instant) -> Result<(), Error> {
+    async fn be_silent(&mut self, mut socket: Transport, until: Instant) -> Result<(), Error> {
         if self.rng.one_in(2) {
             let half = request(self.rng.next(), 0);
             socket.write_all(&half[..half.len() / 2]).await?;
@@ -176,7 +177,7 @@ impl Client {
         Ok(())
     }
 
-    async fn flood(&mut self, socket: TcpStream, until: Instant) -> Result<(), Error> {
+    async fn flood(&mut self, socket: Transport, until: Instant) -> Result<(), Error> {
         let mut channel = Channel::new(socket, Terminator::blank_line());
         let connection = self.rng.next();
         let mut asked = 0;
@@ -194,7 +195,7 @@ impl Client {
     }
 
     /// Until everything between here and the server is full.
-    async fn never_read(&mut self, mut socket: TcpStream, until: Instant) -> Result<(), Error> {
+    async fn never_read(&mut self, mut socket: Transport, until: Instant) -> Result<(), Error> {
         let connection = self.rng.next();
         for seq in 0.. {
             let request = request(connection, seq);
@@ -206,13 +207,13 @@ impl Client {
     }
 
     /// Asks and resets, before the answer or in the middle of it.
-    async fn reset(&mut self, mut socket: TcpStream) -> Result<(), Error> {
+    async fn reset(&mut self, mut socket: Transport) -> Result<(), Error> {
         let connection = self.rng.next();
         for seq in 0..1 + self.rng.below(20) {
             socket.write_all(&request(connection, seq)).await?;
         }
         sleep(Duration::from_millis(self.rng.below(3))).await;
-        socket.set_zero_linger()?;
+        set_reset(&socket)?;
         drop(socket);
         sleep(Duration::from_millis(500 + self.rng.below(1000))).await;
         Ok(())
@@ -220,7 +221,7 @@ impl Client {
 }
 
 /// Takes the answer to a request, and checks all of it.
-async fn answer(channel: &mut Channel<TcpStream>, connection: u64, seq: u64) -> Result<(), Error> {
+async fn answer(channel: &mut Channel<Transport>, connection: u64, seq: u64) -> Result<(), Error> {
     let header = channel.receive(Terminator::blank_line()).await?;
     let expected = body(connection, seq);
     if Header::parse(ANSWER, &header) != Some(Header::of(seq, &expected)) {

@@ -1,5 +1,6 @@
 //! Sends each body back, if it is the one that was announced and it is its turn.
 
+use crate::transport::Layer;
 use crate::watch::COUNTS;
 use crate::words::{ANSWER, Header, REQUEST};
 use asynchat::{Channel, Control, Error, Handler, Terminator, producer};
@@ -20,7 +21,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// On several addresses, each of which has ports enough of its own.
-    pub(crate) async fn start() -> io::Result<Self> {
+    pub(crate) async fn start(layer: Layer) -> io::Result<Self> {
         let mut server = Server { addresses: Vec::new(), stop: watch::Sender::new(false) };
         for last in 1..=8 {
             let socket = TcpSocket::new_v4()?;
@@ -29,7 +30,7 @@ impl Server {
             // what does not fit the kernel resets some, and that is not our doing.
             let listener = socket.listen(4096)?;
             server.addresses.push(listener.local_addr()?);
-            tokio::spawn(accept(listener, server.stop.subscribe()));
+            tokio::spawn(accept(listener, layer.clone(), server.stop.subscribe()));
         }
         Ok(server)
     }
@@ -50,7 +51,7 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, mut stop: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, layer: Layer, mut stop: watch::Receiver<bool>) {
     loop {
         let accepted = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
@@ -58,7 +59,7 @@ async fn accept(listener: TcpListener, mut stop: watch::Receiver<bool>) {
         };
         match accepted {
             Ok((socket, _)) => {
-                tokio::spawn(serve(socket, stop.clone()));
+                tokio::spawn(serve(socket, layer.clone(), stop.clone()));
             }
             Err(error) => {
                 COUNTS.wrong(format_args!("accept: {error}"));
@@ -68,9 +69,12 @@ async fn accept(listener: TcpListener, mut stop: watch::Receiver<bool>) {
     }
 }
 
-async fn serve(socket: TcpStream, _open: watch::Receiver<bool>) {
-    let _ = socket.set_nodelay(true);
-    let mut channel = Channel::new(socket, Terminator::blank_line());
+async fn serve(socket: TcpStream, layer: Layer, _open: watch::Receiver<bool>) {
+    let Ok(transport) = layer.accept(socket).await else {
+        COUNTS.lost.fetch_add(1, Relaxed);
+        return;
+    };
+    let mut channel = Channel::new(transport, Terminator::blank_line());
     COUNTS.connections.fetch_add(1, Relaxed);
     match channel.run(&mut Echo::default()).await {
         Ok(_) => {}
