@@ -13,7 +13,7 @@ mod common;
 mod programs;
 
 use asynchat::{Channel, Control, Error, FrameRef, Handler, Terminator, TerminatorCodec};
-use common::Scripted;
+use common::delivers;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, BufWriter, Write as _};
 use std::process::{Command, Stdio};
@@ -167,7 +167,7 @@ impl Session {
             at += cut.len();
             at
         });
-        let io = Scripted::new(&self.cuts.concat(), &ends.collect::<Vec<_>>());
+        let (io, _peer) = delivers(&self.cuts.concat(), &ends.collect::<Vec<_>>());
         let mut channel = Channel::builder()
             .streaming(streaming)
             .max_length(usize::MAX)

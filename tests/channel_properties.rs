@@ -6,11 +6,10 @@
 //! number of cases.
 
 mod common;
-mod mock;
 
 use asynchat::{Channel, Error, Frame, Pusher, TryPushError};
 use bytes::Bytes;
-use common::Ending;
+use common::{Ending, mock};
 use mock::{Call, Give, Mock, Peer, Probe, Read, Step, Write, mock, producer};
 use proptest::collection::vec;
 use proptest::prelude::*;

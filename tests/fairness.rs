@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::MissedTickBehavior;
+use tokio_util::io::InspectReader;
 
 /// What `run` may hand out in one turn, counted as it counts: each frame its
 /// bytes and 64.
@@ -142,38 +143,9 @@ impl AsyncWrite for Always {
     }
 }
 
-/// An I/O whose reads are counted.
-struct Metered<T>(T, Arc<Meter>);
-
-impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.0).poll_read(cx, buf);
-        self.1.read.add(buf.filled().len() - before);
-        read
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
+/// Counts the bytes that are read.
+fn metered<T: AsyncRead>(io: T, meter: Arc<Meter>) -> InspectReader<T, impl FnMut(&[u8])> {
+    InspectReader::new(io, move |data| meter.read.add(data.len()))
 }
 
 trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -405,7 +377,7 @@ async fn a_flood_of_frames() {
             let io = peer.flood(flood.pattern).await;
             let frames = if flood.longest > 1000 { 300 } else { 4 * FRAMES };
             let meter = beside_others(|meter| async move {
-                let mut channel = (flood.settings)().build(Metered(io, Arc::clone(&meter)));
+                let mut channel = (flood.settings)().build(metered(io, Arc::clone(&meter)));
                 api.take(&mut channel, meter, Enough::Frames(frames)).await;
             })
             .await;
@@ -440,7 +412,7 @@ async fn a_flood_of_nothing() {
             let io = peer.flood(pattern).await;
             let settings = settings.clone();
             let meter = beside_others(|meter| async move {
-                let mut channel = settings.build(Metered(io, Arc::clone(&meter)));
+                let mut channel = settings.build(metered(io, Arc::clone(&meter)));
                 let over = Arc::clone(&meter);
                 let enough = poll_fn(|cx| {
                     if over.read.all() >= 3 * READ_TURN {
@@ -516,7 +488,7 @@ async fn an_endless_producer() {
             for len in [1, 1000, 100_000] {
                 let io = peer.flood(pattern).await;
                 let meter = beside_others(|meter| async move {
-                    let mut channel = lines().build(Metered(io, Arc::clone(&meter)));
+                    let mut channel = lines().build(metered(io, Arc::clone(&meter)));
                     channel.push_with_producer(endless(&meter, len));
                     tokio::select! {
                         () = until(Enough::Produced(3 * PRODUCER_TURN), &meter) => {}
@@ -540,7 +512,7 @@ async fn loop_over_drive_yields() {
     for output in [0, 1000] {
         let meter = beside_others(|meter| async move {
             let io = Peer::Always.flood(b"x").await;
-            let mut channel = lines().build(Metered(io, Arc::clone(&meter)));
+            let mut channel = lines().build(metered(io, Arc::clone(&meter)));
             for _ in 0..10 * FRAMES {
                 channel.push(vec![b'x'; output]);
                 channel.drive(std::future::ready(())).await.unwrap();

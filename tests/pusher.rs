@@ -7,15 +7,15 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt, stream};
 use mock::{
     Call, Give, Mock, Peer, Read, Step, Write, anew, assert_waits, chunk, join, mock, poll,
-    producer, show,
+    producer, show, transport,
 };
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::DuplexStream;
 use tokio_test::task::spawn;
 use tokio_test::{assert_pending, assert_ready};
 
@@ -1470,80 +1470,21 @@ async fn many_pushing_tasks_lose_and_reorder_nothing() {
     join(ends, &moves).await;
 }
 
-/// A transport that counts each letter from `a` on, as written and as flushed.
-#[derive(Clone, Default)]
-struct Letters(Arc<Mutex<Counts>>);
-
-#[derive(Default)]
-struct Counts {
-    written: [usize; 4],
-    flushed: [usize; 4],
-    calls: usize,
-}
-
-impl Letters {
-    /// Pending, and woken at once, at every third call.
-    fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let calls = {
-            let mut counts = self.0.lock().unwrap();
-            counts.calls += 1;
-            counts.calls
-        };
-        if calls % 3 > 0 {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-}
-
-impl AsyncRead for Letters {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        _: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Poll::Pending
-    }
-}
-
-impl AsyncWrite for Letters {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        assert!(!buf.is_empty(), "a write of nothing");
-        std::task::ready!(self.poll_turn(cx));
-        let taken = buf.len().min(7);
-        let mut counts = self.0.lock().unwrap();
-        buf[..taken].iter().for_each(|letter| counts.written[usize::from(letter - b'a')] += 1);
-        Poll::Ready(Ok(taken))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        std::task::ready!(self.poll_turn(cx));
-        let mut counts = self.0.lock().unwrap();
-        counts.flushed = counts.written;
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn flush_from_any_thread_sends_earlier_pushes() {
-    let io = Letters::default();
-    let mut channel = Channel::builder().high_water(1000).low_water(200).build(io.clone());
+    // Bytes reach the peer by a flush only.
+    let (io, peer) = transport().buffers(1 << 20).pends_each(3).build();
+    peer.is_not_vectored();
+    peer.limits_writes(7);
+    let mut channel = Channel::builder().high_water(1000).low_water(200).build(io);
     let pusher = channel.pusher();
     let moves = Arc::new(AtomicUsize::new(0));
     let owner = tokio::spawn(async move { channel.next().await.is_none() });
     let push = |letter: usize| {
-        let (pusher, io, moves) = (pusher.clone(), io.clone(), Arc::clone(&moves));
+        let (pusher, peer, moves) = (pusher.clone(), peer.clone(), Arc::clone(&moves));
         tokio::spawn(async move {
-            let data = Bytes::from(vec![b'a' + letter as u8; 10]);
+            let letter = b'a' + letter as u8;
+            let data = Bytes::from(vec![letter; 10]);
             for pushed in 1..=300 {
                 match pushed % 3 {
                     0 => pusher.push(data.clone()).await.unwrap(),
@@ -1551,7 +1492,7 @@ async fn flush_from_any_thread_sends_earlier_pushes() {
                     _ => pusher.push_parts([data.slice(..4), data.slice(4..)]).await.unwrap(),
                 }
                 pusher.flush().await.unwrap();
-                assert!(io.0.lock().unwrap().flushed[letter] >= 10 * pushed);
+                assert!(peer.count(letter) >= 10 * pushed);
                 moves.fetch_add(1, Relaxed);
             }
         })

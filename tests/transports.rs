@@ -10,12 +10,10 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use mock::*;
 use std::future::poll_fn;
-use std::io::{self, ErrorKind};
-use std::pin::Pin;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Answers each frame with this number of bytes, and closes after `bye`.
 struct Answers(usize);
@@ -148,7 +146,7 @@ fn output_goes_on_after_input_failed_alone() {
 
 #[test]
 fn broken_read_ends_both_directions() {
-    for kind in BROKEN {
+    for kind in BREAKS {
         let (io, peer) = mock();
         let mut channel = channel(io);
         let (waits, probe) = producer([Give::Pending]);
@@ -214,40 +212,11 @@ fn run_notices_reset_above_high_water_mark() {
 
 // A transport that claims too much.
 
-/// Reports one byte more than it was offered.
-struct Overclaims;
-
-impl AsyncRead for Overclaims {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        _: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Poll::Pending
-    }
-}
-
-impl AsyncWrite for Overclaims {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(data.len() + 1))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
 #[test]
 fn claim_of_more_than_was_offered_is_an_error() {
-    let mut channel = Channel::new(Overclaims, "\n");
+    let (io, peer) = mock();
+    peer.writes([Write::Overclaims]);
+    let mut channel = Channel::new(io, "\n");
     channel.push("one");
     assert_eq!(show(poll!(channel.flush())), "io(Other)");
     assert_eq!(show(poll!(channel.flush())), "closed");

@@ -8,20 +8,21 @@
 
 #![allow(dead_code)] // Each test file uses its part of this.
 
+#[path = "../mock/mod.rs"]
+pub(crate) mod mock;
+
 use asynchat::{
     Body, BoxError, Channel, Control, Error, Frame, Handler, Head, Length, Terminator,
     TerminatorCodec,
 };
 use bytes::BytesMut;
 use futures::StreamExt;
-use std::collections::VecDeque;
-use std::pin::Pin;
+use mock::{Mock, Peer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 use std::{fmt, io};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::codec::{Decoder, FramedRead};
 
 /// What ends a frame, in the oracle's words.
@@ -788,63 +789,9 @@ pub(crate) fn replay_codec<S: Source>(
     trace.check_end(expected, session)
 }
 
-/// Hands out its pieces, not ready before each and before the end.
-pub(crate) struct Scripted {
-    pieces: VecDeque<Vec<u8>>,
-    ready: bool,
-    handed_out: usize,
-    /// Whether it was not ready when it was last asked: otherwise a channel that
-    /// is pending gives others their turn.
-    waits: bool,
-}
-
-impl Scripted {
-    pub(crate) fn new(input: &[u8], cuts: &[usize]) -> Self {
-        let pieces = pieces(input, cuts).into_iter().map(<[u8]>::to_vec).collect();
-        Scripted { pieces, ready: false, handed_out: 0, waits: false }
-    }
-}
-
-impl AsyncRead for Scripted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.waits = !std::mem::replace(&mut self.ready, true);
-        if self.waits {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        if let Some(mut piece) = self.pieces.pop_front() {
-            let rest = piece.split_off(piece.len().min(buf.remaining()));
-            buf.put_slice(&piece);
-            self.handed_out += piece.len();
-            self.ready = !rest.is_empty();
-            if self.ready {
-                self.pieces.push_front(rest);
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Scripted {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
+/// A transport that delivers the input in pieces, and its peer.
+pub(crate) fn delivers(input: &[u8], cuts: &[usize]) -> (Mock, Peer) {
+    mock::transport().delivers(pieces(input, cuts)).build()
 }
 
 /// Plays a session on a `Channel`, polled by hand.
@@ -855,13 +802,14 @@ pub(crate) fn play_channel(
     expected: &Expected,
 ) -> Result<(), String> {
     session.begin();
+    let (io, peer) = delivers(input, cuts);
     let channel = Channel::builder()
         .terminator(session.term.built.clone())
         .streaming(session.streaming)
         .max_length(session.max_length)
         .max_head(session.max_head)
         .keep_terminator(session.keep)
-        .build(Scripted::new(input, cuts));
+        .build(io);
     let mut task = tokio_test::task::spawn(channel);
     let mut trace = Trace::default();
     let mut script = session.script.iter();
@@ -874,9 +822,9 @@ pub(crate) fn play_channel(
             }
             Poll::Ready(None) => break,
             Poll::Pending if !task.is_woken() => return Err("a lost wake".into()),
-            Poll::Pending if !task.get_ref().waits => {}
+            Poll::Pending if !peer.read_pends() => {}
             Poll::Pending => {
-                let arrived = task.get_ref().handed_out;
+                let arrived = peer.delivered();
                 trace.check(expected, arrived, session)?;
                 let state = &expected.states[arrived];
                 let seen = (task.unread(), task.terminator());
@@ -963,6 +911,7 @@ pub(crate) fn play_run(
     expected: &Expected,
 ) -> Result<(), String> {
     session.begin();
+    let (io, peer) = delivers(input, cuts);
     let mut channel = Channel::builder()
         .terminator(session.term.built.clone())
         .streaming(session.streaming)
@@ -970,7 +919,7 @@ pub(crate) fn play_run(
         .max_head(session.max_head)
         .keep_terminator(session.keep)
         .linger(Duration::ZERO)
-        .build(Scripted::new(input, cuts));
+        .build(io);
     let (script, most_items) = (session.script.iter(), 2 * session.most_items(input));
     let mut listener = Listener { trace: Trace::default(), script, most_items };
     for _ in 0..2 * input.len() + most_items {
@@ -983,10 +932,9 @@ pub(crate) fn play_run(
             Poll::Pending if !is_woken => return Err("a lost wake".into()),
             Poll::Pending => {}
         }
-        let io = channel.get_ref();
         // Otherwise it has only given up its turn.
-        if io.ready {
-            listener.trace.check(expected, io.handed_out, session)?;
+        if peer.read_pends() {
+            listener.trace.check(expected, peer.delivered(), session)?;
         }
     }
     Err("endless turns".into())
@@ -1000,7 +948,7 @@ pub(crate) fn play_framed(
     expected: &Expected,
 ) -> Result<(), String> {
     session.begin();
-    let mut framed = FramedRead::new(Scripted::new(input, cuts), session.codec());
+    let mut framed = FramedRead::new(delivers(input, cuts).0, session.codec());
     let mut trace = Trace::default();
     let mut script = session.script.iter();
     while let Some(item) = futures::executor::block_on(framed.next()) {
@@ -1027,7 +975,7 @@ pub(crate) fn play_receive(
         .max_length(session.max_length)
         .max_head(session.max_head)
         .keep_terminator(session.keep)
-        .build(Scripted::new(input, cuts));
+        .build(delivers(input, cuts).0);
     let mut trace = Trace::default();
     let mut script = session.script.iter();
     loop {

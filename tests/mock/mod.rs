@@ -58,6 +58,8 @@ pub(crate) enum Write {
     /// Pending once, and woken at once.
     Again,
     Zero,
+    /// Reports one byte more than it was offered.
+    Overclaims,
     Err(ErrorKind),
 }
 
@@ -101,6 +103,13 @@ struct State {
     offered: Option<Vec<u8>>,
     /// No call is ever pending.
     always_ready: bool,
+    /// Each write or flush with a number divisible by this is pending; 0 is none.
+    pends_each: usize,
+    steps: usize,
+    /// The number of bytes that reads have returned.
+    delivered: usize,
+    /// Whether the last read was pending.
+    read_pends: bool,
     /// Whether a write has failed.
     broke: bool,
     calls: Vec<Call>,
@@ -174,6 +183,21 @@ impl Transport {
         self
     }
 
+    /// Makes each `n`th write or flush pending once, and woken at once.
+    pub(crate) fn pends_each(mut self, n: usize) -> Self {
+        self.0.pends_each = n;
+        self
+    }
+
+    /// Reads return these pieces, and then the end. Before each of them, and before the
+    /// end, a read is pending once, and woken at once.
+    pub(crate) fn delivers<'p>(mut self, pieces: impl IntoIterator<Item = &'p [u8]>) -> Self {
+        let pieces = pieces.into_iter().map(|piece| Read::Data(Bytes::copy_from_slice(piece)));
+        let steps = pieces.chain([Read::Eof]).flat_map(|step| [Read::Again, step]);
+        self.0.reads.extend(steps);
+        self
+    }
+
     /// Fails each read that comes after the script, while writing goes on.
     pub(crate) fn reading_fails(mut self, kind: ErrorKind) -> Self {
         self.0.reads.push_back(Read::Fails(kind));
@@ -185,14 +209,6 @@ impl Transport {
         (Mock(Arc::clone(&state)), Peer(state))
     }
 }
-
-/// A read error of one of these kinds ends both directions. Any other ends input.
-pub(crate) const BROKEN: [ErrorKind; 4] = [
-    ErrorKind::ConnectionReset,
-    ErrorKind::ConnectionAborted,
-    ErrorKind::BrokenPipe,
-    ErrorKind::NotConnected,
-];
 
 /// The largest part of a pending write that must not change: one TLS record.
 pub(crate) const RECORD: usize = 16 * 1024;
@@ -209,6 +225,16 @@ impl State {
         for steps in [&mut self.flushes, &mut self.shutdowns] {
             steps.retain(|step| matches!(step, Step::Err(_)));
         }
+    }
+
+    /// Returns `true` if this write or flush is to be pending, and wakes its task.
+    fn pends_now(&mut self, cx: &mut Context<'_>) -> bool {
+        self.steps += 1;
+        let pends = self.pends_each > 0 && self.steps % self.pends_each == 0;
+        if pends {
+            cx.waker().wake_by_ref();
+        }
+        pends
     }
 
     /// Remembers the offer of a write that is pending.
@@ -355,6 +381,21 @@ impl Peer {
         std::mem::take(&mut self.lock().written)
     }
 
+    /// Returns how often this byte has reached the peer, since the last call of `written`.
+    pub(crate) fn count(&self, byte: u8) -> usize {
+        self.lock().written.iter().filter(|written| **written == byte).count()
+    }
+
+    /// Returns the number of bytes that reads have returned.
+    pub(crate) fn delivered(&self) -> usize {
+        self.lock().delivered
+    }
+
+    /// Returns `true` if the last read was pending.
+    pub(crate) fn read_pends(&self) -> bool {
+        self.lock().read_pends
+    }
+
     /// What was called since the last call of this.
     pub(crate) fn calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.lock().calls)
@@ -413,6 +454,10 @@ impl Mock {
         state.pieces.push(slices.iter().map(|s| (s.as_ptr() as usize, s.len())).collect());
         state.check_retry(slices);
         state.skip_pending();
+        if state.pends_now(cx) {
+            state.pends(slices);
+            return Poll::Pending;
+        }
         let most = match state.writes.front().copied() {
             Some(Write::Pending) => {
                 state.pends(slices);
@@ -426,6 +471,7 @@ impl Mock {
                 return Poll::Pending;
             }
             Some(Write::Zero) => 0,
+            Some(Write::Overclaims) => return Poll::Ready(Ok(len + 1)),
             Some(Write::Err(kind)) => {
                 state.writes.pop_front();
                 state.broke = true;
@@ -467,13 +513,16 @@ impl AsyncRead for Mock {
         let mut state = self.lock();
         state.asked.push(buf.remaining());
         state.skip_pending();
+        state.read_pends = false;
         match state.reads.front_mut() {
             None | Some(Read::Pending) => {
                 state.reader = Some(cx.waker().clone());
+                state.read_pends = true;
                 return Poll::Pending;
             }
             Some(Read::Again) => {
                 state.reads.pop_front();
+                state.read_pends = true;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -490,11 +539,13 @@ impl AsyncRead for Mock {
                 if data.is_empty() {
                     state.reads.pop_front();
                 }
+                state.delivered += n;
                 state.calls.push(Call::Read(n));
             }
             Some(Read::Endless(data)) => {
                 let n = data.len().min(buf.remaining());
                 buf.put_slice(&data[..n]);
+                state.delivered += n;
                 state.calls.push(Call::Read(n));
             }
         }
@@ -533,6 +584,9 @@ impl AsyncWrite for Mock {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.lock();
         state.skip_pending();
+        if state.pends_now(cx) {
+            return Poll::Pending;
+        }
         match state.flushes.front().copied() {
             Some(step) => {
                 std::task::ready!(step.poll(cx, &mut state, |state| &mut state.flushes))?;
