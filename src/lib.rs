@@ -1,10 +1,10 @@
-//! The model of Python's `asynchat` for tokio.
+//! The programming model of Python's `asynchat`, for tokio.
 //!
-//! A [`Channel`] cuts input into frames by a terminator that can change at any moment, and
-//! queues output as bytes and producers of bytes. A terminator is a byte string, one of
-//! several, a number of bytes, or a head that announces its body. The crate is for protocols
-//! in which one element determines where the next one ends: header, then body; line, then
-//! literal; command, then a new transport.
+//! A [`Channel`] cuts input into frames by a terminator that can change at any moment, and queues
+//! output as bytes and producers of bytes. A terminator is a byte string, one of several, a number
+//! of bytes, or a head that announces its body. Use the crate for a protocol in which one element
+//! determines where the next one ends, such as a header and its body, a line and a literal, or a
+//! command and a new transport.
 //!
 //! ```
 //! use asynchat::{BoxError, Channel, Terminator, message};
@@ -38,7 +38,7 @@
 //! }
 //! ```
 //!
-//! # The way of the data
+//! # Data flow
 //!
 //! ```text
 //! in   socket ─▶ Framed ─▶ TerminatorCodec ─┬▶ Frame ────▶ Channel: next, receive
@@ -50,12 +50,12 @@
 //! |---|---|
 //! | [`Terminator`] | the rule that ends a frame |
 //! | [`message`] | functions that read lengths in heads |
-//! | [`TerminatorCodec`] | bytes in, frames out, without I/O; for tokio-util's `Framed`, or by hand |
+//! | [`TerminatorCodec`] | cuts bytes into frames without I/O; for tokio-util's `Framed`, or on its own |
 //! | [`Channel`] | a `Framed` with that codec and an output queue; a `Stream` and a `Sink` |
 //! | [`Handler`] | asynchat's two callbacks, which [`Channel::run`] calls |
 //! | [`Pusher`] | output for a channel from other tasks |
 //! | [`producer`] | ready-made producers |
-//! | [`Timeouts`] | the times that a channel waits for its peer |
+//! | [`Timeouts`] | how long a channel waits for its peer |
 //! | [`Pipe`] | two halves, such as a child's pipes, as one transport |
 //! | [`Rewind`] | a transport that returns unread input first |
 //!
@@ -66,8 +66,8 @@
 //! | program | method | page |
 //! |---|---|---|
 //! | a client, or a dialogue in a straight line | [`Channel::receive`] | [dialogues](crate::guide::dialogues) |
-//! | a server that awaits other work for its answers | [`Channel::next`] | [dialogues](crate::guide::dialogues#line-protocols), [servers](crate::guide::servers) |
-//! | a server at full speed, with borrowed frames and gathered answers | [`Channel::run`] | [`Handler`], [servers](crate::guide::servers) |
+//! | a server that awaits other work before it answers | [`Channel::next`] | [dialogues](crate::guide::dialogues#line-protocols), [servers](crate::guide::servers) |
+//! | a server at full speed, with borrowed frames and answers that share a write | [`Channel::run`] | [`Handler`], [servers](crate::guide::servers) |
 //! | messages whose heads announce their bodies | [`Terminator::message`], [`Length`] | [messages](crate::guide::messages) |
 //! | output that is made while it is sent | [`Channel::push_with_producer`] | [producers](crate::guide::producers), [output](crate::guide::output) |
 //! | one connection for several tasks | [`Channel::pusher`] | [tasks](crate::guide::tasks) |
@@ -84,20 +84,21 @@
 //! - Input is bounded by `max_length`. Output is bounded by the high-water mark with
 //!   [`Channel::run`], [`Channel::ready`], the `Sink`, [`Pusher`], and
 //!   [`Builder::pause_when_full`].
-//! - Polling for input also sends output. If the peer does not read, the channel still reads,
+//! - Waiting for input also sends output. While the peer does not read, the channel still reads,
 //!   unless `pause_when_full` is set.
 //! - Every async method documents its cancel safety. No received byte is lost silently.
-//! - [`Timeouts`] limit how long a frame, idleness and a stalled write may take.
+//! - [`Timeouts`] limit slow frames, idle peers and stalled writes.
 //! - There is no unsafe code, and no panic on any input.
 //!
 //! # Limits
 //!
-//! There is no TLS, no accept loop, and no text: frames are bytes. A frame has at most 64 KiB
-//! unless [`Builder::max_length`] is set. Only the end of a connection is limited in time
-//! ([`Builder::linger`]) unless [`Timeouts`] are set.
+//! The crate has no TLS and no accept loop. Frames are bytes, not text. A frame has at most 64 KiB
+//! unless [`Builder::max_length`] is set. Unless [`Timeouts`] are set, only closing a connection
+//! has a time limit ([`Builder::linger`]).
 //!
-//! Events go to `tracing`, target `asynchat`: life cycle, terminator switches, over-long
-//! frames and errors. Neither the events nor `Debug` show content; both show terminators.
+//! The crate emits `tracing` events with the target `asynchat` for the life cycle, terminator
+//! switches, over-long frames and errors. Events and `Debug` never show content, but they do show
+//! terminators.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
