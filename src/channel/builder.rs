@@ -12,8 +12,7 @@ use tokio_util::codec::Framed;
 
 /// The settings of a [`Channel`] before it is created.
 ///
-/// [`Channel::builder`] returns the defaults. A builder can be cloned and used for many
-/// channels.
+/// [`Channel::builder`] returns the defaults. To create many channels, clone the builder.
 ///
 /// ```
 /// # let (io, _peer) = tokio::io::duplex(64);
@@ -97,7 +96,7 @@ impl Channel<()> {
 }
 
 impl Builder {
-    /// Sets the codec, with all its settings. It may be in the middle of a frame.
+    /// Sets the codec, with all its settings. The codec may be in the middle of a frame.
     ///
     /// ```
     /// # let (io, _peer) = tokio::io::duplex(64);
@@ -118,11 +117,11 @@ impl Builder {
         self
     }
 
-    /// Sets the maximum number of bytes of content of a frame in whole mode, without the
-    /// terminator. Default: 64 KiB; `usize::MAX` is no limit.
+    /// Sets the maximum length of a frame in whole mode, in bytes, without the terminator. Default:
+    /// 64 KiB. `usize::MAX` means no limit.
     ///
-    /// The head and the body of a [`message`](crate::Terminator::message) both count: for
-    /// bodies of up to 1 MiB after a length of 4 bytes set 1 MiB + 4.
+    /// For a [`message`](crate::Terminator::message) the limit applies to head and body together.
+    /// For bodies of up to 1 MiB that follow a length of 4 bytes, set 1 MiB + 4.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -143,9 +142,8 @@ impl Builder {
         self
     }
 
-    /// Sets the maximum number of bytes of the head of a
-    /// [`message`](crate::Terminator::message). Default: 64 KiB, or `max_length` if that is
-    /// less.
+    /// Sets the maximum length of the head of a [`message`](crate::Terminator::message), in bytes.
+    /// Default: 64 KiB, or `max_length` if that is less.
     pub fn max_head(mut self, max_head: usize) -> Self {
         self.codec.set_max_head(max_head);
         self
@@ -198,8 +196,8 @@ impl Builder {
     /// Sets the terminator that `Sink` and [`push_frame`](Channel::push_frame) append: a byte
     /// string, or the first of a set. Default: none.
     ///
-    /// Any other terminator appends nothing and checks nothing. The caller writes the head of
-    /// a message, with [`push_slice`](Channel::push_slice) before the body.
+    /// With any other terminator, they append nothing and check nothing. To send a message, push
+    /// its head with [`push_slice`](Channel::push_slice), and then its body.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -222,17 +220,17 @@ impl Builder {
 
     /// Sets the maximum number of bytes of one read. Default: 65536.
     ///
-    /// Reads start small, and grow up to this size while they are filled.
+    /// Reads start small, and grow up to this size while the transport fills them.
     pub fn in_buffer_size(mut self, bytes: usize) -> Self {
         self.in_buffer_size = bytes;
         self
     }
 
-    /// Sets the number of bytes that are gathered for one write. Default: 65536.
+    /// Sets the number of bytes that the channel gathers for one write. Default: 65536.
     ///
-    /// Small chunks are copied into blocks, and large ones are written from where they lie.
-    /// With 256 KiB, and a [high-water mark](Self::high_water) above that, bulk output can be
-    /// a quarter faster.
+    /// Small chunks are copied into blocks, and large chunks are written without a copy. With 256
+    /// KiB, and a [high-water mark](Self::high_water) above that, bulk output can be a quarter
+    /// faster.
     pub fn out_buffer_size(mut self, bytes: usize) -> Self {
         self.out_buffer_size = bytes;
         self
@@ -245,24 +243,25 @@ impl Builder {
         self
     }
 
-    /// Sets the number of queued bytes at which waiting pushes and paused reading continue.
-    /// Default: 32 KiB.
+    /// Sets the number of queued bytes at which waiting pushes and paused reading resume. Default:
+    /// 32 KiB.
     pub fn low_water(mut self, bytes: usize) -> Self {
         self.low_water = bytes;
         self
     }
 
-    /// Sets how long the end of a connection may wait for the peer. Default: one second.
+    /// Sets how long closing a connection may wait for the peer. Default: one second.
     ///
-    /// [`Channel::close`] and [`Channel::run`] wait for the peer's close at most for this
-    /// time after everything is sent. If [`Timeouts::write`] is not set, they also wait at
-    /// most for this time while output is pending and the transport accepts nothing.
+    /// After everything is sent, [`Channel::close`] and [`Channel::run`] wait at most this long for
+    /// the peer's close. If [`Timeouts::write`] is not set, they also wait at most this long while
+    /// output is pending and the transport accepts nothing.
     ///
-    /// A kernel accepts nothing until a third of its send buffer is free. On a slow link that
-    /// takes longer than a second: set [`Timeouts::write`], or a longer linger.
+    /// When its send buffer is full, a kernel accepts nothing until a third of the buffer is free.
+    /// On a slow link that can take longer than a second. Set [`Timeouts::write`] then, or a longer
+    /// linger.
     ///
-    /// With zero they do not wait for the peer, and a stall has no limit. Set zero in a
-    /// runtime without a timer, where any other value panics.
+    /// With zero, they do not wait for the peer's close, and a stalled write has no limit. Set zero
+    /// in a runtime without a timer, where any other value panics.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -284,7 +283,7 @@ impl Builder {
         self
     }
 
-    /// Sets how long a frame, idleness and a stalled write may take. Default: no limits.
+    /// Sets the limits for slow frames, idle peers and stalled writes. Default: none.
     ///
     /// See [timeouts](crate::guide::servers#timeouts) in the guide.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
@@ -295,12 +294,12 @@ impl Builder {
     /// Sets whether `next` and `receive` send only when no whole frame is buffered, or when
     /// `out_buffer_size` is reached. Default: no.
     ///
-    /// The answers to pipelined requests then leave in one write instead of one write for
-    /// each, as those of [`run`](Channel::run) do. RFC 2920 asks mail servers to do so. With
-    /// 16 requests in a row, a server that answers at once is about ten times faster.
+    /// The answers to pipelined requests then share one write, as they do in [`run`](Channel::run).
+    /// RFC 2920 asks mail servers to do so. With 16 pipelined requests, a server that answers at
+    /// once is about ten times faster.
     ///
-    /// An answer then waits for the answers to the requests that follow it. Do not cork a
-    /// channel whose answers take long.
+    /// Each answer then waits for the answers to later requests that are already buffered. Do not
+    /// cork a channel if its answers take a long time.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -329,13 +328,13 @@ impl Builder {
     /// Sets whether `next`, `receive` and the `Stream` neither read nor deliver above the
     /// [high-water mark](Self::high_water), as [`run`](Channel::run) does. Default: no.
     ///
-    /// They then wait until output has sunk to the [low-water mark](Self::low_water). Up to
-    /// one `in_buffer_size` is read ahead, to notice a broken connection. The times of
-    /// [`Timeouts::frame`] and [`Timeouts::idle`] stand still.
+    /// They then wait until the queue has drained to the [low-water mark](Self::low_water). Up to
+    /// one `in_buffer_size` is read ahead, to notice a broken connection. Meanwhile
+    /// [`Timeouts::frame`] and [`Timeouts::idle`] are paused.
     ///
-    /// Set it in a server whose peers may send requests and read no answers. Their requests
-    /// are then not read, and the answers stay bounded. Never set it on both ends of a
-    /// connection, because two full peers then wait for each other.
+    /// Set it in a server whose peers may send requests without reading the answers. The channel
+    /// then stops reading their requests, so the queued answers stay bounded. Never set it on both
+    /// ends of a connection, because two full peers would then wait for each other.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -362,12 +361,11 @@ impl Builder {
         self
     }
 
-    /// Sets input that was read from the transport before. Default: none.
+    /// Sets input that has already been read from the transport. Default: none.
     ///
-    /// The channel delivers it first, as if it had read it. A clone of the builder delivers
-    /// it as well. It is for hyper's `Upgraded`, for example, which returns a transport and
-    /// the bytes that were read past the HTTP head. See [hyper](crate::guide::hyper) in the
-    /// guide.
+    /// The channel delivers these bytes first, as if it had read them itself. So does each channel
+    /// of a clone of the builder. For example, hyper's `Upgraded` returns a transport and the bytes
+    /// that were read past the HTTP head. See [hyper](crate::guide::hyper) in the guide.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -12,11 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 ///
 /// The [table of ways to close](Self#ways-to-close) compares these methods.
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
-    /// Sends everything that is queued and shuts the write half down. Input goes on.
+    /// Sends everything that is queued, and shuts the write half down. Input continues.
     ///
-    /// To end the connection use [`close`](Self::close): if you drop the channel while the
-    /// peer is still sending, the kernel may reset the connection and destroy the output in
-    /// flight.
+    /// To end the connection use [`close`](Self::close) instead. If you drop the channel while the
+    /// peer is still sending, the kernel may reset the connection, and the last output may be lost.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -38,27 +37,27 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// As [`flush`](Self::flush).
+    /// The same as [`flush`](Self::flush).
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: the close stays queued, and so does output that is not sent.
+    /// Cancel safe: the close and unsent output stay queued.
     pub async fn shutdown(&mut self) -> Result<(), Error> {
         poll_fn(|cx| Pin::new(&mut *self).poll_close(cx)).await
     }
 
     /// Closes the connection so that the last output arrives.
     ///
-    /// It sends everything that is queued, shuts the write half down, and waits until the
-    /// peer has closed its side. Meanwhile it reads, and drops the input, because a kernel
-    /// resets the connection if a socket with unread input is closed (RFC 9112, section 9.6).
-    /// Input is over: [`next`](Self::next) returns `None` afterwards.
+    /// It sends everything that is queued, shuts the write half down, and waits until the peer has
+    /// closed its side. Meanwhile the channel reads and drops input, because the kernel would reset
+    /// a connection that is closed with unread input (RFC 9112, section 9.6). Afterwards
+    /// [`next`](Self::next) returns `None`.
     ///
-    /// [`linger`](crate::Builder::linger) limits how long it waits for the peer's close. If
-    /// [`Timeouts::write`](crate::Timeouts::write) is not set, `linger` also limits how long
-    /// output may wait for a transport that accepts nothing. A kernel accepts nothing until a
-    /// third of its send buffer is free, however steadily the peer reads. On a slow link set
-    /// `Timeouts::write` to tens of seconds.
+    /// [`linger`](crate::Builder::linger) limits the wait for the peer's close. If
+    /// [`Timeouts::write`](crate::Timeouts::write) is not set, `linger` also limits how long the
+    /// transport may accept nothing while output is pending. On a slow link set `Timeouts::write`
+    /// to tens of seconds, because a full kernel buffer may accept nothing for that long although
+    /// the peer reads.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -78,17 +77,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// As [`flush`](Self::flush), and [`Error::Timeout`] if output remains. If only the
-    /// peer's close is missing, it returns `Ok`, and
-    /// [`linger_timed_out`](Self::linger_timed_out) is `true`.
+    /// The same as [`flush`](Self::flush), and [`Error::Timeout`] if output remains when the time
+    /// is over. If only the peer's close is missing then, `close` returns `Ok`, and
+    /// [`linger_timed_out`](Self::linger_timed_out) returns `true`.
     ///
     /// # Panics
     ///
-    /// In a runtime without a timer, unless `linger` is zero.
+    /// If the runtime has no timer, unless `linger` is zero.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: the close stays queued, and the time goes on.
+    /// Cancel safe: the close stays queued, and the time limit does not restart.
     pub async fn close(&mut self) -> Result<(), Error> {
         self.close_when_done();
         poll_fn(|cx| self.poll_side(cx, Side::Output, Self::poll_close_all)).await
@@ -96,11 +95,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 }
 
 impl<T> Channel<T> {
-    /// Queues a shutdown: the write half is closed after everything queued so far is sent.
+    /// Queues a shutdown of the write half, after everything queued so far.
     ///
-    /// The next method that is awaited carries it out. Input goes on until it ends; only
+    /// The next method that is awaited performs it. Input continues until it ends, except that
     /// [`run`](Self::run) delivers no further frame. From now on the `Sink` returns
-    /// [`Error::Closed`], and a [`Pusher`](crate::Pusher) returns its data.
+    /// [`Error::Closed`], and a [`Pusher`](crate::Pusher) returns an error with its data.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -119,7 +118,7 @@ impl<T> Channel<T> {
         Inbox::close_when_done(&mut self.inbox, &mut self.writer);
     }
 
-    /// Returns `true` if [`close`](Self::close) or [`run`](Self::run) sent everything and the
+    /// Returns `true` if [`close`](Self::close) or [`run`](Self::run) has sent everything, but the
     /// peer did not close its side in time.
     #[must_use]
     pub fn linger_timed_out(&self) -> bool {

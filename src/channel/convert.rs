@@ -8,36 +8,37 @@ use std::{fmt, io};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::codec::{Framed, FramedParts};
 
-/// Everything that a [`Channel`] was made of.
+/// The parts of a [`Channel`], with everything that is buffered and queued.
 ///
-/// [`Channel::into_parts`] returns it.
+/// [`Channel::into_parts`] returns them.
 #[non_exhaustive]
 pub struct Parts<T> {
     /// The transport.
     pub io: T,
-    /// The codec. It may be in the middle of a frame.
+    /// The codec, which may be in the middle of a frame.
     pub codec: TerminatorCodec,
     /// The input not yet delivered.
     pub read_buf: BytesMut,
     /// The output not yet sent, up to the first producer.
     ///
-    /// It begins with the bytes of a write that the transport has not finished.
+    /// If the transport has a pending write, its bytes come first.
     pub unsent: BytesMut,
-    /// The rest of the output. Bytes queued after a producer are a producer as well.
+    /// The rest of the output, beginning with the first producer. Bytes queued after a producer are
+    /// wrapped in a producer, too.
     pub producers: Vec<BoxProducer>,
 }
 
 impl<T> Parts<T> {
     /// Returns a transport that returns `read_buf` first, and then reads from `io`.
     ///
-    /// Use it if the unread input belongs to the next protocol: TLS after a PROXY header, or
-    /// a protocol that follows HTTP `Upgrade`. [`Channel::upgrade`] is for unread input that
-    /// does not.
+    /// Use this if the unread input belongs to the next protocol, such as TLS after a PROXY header,
+    /// or a protocol after an HTTP `Upgrade`. If unread input would be an error, use
+    /// [`Channel::upgrade`].
     ///
-    /// The codec is dropped. `unsent` and `producers` are also dropped, with a `warn` event
-    /// if there are any: [`flush`](Channel::flush) the channel before you take it apart.
-    /// Settings, timeouts and pushers end with the channel: clone the
-    /// [`Builder`](crate::Builder) for the next one.
+    /// The codec, `unsent` and `producers` are dropped. If output is dropped, a `warn` event
+    /// reports that, so [`flush`](Channel::flush) the channel before you take it apart. Settings,
+    /// timeouts and pushers end with the channel. To keep the settings, clone the
+    /// [`Builder`](crate::Builder) for the next channel.
     ///
     /// See [PROXY protocol](crate::guide::transports#proxy-protocol-then-tls) in the guide,
     /// and the example of [`Rewind`].
@@ -84,7 +85,7 @@ impl<T> fmt::Debug for Parts<T> {
 pub struct UpgradeError<T> {
     /// The reason.
     pub error: Error,
-    /// The channel as it was.
+    /// The unchanged channel.
     ///
     /// It is `None` if making the new transport failed, because that consumed the old one.
     pub channel: Option<Channel<T>>,
@@ -120,10 +121,10 @@ impl<T> std::error::Error for UpgradeError<T> {
 
 /// # Conversions
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
-    /// Creates a channel from a `Framed`, with the bytes that it has buffered in both
+    /// Creates a channel from a `Framed`, with the bytes that the `Framed` has buffered in both
     /// directions.
     ///
-    /// Settings other than those of the codec are the defaults.
+    /// The codec keeps its settings. All other settings are the defaults.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -155,7 +156,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
     /// Returns a `Framed` with the transport, the codec and the input of this channel.
     ///
-    /// Its pushers find the channel closed.
+    /// Each [`Pusher`](crate::Pusher) then reports that the channel is closed.
     ///
     /// ```
     /// # let (io, _peer) = tokio::io::duplex(64);
@@ -166,8 +167,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// The channel is returned if output, a close or a flush of a [`Pusher`](crate::Pusher)
-    /// is still queued, or if an error was not reported. A `Framed` has no place for them:
+    /// The channel is returned if output, a close or a flush of a [`Pusher`](crate::Pusher) is
+    /// still queued, or if an error was not reported. A `Framed` cannot hold them, so
     /// [`flush`](Self::flush) the channel first.
     #[expect(clippy::result_large_err, reason = "the channel is what the caller had")]
     pub fn into_framed(mut self) -> Result<Framed<T, TerminatorCodec>, Channel<T>> {
@@ -186,12 +187,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Ok(framed)
     }
 
-    /// Replaces the transport by one that `make` creates from it, for STARTTLS for example.
+    /// Replaces the transport with one that `make` creates from it, for example for STARTTLS.
     ///
-    /// Queued output is sent first. Settings, terminator and [`Pusher`]s are kept, and clocks
-    /// restart. No limit of time applies while `make` runs: put a handshake with the peer in
-    /// `tokio::time::timeout`. See [STARTTLS](crate::guide::transports#starttls) in the
-    /// guide.
+    /// Queued output is sent first. The channel keeps its settings, its terminator and its
+    /// [`Pusher`]s, and restarts its timeouts. No timeout applies while `make` runs, so put a
+    /// handshake with the peer in `tokio::time::timeout`. See
+    /// [STARTTLS](crate::guide::transports#starttls) in the guide.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -212,16 +213,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// - [`Error::UnreadInput`] if input is buffered, or a frame is partly read. That input
-    ///   was not encrypted, and taking it for part of the new transport is the command
-    ///   injection of CVE-2011-0411. If it does belong to the new transport, use
-    ///   [`Parts::rewind`].
-    /// - The error of the output, if sending fails or the write half is closed.
-    /// - [`Error::Io`] from `make`, or if the end of input has been read.
+    /// - [`Error::UnreadInput`] if input is buffered, or a frame is partly read. That input was not
+    ///   encrypted. To take it for input of the new transport would permit the command injection of
+    ///   CVE-2011-0411. If the input does belong to the new transport, use [`Parts::rewind`].
+    /// - The errors of [`flush`](Self::flush), if sending fails or the write half is closed.
+    /// - [`Error::Io`] if `make` fails, or if the end of input has been read.
     ///
     /// # Cancel safety
     ///
-    /// Not cancel safe: the channel is lost with the future.
+    /// Not cancel safe: if the future is dropped, the channel is lost.
     ///
     /// [`Pusher`]: crate::Pusher
     pub async fn upgrade<U, F, Fut>(mut self, make: F) -> Result<Channel<U>, UpgradeError<T>>
@@ -280,8 +280,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 impl<T> Channel<T> {
     /// Takes the channel apart, with everything that is buffered and queued.
     ///
-    /// A requested close and an error that was not reported are lost. Its
-    /// [`Pusher`](crate::Pusher)s find the channel closed.
+    /// A requested close, or an error that was not reported, is lost. Each
+    /// [`Pusher`](crate::Pusher) then reports that the channel is closed.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -319,7 +319,8 @@ impl<T> Channel<T> {
         self.framed.get_ref()
     }
 
-    /// Returns the transport. Do not read or write it, because the channel would not notice.
+    /// Returns the transport. Do not read from it or write to it, because the channel would not
+    /// notice.
     pub fn get_mut(&mut self) -> &mut T {
         self.framed.get_mut()
     }

@@ -10,14 +10,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// # Awaiting other work
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
-    /// Awaits `future` while output is sent, and returns its output.
+    /// Awaits `future`, and sends output meanwhile. Returns the value of `future`.
     ///
-    /// Use it for the work between a request and its answer: see [a slow
-    /// query](crate::guide::tasks#a-slow-query-between-a-request-and-its-answer) in the
-    /// guide. Data of a [`Pusher`](crate::Pusher) is sent meanwhile, and so is
-    /// [corked](super::Builder::corked) output. At most one `in_buffer_size` is read ahead,
-    /// to notice a broken connection. No frame is taken. The time of [`Timeouts::frame`]
-    /// stands still, and that of [`Timeouts::idle`] begins afterwards.
+    /// Use this for the work between a request and its answer, as in [a slow
+    /// query](crate::guide::tasks#a-slow-query-between-a-request-and-its-answer) in the guide. The
+    /// channel also sends data of a [`Pusher`](crate::Pusher) and [corked](super::Builder::corked)
+    /// output. It returns no frame, and reads at most one `in_buffer_size` ahead, to notice a
+    /// broken connection. [`Timeouts::frame`] is paused, and [`Timeouts::idle`] begins afterwards.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -45,34 +44,33 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// # }
     /// ```
     ///
-    /// `future` cannot use the channel itself: pass a `Pusher` to it. It may await a push and
-    /// a flush of this `Pusher`, because the channel sends meanwhile.
+    /// `future` cannot use the channel itself, so pass a `Pusher` to it. Inside `drive`, awaiting a
+    /// push or a flush of this `Pusher` cannot deadlock, because the channel sends.
     ///
-    /// The end of input does not end it. Neither does a read error that leaves the output
-    /// intact: [`next`](Self::next) reports both. After [`shutdown`](Self::shutdown) it only
+    /// The end of input does not end `drive`, and neither does a read error that leaves the output
+    /// intact. [`next`](Self::next) reports both. After [`shutdown`](Self::shutdown), `drive` only
     /// watches the input.
     ///
     /// # Errors
     ///
-    /// `future` is dropped, and the error is returned once:
+    /// After one of these errors, `future` is dropped, and the error is returned once:
     ///
-    /// - [`Error::Io`] if the connection breaks. After more than one `in_buffer_size` of
-    ///   unread input, and after a [`Timeout`](crate::Timeout) of the input, only a write
-    ///   finds that.
+    /// - [`Error::Io`] if the connection breaks. With more than one `in_buffer_size` of unread
+    ///   input, and after a [`Timeout`](crate::Timeout) of the input, only a write detects this.
     /// - [`Error::Timeout`] if output stalls for longer than [`Timeouts::write`].
     /// - [`Error::Producer`] if a producer fails.
     /// - [`Error::Aborted`] if a `Pusher` aborts.
-    /// - [`Error::Closed`] if the connection has failed before and that was reported.
+    /// - [`Error::Closed`] if an earlier failure of the connection was already reported.
     ///
-    /// Afterwards `next` returns the frames that were received before (none after an abort),
-    /// and then `None`. If the connection has failed before the call, `future` is not polled.
-    /// If `future` completes at the moment of a failure, its output is returned, and the next
-    /// method reports the failure.
+    /// Afterwards `next` returns the frames that arrived before the failure (none after an abort),
+    /// and then `None`. If the connection has failed before the call, `future` is not polled. If
+    /// `future` completes in the same poll as a failure, its value is returned, and the next method
+    /// reports the failure.
     ///
     /// # Cancel safety
     ///
-    /// The channel is cancel safe: no byte is lost in either direction. `future` is dropped
-    /// with the future of this method.
+    /// Cancel safe for the channel: no byte is lost in either direction. `future` is dropped
+    /// together with the future of this method.
     ///
     /// [`Timeouts::frame`]: crate::Timeouts::frame
     /// [`Timeouts::idle`]: crate::Timeouts::idle

@@ -15,12 +15,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Sends queued output, then returns the next frame, or `None` at the end of input.
     ///
-    /// A write before each frame is expensive if requests are pipelined. A server that
-    /// answers at once has about a tenth of its corked rate when 16 requests arrive in a row.
-    /// [Cork](crate::Builder::corked) the channel if answers take no time, and not if a peer
-    /// would wait for a slow one.
+    /// If requests are pipelined, a write before each frame is expensive.
+    /// [Cork](crate::Builder::corked) the channel if the program answers at once, but not if an
+    /// answer takes long.
     ///
-    /// If a close was requested before the end was reported, `None` is returned only after
+    /// If a close is requested before the end of input is reported, `None` is returned only after
     /// all output is sent and the write half is shut down.
     ///
     /// To avoid starving other tasks, `next` occasionally yields even if a frame is
@@ -48,28 +47,28 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// # Errors
     ///
     /// After [`Error::FrameTooLong`] the next call returns the next frame. [`Error::Io`],
-    /// [`Error::Producer`], [`Error::InvalidHead`] and [`Error::Timeout`] are returned once,
-    /// after the frames that were received before, and are followed by `None`.
-    /// [`Error::Aborted`] is returned at once. The [table of
-    /// errors](Self#errors-and-their-order) has their effect on the output.
+    /// [`Error::Producer`], [`Error::InvalidHead`] and [`Error::Timeout`] are returned once, after
+    /// the frames that arrived before them, and are followed by `None`. [`Error::Aborted`] is
+    /// returned at once. The [table of errors](Self#errors-and-their-order) lists their effect on
+    /// the output.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: no byte is lost in either direction, and no time restarts.
+    /// Cancel safe: no byte is lost in either direction, and no timeout restarts.
     pub async fn next(&mut self) -> Option<Result<Frame, Error>> {
         poll_fn(|cx| self.poll_frame(cx, ReadMode::AsSet)).await
     }
 
     /// Sets the terminator and returns the next frame, complete.
     ///
-    /// The frame is whole also in streaming mode, and has at most `max_length` bytes. With
-    /// [`Terminator::none`](crate::Terminator::none) it is everything up to the end of input;
-    /// if that is too long, all of it is skipped. Queued output is sent meanwhile.
+    /// The frame is whole even in streaming mode, and has at most `max_length` bytes. With
+    /// [`Terminator::none`](crate::Terminator::none) the frame is all data up to the end of input.
+    /// If that is too long, all of it is skipped.
     ///
     /// After a count the terminator is `none`, and `next` would return bytes as they arrive.
     ///
-    /// The bytes are a view of the block they were read into: copy small ones that you keep
-    /// for long.
+    /// The bytes keep the whole block that they were read into in memory. Copy small frames that
+    /// you keep for a long time.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -90,11 +89,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// - [`Error::UnexpectedEof`] with the bytes that had arrived, if input ends first or is
-    ///   over.
-    /// - [`Error::FrameTooLong`]; the next call first finishes skipping the frame.
-    /// - [`Error::InvalidHead`] for a [`message`](crate::Terminator::message), once;
-    ///   afterwards [`Error::Closed`].
+    /// - [`Error::UnexpectedEof`], with the bytes that had arrived, if input ends or has ended
+    ///   before the frame is complete.
+    /// - [`Error::FrameTooLong`] if the frame exceeds `max_length`. The next call first skips the
+    ///   rest of that frame.
+    /// - [`Error::InvalidHead`], once, if the head of a [`message`](crate::Terminator::message) is
+    ///   invalid, and then [`Error::Closed`].
     /// - [`Error::Timeout`], again with each call until input is
     ///   [resumed](Self::set_timeouts).
     /// - [`Error::Io`], [`Error::Producer`] and [`Error::Aborted`], once.
@@ -109,12 +109,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         poll_fn(|cx| self.poll_receive(cx, ReadMode::Whole { max_length }, BytesMut::freeze)).await
     }
 
-    /// Sets the terminator and returns the next frame, complete, of at most `max_length`
-    /// bytes.
+    /// Sets the terminator and returns the next frame, complete, with a limit for this frame alone.
     ///
-    /// It is for a protocol whose lines are short and whose bodies are long. `max_length` is
-    /// in bytes of content. The limit of the [codec](crate::TerminatorCodec::set_max_length)
-    /// stays as it is.
+    /// `max_length` is the limit in bytes, without the terminator. Use this for a protocol with
+    /// short lines and long bodies. The limit of the
+    /// [codec](crate::TerminatorCodec::set_max_length) does not change.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -134,11 +133,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// As [`receive`](Self::receive).
+    /// The same as [`receive`](Self::receive).
     ///
     /// # Cancel safety
     ///
-    /// As [`receive`](Self::receive).
+    /// The same as [`receive`](Self::receive).
     pub async fn receive_within(
         &mut self,
         max_length: usize,
@@ -151,7 +150,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Sets the terminator and returns the next frame, complete, as bytes that can be changed
     /// in place.
     ///
-    /// It is [`receive`](Self::receive) for bytes that are unmasked or decrypted without a
+    /// Use this instead of [`receive`](Self::receive) to unmask or decrypt the bytes without a
     /// copy.
     ///
     /// ```
@@ -169,11 +168,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// As [`receive`](Self::receive).
+    /// The same as [`receive`](Self::receive).
     ///
     /// # Cancel safety
     ///
-    /// As [`receive`](Self::receive).
+    /// The same as [`receive`](Self::receive).
     pub async fn receive_mut(
         &mut self,
         terminator: impl IntoTerminator,
@@ -186,11 +185,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
     /// Returns the next part of a frame, as it arrives.
     ///
-    /// It is for a frame that is too large to hold. Parts are returned as in streaming mode,
-    /// in both modes: `Partial`, never empty, while the frame goes on, and `Complete` with
-    /// the rest, which may be empty. `max_length` does not apply. With
-    /// [`Terminator::none`](crate::Terminator::none) the end of input ends the frame. Queued
-    /// output is sent meanwhile.
+    /// Use this for a frame that is too large to hold. In both modes, parts are returned as in
+    /// streaming mode: a `Partial` that is never empty while the frame continues, and a `Complete`
+    /// with the last bytes, which may be empty. `max_length` does not apply. With
+    /// [`Terminator::none`](crate::Terminator::none) the end of input ends the frame.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -220,8 +218,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// - [`Error::UnexpectedEof`] if input ends first. The rest has been returned as a last
-    ///   part, and `partial` is empty. If input failed, `partial` is the part of a terminator
+    /// - [`Error::UnexpectedEof`] if input ends within the frame. All bytes have then been returned
+    ///   in parts, and `partial` is empty. If input failed, `partial` is the part of a terminator
     ///   that could not be returned.
     /// - [`Error::Timeout`], again with each call until input is
     ///   [resumed](Self::set_timeouts).
@@ -230,15 +228,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: a part is returned whole. Call it again for the rest of the frame.
-    /// Otherwise the rest is read under the terminator that is set next.
+    /// Cancel safe: no part is lost. Call `receive_part` again for the rest of the frame. Otherwise
+    /// the next terminator that you set also applies to that rest.
     pub async fn receive_part(&mut self) -> Result<Frame, Error> {
         poll_fn(|cx| self.poll_receive_part(cx)).await
     }
 }
 
 impl<T> Channel<T> {
-    /// Returns the bytes received and not yet delivered.
+    /// Returns the bytes that were received and not yet delivered.
     ///
     /// [`peek`](Self::peek) waits for such bytes.
     ///

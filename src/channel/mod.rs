@@ -37,7 +37,7 @@ use std::{fmt, io};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::codec::Framed;
 
-/// A transport whose input is cut into frames and whose output is a queue.
+/// A connection that cuts its input into frames and queues its output.
 ///
 /// Use it as a `Stream` of [`Frame`]s, with [`receive`](Self::receive) for request and
 /// response, or with a [`Handler`](crate::Handler) and [`run`](Self::run).
@@ -71,51 +71,51 @@ use tokio_util::codec::Framed;
 /// [`set_terminator`](Self::set_terminator) takes effect at any moment, from the first byte
 /// not yet delivered.
 ///
-/// Waiting for input also sends output. If output cannot be sent, the channel still reads,
-/// unless [`pause_when_full`](Builder::pause_when_full) is set.
+/// Waiting for input also sends output. While output is blocked, the channel still reads, unless
+/// [`pause_when_full`](Builder::pause_when_full) is set.
 ///
 /// [`push`](Self::push), [`push_slice`](Self::push_slice) and
-/// [`push_with_producer`](Self::push_with_producer) queue raw bytes and never wait. The
-/// `Sink` (`feed`, `send`) queues one frame with `encode_terminator`, and waits at the
-/// high-water mark. All share one queue in call order. Each chunk counts its length plus 64
-/// bytes against that mark, and a producer 1 KiB.
+/// [`push_with_producer`](Self::push_with_producer) queue raw bytes and never wait. The `Sink`
+/// (`feed`, `send`) queues one frame with `encode_terminator`, and waits at the high-water mark.
+/// All of them share one queue, in call order. Against that mark, each chunk counts as its length
+/// plus 64 bytes, and a producer as 1 KiB.
 ///
 /// # Ways to close
 ///
 /// | way | sends | waits for | reads |
 /// |---|---|---|---|
-/// | [`shutdown`](Self::shutdown) | queued output, then shuts the write half down | the transport to accept all of it | only to notice a broken connection; input goes on afterwards |
+/// | [`shutdown`](Self::shutdown) | queued output, then shuts the write half down | the transport to accept all of it | only to notice a broken connection; input continues afterwards |
 /// | [`close`](Self::close) | the same | also the peer's close, at most for [`linger`](Builder::linger) | everything that arrives, and drops it |
-/// | [`close_when_done`](Self::close_when_done) | the same, by the next method that is awaited | nothing | goes on; [`run`](Self::run) delivers no further frame, and ends as `close` does |
+/// | [`close_when_done`](Self::close_when_done) | the same, by the next method that is awaited | nothing | as before; [`run`](Self::run) delivers no further frame, and ends as `close` does |
 /// | [`Pusher::abort`](crate::Pusher::abort) | nothing: the queue is dropped | nothing: the awaited method returns [`Error::Aborted`] | nothing: undelivered input is dropped |
-/// | dropping the channel | nothing: the queue is dropped, with a `warn` event | nothing | nothing; if input is unread, a kernel resets the connection |
+/// | dropping the channel | nothing: the queue is dropped, with a `warn` event | nothing | nothing; if input is unread, the kernel resets the connection |
 ///
-/// To end a connection use `close`, so that the last output arrives. `run` ends in the same
-/// way. Other tasks use [`Pusher::close_when_done`](crate::Pusher::close_when_done).
+/// To end a connection use `close`, so that the last output arrives. `run` ends in the same way.
+/// From another task use [`Pusher::close_when_done`](crate::Pusher::close_when_done).
 ///
 /// # Errors and their order
 ///
-/// Frames that arrived before an error are returned before it, except before
-/// [`Error::Aborted`]. An error of the connection is returned once, unless the table says
-/// otherwise. After an error that ends input, [`next`](Self::next) returns `None`,
-/// permanently.
+/// Frames that arrived before an error are returned before it, except before [`Error::Aborted`]. An
+/// error of the connection is returned once, unless the table says otherwise. After an error that
+/// ends input, [`next`](Self::next) returns `None` from then on. In the table, "over" means that no
+/// further input is returned, or no further output is sent.
 ///
 /// | error | returned by | input afterwards | output afterwards |
 /// |---|---|---|---|
-/// | [`FrameTooLong`](Error::FrameTooLong) | input methods, in place of the frame | the frame is skipped, and the next one is returned | goes on |
-/// | [`InvalidHead`](Error::InvalidHead) | input methods | over; `receive` returns [`Closed`](Error::Closed) | goes on |
-/// | [`UnexpectedEof`](Error::UnexpectedEof) | `receive` and its variants, in each call after the end of input | over | goes on |
-/// | [`Timeout`](Error::Timeout) of `frame` or `idle` | input methods; `receive` in each call | over until [`set_timeouts`](Self::set_timeouts) resumes it | goes on |
-/// | [`Io`](Error::Io): reading failed, and the connection is not broken (TLS without `close_notify`, for example) | input methods | over | goes on |
-/// | [`Io`](Error::Io): the connection is broken (by a reset, for example), or a write failed | the method that is polled first | what has arrived is returned, from at most 32 reads | over, producers are dropped |
+/// | [`FrameTooLong`](Error::FrameTooLong) | input methods, in place of the frame | the frame is skipped, and the next one is returned | continues |
+/// | [`InvalidHead`](Error::InvalidHead) | input methods | over; `receive` returns [`Closed`](Error::Closed) | continues |
+/// | [`UnexpectedEof`](Error::UnexpectedEof) | `receive` and its variants, in each call after the end of input | over | continues |
+/// | [`Timeout`](Error::Timeout) of `frame` or `idle` | input methods; `receive` in each call | over until [`set_timeouts`](Self::set_timeouts) resumes it | continues |
+/// | [`Io`](Error::Io): reading failed, but the connection is not broken (TLS without `close_notify`, for example) | input methods | over | continues |
+/// | [`Io`](Error::Io): the connection is broken (by a reset, for example), or a write failed | the method that is polled first | frames that have arrived are returned, from at most 32 reads | over; producers are dropped |
 /// | [`Producer`](Error::Producer), [`Timeout`](Error::Timeout) of `write` | the same | the same | the same |
 /// | [`Aborted`](Error::Aborted) | the method that is awaited, at once | over | over |
 /// | [`Closed`](Error::Closed) | output methods, in each call after a close or a failure | not affected | over |
 /// | [`TerminatorInContent`](Error::TerminatorInContent) | [`push_frame`](Self::push_frame), the `Sink`; nothing is queued | not affected | not affected |
 /// | [`UnreadInput`](Error::UnreadInput) | [`upgrade`](Self::upgrade) | not affected | not affected |
 ///
-/// If output goes on after an error, [`close`](Self::close) the channel before you drop it,
-/// and queued output is delivered.
+/// If output continues after an error, await [`close`](Self::close) before you drop the channel, so
+/// that queued output is delivered.
 ///
 /// # Two tasks
 ///
@@ -124,13 +124,13 @@ use tokio_util::codec::Framed;
 /// `Stream` only. A failure of output is reported once, by the side that is polled first.
 /// Afterwards the `Stream` ends with `None`, and the `Sink` returns [`Error::Closed`].
 ///
-/// - A push does not wake a task: push with a [`Pusher`](crate::Pusher), or flush. A push of
-///   a `Pusher` is sent when one of the halves is polled.
+/// - A push into the channel does not wake a task, so push with a [`Pusher`](crate::Pusher), or
+///   flush. A push of a `Pusher` is sent when one of the halves is polled.
 /// - The halves have no `set_terminator`, `receive`, `head_len`, `set_timeouts` or `close`.
 ///   If the framing changes, let one task own the channel, and let the others have a
 ///   `Pusher`.
-/// - `SinkExt::close` is [`shutdown`](Self::shutdown). For [`close`](Self::close) bring the
-///   halves together again with `reunite`.
+/// - `SinkExt::close` does the same as [`shutdown`](Self::shutdown). To call
+///   [`close`](Self::close), first join the halves with `reunite`.
 pub struct Channel<T> {
     framed: Framed<T, TerminatorCodec>,
     pub(crate) reader: Reader,
@@ -202,13 +202,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> FusedStream for Channel<T> {
 
 /// Sends each item as one frame, encoded with `encode_terminator`.
 ///
-/// `SinkExt::close` is [`shutdown`](Channel::shutdown), not [`close`](Channel::close).
+/// `SinkExt::close` does the same as [`shutdown`](Channel::shutdown), and not as
+/// [`close`](Channel::close).
 ///
 /// # Cancel safety
 ///
-/// If the future of `SinkExt::feed` or `send` is dropped, the item was queued whole or not at
-/// all. If the future of `flush` or `close` is dropped, output that is not sent stays queued,
-/// and so does the close.
+/// If the future of `SinkExt::feed` or `send` is dropped, the item was either queued whole or not
+/// at all. If the future of `flush` or `close` is dropped, unsent output and the close stay queued.
 impl<T: AsyncRead + AsyncWrite + Unpin> Sink<Bytes> for Channel<T> {
     type Error = Error;
 
@@ -243,7 +243,7 @@ impl<T> fmt::Debug for Channel<T> {
     }
 }
 
-/// The amounts that [`discard_buffers`](Channel::discard_buffers) dropped.
+/// The amount of data that [`discard_buffers`](Channel::discard_buffers) dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Discarded {

@@ -13,18 +13,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// # Output
 ///
-/// The methods that push never wait, and the next method that is awaited sends.
+/// The methods that push never wait. The next method that is awaited sends the pushed data.
 impl<T> Channel<T> {
     /// Queues raw bytes.
     ///
     /// The bytes are owned or `'static`. For borrowed bytes and `b"…"` literals use
-    /// [`push_slice`](Self::push_slice). The next method that is awaited on this channel
-    /// sends them, unless it is [corked](crate::Builder::corked). After a close they are
-    /// dropped, with a `warn` event.
+    /// [`push_slice`](Self::push_slice). A [corked](crate::Builder::corked) channel may send them
+    /// later. After a close, the bytes are dropped with a `warn` event.
     ///
-    /// A push never waits. If the peer decides how much you push, await
-    /// [`ready`](Self::ready) first, or use the `Sink`: see
-    /// [backpressure](crate::guide::output#backpressure) in the guide.
+    /// If the peer determines how much you push, await [`ready`](Self::ready) first, or use the
+    /// `Sink`. See [backpressure](crate::guide::output#backpressure) in the guide.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -47,7 +45,8 @@ impl<T> Channel<T> {
 
     /// Queues a copy of raw bytes.
     ///
-    /// It is the cheapest way to push small ones. Otherwise it is like [`push`](Self::push).
+    /// This is the cheapest way to push a few bytes. In other respects it is like
+    /// [`push`](Self::push).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -71,9 +70,8 @@ impl<T> Channel<T> {
 
     /// Queues formatted text as raw bytes.
     ///
-    /// It is formatted straight into the queue, without a `String`. A `Display`
-    /// implementation must not fail: the text that it wrote before is sent, with a `warn`
-    /// event.
+    /// The text is formatted straight into the queue, without a `String`. If a `Display`
+    /// implementation fails, the text that it wrote before is sent, with a `warn` event.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -93,7 +91,7 @@ impl<T> Channel<T> {
         self.writer.push_fmt(args);
     }
 
-    /// Queues one frame with `encode_terminator`, as the `Sink` does, but never waits.
+    /// Queues one frame followed by `encode_terminator`, as the `Sink` does, but never waits.
     ///
     /// ```
     /// # let (io, _peer) = tokio::io::duplex(64);
@@ -109,21 +107,21 @@ impl<T> Channel<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::TerminatorInContent`] if the content would not be read back as this one
-    /// frame, and [`Error::Closed`] after a close. Nothing is queued then.
+    /// [`Error::TerminatorInContent`] if the content would not be read back as exactly one frame,
+    /// and [`Error::Closed`] after a close. In both cases nothing is queued.
     pub fn push_frame(&mut self, content: impl Into<Bytes>) -> Result<(), Error> {
         self.writer.push_frame(self.framed.codec(), content.into())
     }
 
     /// Queues a producer, which is a stream of chunks that are sent raw.
     ///
-    /// The channel polls it only when it is first in the queue and there is capacity. The
+    /// The channel polls a producer only when it is first in the queue and there is capacity. The
     /// module [`producer`](crate::producer) has ready-made ones, and the
     /// [guide](crate::guide::producers) has recipes.
     ///
-    /// A producer is dropped once: when it is exhausted, has failed, is discarded, or with
-    /// the channel. If it fails, the queue is cleared, the write half is closed, and the
-    /// error is reported once as [`Error::Producer`].
+    /// A producer is dropped as soon as it is exhausted, fails or is discarded, and otherwise with
+    /// the channel. If a producer fails, the channel clears its queue, closes the write half, and
+    /// reports the error once as [`Error::Producer`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -180,13 +178,13 @@ impl<T> Channel<T> {
 
     /// Drops everything buffered, in both directions.
     ///
-    /// It is for emergencies only, because dropping unsent output may cut one of your
-    /// messages in two. Undelivered input is dropped, whole frames included. The rest of an
-    /// unfinished frame is skipped when it arrives, through the current terminator. A
-    /// requested close stays.
+    /// Use this for emergencies only, because dropping unsent output may cut one of your messages
+    /// in two. Undelivered input is dropped, including whole frames. When the rest of an unfinished
+    /// frame arrives, the channel skips it through the current terminator. A requested close stays
+    /// queued.
     ///
-    /// A write that the transport has not finished must be retried with the same bytes. Up to
-    /// 16 KiB of it stay queued and are sent before anything else.
+    /// If the transport has a pending write, the channel must retry it with the same bytes. Up to
+    /// 16 KiB of that write therefore stay queued, and are sent before anything else.
     ///
     /// ```
     /// # let (io, _peer) = tokio::io::duplex(64);
@@ -202,12 +200,13 @@ impl<T> Channel<T> {
         Discarded::new(input_bytes, &mut self.lend_with_framed().1)
     }
 
-    /// Returns the size of the queued output, as counted against the high-water mark.
+    /// Returns the number of queued bytes, as counted against the high-water mark.
     ///
-    /// Each chunk counts its length plus 64 bytes, and a producer 1 KiB; small pushes are
+    /// Each chunk counts as its length plus 64 bytes, and a producer as 1 KiB. Small pushes are
     /// gathered into chunks. [`Pusher::flush`] and
-    /// [`Control::pause_until_sent`](crate::Control::pause_until_sent) count 64 bytes until
-    /// they are reached. Data of a [`Pusher`] counts when the channel is next polled.
+    /// [`Control::pause_until_sent`](crate::Control::pause_until_sent) count as 64 bytes until the
+    /// output before them is sent. Data of a [`Pusher`] counts from the next poll of the channel
+    /// on.
     ///
     /// ```
     /// # let (io, _peer) = tokio::io::duplex(64);
@@ -224,7 +223,8 @@ impl<T> Channel<T> {
     /// Returns the number of bytes that the transport has accepted since the channel was
     /// created.
     ///
-    /// If it grows, the peer reads slowly; if it does not, the peer does not read.
+    /// If output is pending and this number grows, the peer reads slowly. If it does not grow, the
+    /// peer does not read.
     #[must_use]
     pub fn sent_bytes(&self) -> u64 {
         self.writer.sent()
@@ -233,14 +233,14 @@ impl<T> Channel<T> {
 
 /// Methods that wait for output.
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
-    /// Waits until there is capacity for output.
+    /// Waits until there is capacity for more output.
     ///
-    /// Await it if the peer decides how much you push. A peer that sends and never reads the
-    /// answers then has to wait, too. There is capacity until
-    /// [`queued_bytes`](Self::queued_bytes) has reached the high-water mark, and again when
-    /// it has sunk to the low-water mark.
+    /// Await this before a push if the peer determines how much you push. A peer that sends and
+    /// never reads the answers then has to wait, too. There is capacity until
+    /// [`queued_bytes`](Self::queued_bytes) reaches the high-water mark, and again when it has
+    /// fallen to the low-water mark.
     ///
-    /// It sends only if there is no capacity, and reads only to notice a broken connection.
+    /// `ready` sends only if there is no capacity, and reads only to notice a broken connection.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -262,19 +262,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// As [`flush`](Self::flush), and [`Error::Closed`] after a close.
+    /// The same as [`flush`](Self::flush), and [`Error::Closed`] after a close.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: output that is not sent stays queued.
+    /// Cancel safe: unsent output stays queued.
     pub async fn ready(&mut self) -> Result<(), Error> {
         poll_fn(|cx| Pin::new(&mut *self).poll_ready(cx)).await
     }
 
     /// Sends everything that is queued, and flushes the transport.
     ///
-    /// It waits for producers that are not ready, and meanwhile reads up to one
-    /// `in_buffer_size` ahead to notice a broken connection.
+    /// This includes waiting for producers that are not ready. Meanwhile the channel reads at most
+    /// one `in_buffer_size` ahead, to notice a broken connection.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -290,12 +290,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`], [`Error::Producer`], [`Error::Timeout`] or [`Error::Aborted`] if
-    /// sending fails, once; afterwards [`Error::Closed`].
+    /// [`Error::Io`], [`Error::Producer`], [`Error::Timeout`] or [`Error::Aborted`], once, if
+    /// sending fails. Afterwards [`Error::Closed`].
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: output that is not sent stays queued.
+    /// Cancel safe: unsent output stays queued.
     pub async fn flush(&mut self) -> Result<(), Error> {
         poll_fn(|cx| Pin::new(&mut *self).poll_flush(cx)).await
     }

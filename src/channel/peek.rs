@@ -10,15 +10,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Waits until at least `n` bytes are buffered, and returns all buffered bytes without
-    /// taking them.
+    /// consuming them.
     ///
-    /// If input is over for any reason, it returns fewer than `n` bytes. An error of the
-    /// connection or a timeout is left to [`next`](Self::next), which reports it after the
-    /// frames. With `n` = 0 it returns the buffered bytes and never waits. The rest of a
-    /// frame that is being skipped is not shown. Queued output is sent meanwhile.
+    /// If input ends for any reason, `peek` returns fewer than `n` bytes. It does not report an
+    /// error of the connection or a timeout: [`next`](Self::next) does, after the frames. If `n` is
+    /// 0, `peek` never waits. The rest of a frame that is being skipped is not returned.
     ///
-    /// The [`Timeouts`](crate::Timeouts) apply as in `next`. If fewer than `n` bytes are
-    /// buffered, they count as a frame that has begun.
+    /// The [`Timeouts`](crate::Timeouts) apply as in `next`. If some bytes are buffered, but fewer
+    /// than `n`, they count as a frame that has begun.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -41,12 +40,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::FrameTooLong`] if `n` is above the
-    /// [`max_length`](crate::TerminatorCodec::max_length). Nothing is read then.
+    /// [`Error::FrameTooLong`] if `n` exceeds [`max_length`](crate::TerminatorCodec::max_length).
+    /// Nothing is read then.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: nothing is taken, and no time restarts.
+    /// Cancel safe: nothing is consumed, and no timeout restarts.
     pub async fn peek(&mut self, n: usize) -> Result<&[u8], Error> {
         let limit = self.codec().max_length();
         if n > limit {

@@ -7,12 +7,13 @@ use crate::{Terminator, TerminatorCodec};
 
 /// # Settings
 ///
-/// They can change at any moment. The [`Builder`](crate::Builder) has those that cannot.
+/// You can change these settings at any moment. The [`Builder`](crate::Builder) has the settings
+/// that stay fixed.
 impl<T> Channel<T> {
-    /// Sets the terminator, from the first byte not yet delivered.
+    /// Sets the terminator, starting with the first byte not yet delivered.
     ///
-    /// It also applies to bytes that are already buffered. Setting an equal terminator again
-    /// changes nothing, except that a count restarts.
+    /// The terminator also applies to bytes that are already buffered. Setting an equal terminator
+    /// again changes nothing, except that a count restarts.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -31,11 +32,11 @@ impl<T> Channel<T> {
         self.framed.codec_mut().set_terminator(terminator);
     }
 
-    /// Sets the limits of time.
+    /// Sets the timeouts.
     ///
-    /// They also apply to a frame that has begun. If a limit was set before, its time counts
-    /// from the first byte of the frame, and otherwise from now. After [`Timeout::Frame`] or
-    /// [`Timeout::Idle`] input resumes where it was, with the whole time again.
+    /// They also apply to a frame that has begun. If a limit was set before, its time counts from
+    /// the first byte of the frame, and otherwise from now. After [`Timeout::Frame`] or
+    /// [`Timeout::Idle`], input resumes where it was, and the timeouts restart.
     ///
     /// See [timeouts](crate::guide::servers#timeouts) in the guide.
     ///
@@ -62,7 +63,7 @@ impl<T> Channel<T> {
         self.reader.resume();
     }
 
-    /// Sets whether output waits while frames are buffered; see
+    /// Sets whether output waits while frames are buffered. See
     /// [`Builder::corked`](crate::Builder::corked).
     pub fn set_corked(&mut self, corked: bool) {
         self.corked = corked;
@@ -70,7 +71,8 @@ impl<T> Channel<T> {
 
     /// Returns the codec, to change its settings.
     ///
-    /// A change applies from the next byte, as with [`set_terminator`](Self::set_terminator).
+    /// A change applies to all bytes not yet delivered, as with
+    /// [`set_terminator`](Self::set_terminator).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -99,7 +101,7 @@ impl<T> Channel<T> {
         self.framed.codec().terminator()
     }
 
-    /// Returns the limits of time.
+    /// Returns the timeouts.
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
         self.deadlines.as_ref().map(|deadlines| deadlines.timeouts()).unwrap_or_default()
@@ -111,7 +113,7 @@ impl<T> Channel<T> {
         self.framed.codec()
     }
 
-    /// Returns the byte string that ended the last frame; empty if none did.
+    /// Returns the byte string that ended the last frame, or an empty slice if none did.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -131,7 +133,7 @@ impl<T> Channel<T> {
         self.framed.codec().ended_by()
     }
 
-    /// Returns the number of bytes of the last frame that are the head of a message.
+    /// Returns the length of the head in the last frame, if it is a message.
     ///
     /// See [`TerminatorCodec::head_len`].
     ///

@@ -15,8 +15,8 @@ use tokio_util::codec::{Decoder, Encoder};
 /// Cuts a byte stream into frames at a terminator that can change at any time.
 ///
 /// The codec performs no I/O. Use it in tokio-util's [`Framed`], [`FramedRead`] and
-/// [`FramedWrite`], or call [`decode_slice`] on bytes that you own. A
-/// [`Channel`](crate::Channel) has none of the limits of `Framed` (see below).
+/// [`FramedWrite`], or call [`decode_slice`] on bytes that you own. A [`Channel`](crate::Channel)
+/// does not have the [limits of `Framed`](#in-framed).
 ///
 /// ```
 /// use asynchat::{Frame, TerminatorCodec};
@@ -35,41 +35,42 @@ use tokio_util::codec::{Decoder, Encoder};
 ///
 /// # Two modes
 ///
-/// In *whole* mode, the default, a frame is returned once, as [`Complete`], when its end has
-/// arrived. Without a terminator, data is returned as [`Partial`] as it arrives.
+/// In *whole* mode, the default, each frame is returned as [`Complete`] when its end has arrived.
+/// Without a terminator, data is returned as [`Partial`] as it arrives.
 ///
-/// In [*streaming*](Self::set_streaming) mode data is returned as `Partial` as it arrives,
-/// except the longest suffix that could begin a terminator. The rest of the frame is returned
-/// as `Complete`.
+/// In [*streaming*](Self::set_streaming) mode, data is returned as `Partial` as it arrives, except
+/// the longest suffix that could begin a terminator. When the end of the frame has arrived, the
+/// remaining bytes are returned as `Complete`.
 ///
-/// Frames (the `Partial`s joined with their `Complete`) and errors never depend on how the
-/// input was split across reads. The terminator is stripped unless it is
-/// [kept](Self::set_keep_terminator). At the end of input the rest is returned as one
-/// `Partial`.
+/// Frames (the `Partial`s joined with their `Complete`) and errors never depend on how the input
+/// was split across reads. The terminator is stripped unless it is
+/// [kept](Self::set_keep_terminator). If input ends within a frame, the remaining bytes are
+/// returned as one `Partial`.
 ///
 /// # Limits
 ///
-/// In whole mode a frame of more than [`max_length`](Self::set_max_length) bytes is
-/// [`Error::FrameTooLong`], once, as soon as that is certain. A count above the limit is
-/// refused before any of its bytes arrives. The frame is then skipped through its terminator,
-/// even if another one is set meanwhile, and the next frame is returned normally. Streaming
-/// mode and [`Terminator::none`] buffer no whole frame and have no limit.
+/// If a frame in whole mode has more than [`max_length`](Self::set_max_length) bytes,
+/// [`Error::FrameTooLong`] is returned once, as soon as that is certain. A count above the limit is
+/// refused before any of its bytes arrives. The codec then skips the frame through its terminator,
+/// even if you set another one meanwhile, and returns the next frame normally. Streaming mode and
+/// [`Terminator::none`] have no limit, because they buffer no whole frame.
 ///
-/// A [`message`](Terminator::message) counts head and body. If its head is longer than
-/// [`max_head`](Self::set_max_head), or cannot be read, its end is not known. Then
-/// [`Error::InvalidHead`] is returned once with nothing consumed, and the next call drops all
-/// input.
+/// For a [`message`](Terminator::message), `max_length` limits head and body together. If the head
+/// is longer than [`max_head`](Self::set_max_head), or cannot be read, the end of the message is
+/// not known. [`Error::InvalidHead`] is then returned once, with nothing consumed, and the next
+/// call drops all input.
 ///
-/// Time is linear in the input, also if a peer trickles: a byte is examined again at most for
-/// the length of a terminator.
+/// Time is linear in the input, even if a peer sends one byte at a time. Each read examines at most
+/// the length of a terminator again.
 ///
 /// # In `Framed`
 ///
-/// `Framed` decides when to call the codec. This has two limits (tokio-util 0.7.20):
+/// `Framed` decides when to call the codec. This leads to two limits (tokio-util 0.7.20):
 ///
-/// - After [`decode`](Decoder::decode) returned `None`, it is not called again until new
-///   bytes arrive. A terminator that is changed through `codec_mut()` does not apply to the
-///   buffered bytes before that, and never if input has ended. Change it right after a frame.
+/// - After [`decode`](Decoder::decode) has returned `None`, `Framed` does not call it again until
+///   new bytes arrive. Until then, a terminator that you set through `codec_mut()` does not apply
+///   to the buffered bytes. If input has ended, it never does. Set the terminator right after a
+///   frame.
 /// - After an error `Framed` returns `None` once and then waits for new bytes, even if
 ///   further frames are buffered.
 ///
@@ -149,7 +150,7 @@ impl TerminatorCodec {
         self
     }
 
-    /// Sets the terminator, from the first byte not yet delivered.
+    /// Sets the terminator, starting with the first byte not yet delivered.
     ///
     /// The rest of an over-long frame is still skipped through its own terminator. Setting an
     /// equal terminator again does not restart the search.
@@ -174,18 +175,17 @@ impl TerminatorCodec {
         }
     }
 
-    /// Sets the maximum number of bytes of content of a frame in whole mode, without the
-    /// terminator.
+    /// Sets the maximum length of a frame in whole mode, in bytes, without the terminator.
     ///
-    /// `usize::MAX` is no limit, except for a length that no `usize` holds.
+    /// `usize::MAX` means no limit, but a length that exceeds `usize` is still refused.
     pub fn set_max_length(&mut self, max_length: usize) {
         self.cutter.max_length = max_length;
     }
 
-    /// Sets the maximum number of bytes of the head of a [`message`](Terminator::message),
-    /// its terminator included. Default: 64 KiB.
+    /// Sets the maximum length of the head of a [`message`](Terminator::message), in bytes,
+    /// including its terminator. Default: 64 KiB.
     ///
-    /// It also applies in streaming mode. If `max_length` is less, that is the limit.
+    /// This limit also applies in streaming mode. A smaller `max_length` limits the head, too.
     pub fn set_max_head(&mut self, max_head: usize) {
         // The length of a head has 32 bits.
         self.cutter.max_head = max_head.min(u32::MAX as usize);
@@ -216,15 +216,15 @@ impl TerminatorCodec {
     /// Sets the terminator that is appended to each encoded item: a byte string, or the first
     /// of a set.
     ///
-    /// Any other terminator, such as [`Terminator::none`] (the default), appends nothing and
-    /// checks nothing.
+    /// With any other terminator, such as [`Terminator::none`] (the default), the encoder appends
+    /// nothing and checks nothing.
     ///
-    /// [`Terminator::line`] appends CR LF and also refuses content with a bare LF. It is
-    /// right for a peer that accepts both as the end of a line.
+    /// With [`Terminator::line`] the encoder appends CR LF, and also refuses content with a bare
+    /// LF. Use it for a peer that accepts both as the end of a line.
     ///
-    /// Content is refused unless it reads back as exactly one frame. Do not begin a set with
-    /// a member that another member ends before its own end (`"\n\n"` before `"\n"`): nothing
-    /// can be encoded then.
+    /// The encoder refuses content that would not be read back as exactly one frame. The first
+    /// member of a set must not contain another member that ends earlier, as `"\n\n"` contains
+    /// `"\n"`. With such a set, nothing can be encoded.
     ///
     /// ```
     /// use asynchat::{Error, Terminator, TerminatorCodec};
@@ -250,13 +250,13 @@ impl TerminatorCodec {
         &self.cutter.terminator
     }
 
-    /// Returns the maximum number of bytes of content of a frame in whole mode.
+    /// Returns the maximum length of a frame in whole mode, in bytes, without the terminator.
     #[must_use]
     pub fn max_length(&self) -> usize {
         self.cutter.max_length
     }
 
-    /// Returns the maximum number of bytes of the head of a message.
+    /// Returns the maximum length of the head of a message, in bytes.
     #[must_use]
     pub fn max_head(&self) -> usize {
         self.cutter.max_head
@@ -282,18 +282,18 @@ impl TerminatorCodec {
 
     /// Returns the byte string that ended the last frame.
     ///
-    /// It is empty if the frame was ended by a length, or was a `Partial`.
+    /// It is empty if a length ended the frame, or if the frame was a `Partial`.
     #[must_use]
     pub fn ended_by(&self) -> &[u8] {
         self.cutter.ended_by()
     }
 
-    /// Returns the number of bytes at the front of the last frame, or part of a frame, that
-    /// are the head of a [`message`](Terminator::message).
+    /// Returns the length of the head in the last frame, or part of a frame, if it is a
+    /// [`message`](Terminator::message).
     ///
-    /// It is 0 for other terminators, for later parts of a message, and for a head that the
-    /// end of input cut off. It describes the last frame only: after `split`, `forward` or
-    /// `ready_chunks` the codec may be ahead of the frame that you process.
+    /// It is 0 for other terminators, for later parts of a message, and for a head that the end of
+    /// input cut off. It describes only the last frame. After `split`, `forward` or `ready_chunks`,
+    /// the codec may be ahead of the frame that you process.
     ///
     /// ```
     /// use asynchat::{Length, TerminatorCodec};
@@ -324,9 +324,9 @@ impl TerminatorCodec {
 
     /// Takes the next frame off the front of `src`, without copying.
     ///
-    /// The frame borrows `src`, not the codec, so the terminator can be changed between
-    /// frames. `None` means that `src` holds no further frame. The bytes that are then left
-    /// in `src` must be passed again, before the bytes that arrive next.
+    /// The frame borrows `src`, not the codec, so the terminator can be changed between frames.
+    /// `None` means that `src` holds no further frame. Pass the bytes that are then left in `src`
+    /// again, followed by the bytes that arrive next.
     ///
     /// ```
     /// use asynchat::{FrameRef, TerminatorCodec};
@@ -342,8 +342,9 @@ impl TerminatorCodec {
     ///
     /// # Errors
     ///
-    /// - [`Error::FrameTooLong`]; the next call continues after that frame.
-    /// - [`Error::InvalidHead`]; the next call drops all input.
+    /// - [`Error::FrameTooLong`] if a frame exceeds `max_length`. The next call continues after
+    ///   that frame.
+    /// - [`Error::InvalidHead`] if the head of a message is invalid. The next call drops all input.
     // Always inlined: a call would cost as much as the frame.
     #[inline(always)]
     pub fn decode_slice<'b>(&mut self, src: &mut &'b [u8]) -> Result<Option<FrameRef<'b>>, Error> {
@@ -358,7 +359,7 @@ impl TerminatorCodec {
 
     /// Takes the next frame off the front of `src` if no more input follows.
     ///
-    /// The rest is returned as one `Partial`, or dropped if it was being skipped.
+    /// An incomplete frame is returned as one `Partial`, or dropped if it was being skipped.
     ///
     /// ```
     /// use asynchat::{FrameRef, TerminatorCodec};
@@ -373,7 +374,7 @@ impl TerminatorCodec {
     ///
     /// # Errors
     ///
-    /// As [`decode_slice`](Self::decode_slice).
+    /// The same as [`decode_slice`](Self::decode_slice).
     pub fn decode_slice_eof<'b>(
         &mut self,
         src: &mut &'b [u8],

@@ -29,8 +29,8 @@ use bytes::Bytes;
 )]
 /// A value that converts into a [`Terminator`].
 ///
-/// Byte strings, a `u64`, a [`Length`] and `None` convert. The trait is sealed. It exists so
-/// that the compiler's error for a `usize` names the missing conversion.
+/// Byte strings, a `u64`, a [`Length`] and `None` convert. The trait is sealed. Its purpose is a
+/// compiler error for a `usize` that names the missing conversion.
 ///
 /// ```compile_fail,E0277
 /// use asynchat::{Terminator, TerminatorCodec};
@@ -84,8 +84,8 @@ into_terminator! {
     String: text => text.as_bytes().into();
     Vec<u8>: bytes => bytes.as_slice().into();
     Bytes: bytes => bytes.as_ref().into();
-    /// Ends a frame after a number of bytes. No other integer converts, so that
-    /// `set_terminator(5)` infers; a `usize` converts with [`Terminator::count`].
+    /// Ends a frame after a number of bytes. No other integer type converts, so that the type of
+    /// `5` in `set_terminator(5)` is inferred. For a `usize` use [`Terminator::count`].
     u64: n => Terminator(Kind::Count(n));
     Length: length => Terminator(Kind::Length(length));
     /// For `set_terminator(None)`.

@@ -2,9 +2,9 @@ use super::{Body, BoxError};
 
 /// A length in a head of fixed size, for a [`Terminator`](crate::Terminator).
 ///
-/// The frame is the head and the body that it announces. The constructors describe a head
-/// that is the length itself. [`within`](Self::within) places the length in a longer head,
-/// and [`counting`](Self::counting) is for a length that includes part of the head.
+/// Each frame is a head and the body that it announces. The constructors describe a head that is
+/// only a length. [`within`](Self::within) places the length in a longer head, and
+/// [`counting`](Self::counting) describes a length that includes part of the head.
 ///
 /// ```
 /// use asynchat::{FrameRef, Length, TerminatorCodec};
@@ -20,11 +20,12 @@ use super::{Body, BoxError};
 /// # Ok::<(), asynchat::Error>(())
 /// ```
 ///
-/// A length below the number of bytes that it counts is [`Error::InvalidHead`]. `max_length`
-/// limits head and body together. The other bytes of the head are not checked: for that, use
-/// [`Terminator::message`]. Encoding writes no head: push it before the body.
+/// If the length is less than the part of the head that it includes, the head is invalid
+/// ([`Error::InvalidHead`]). `max_length` limits head and body together. `Length` does not check
+/// the other bytes of the head. To check them, use [`Terminator::message`]. Encoding writes no
+/// head, so push it before the body.
 ///
-/// The guide has [messages](crate::guide::messages) of several protocols.
+/// The guide has recipes for the [messages](crate::guide::messages) of several protocols.
 ///
 /// [`Error::InvalidHead`]: crate::Error::InvalidHead
 /// [`Terminator::message`]: crate::Terminator::message
@@ -125,7 +126,7 @@ impl Length {
     ///
     /// # Panics
     ///
-    /// If a part of the length lies outside the head.
+    /// If the length does not lie within the head.
     #[must_use]
     pub const fn within(self, offset: u8, head_len: u8) -> Self {
         let end = offset as usize + self.width as usize;
@@ -133,8 +134,7 @@ impl Length {
         Length { offset, head: head_len, ..self }
     }
 
-    /// Sets the number of bytes of the head that the length includes. By default it includes
-    /// none.
+    /// Sets the number of bytes of the head that the length includes. Default: 0.
     ///
     /// ```
     /// use asynchat::{Length, TerminatorCodec};
@@ -147,7 +147,7 @@ impl Length {
     ///
     /// # Panics
     ///
-    /// If the head is shorter: call [`within`](Self::within) first.
+    /// If the head has fewer bytes. Call [`within`](Self::within) first.
     #[must_use]
     pub const fn counting(self, bytes: u8) -> Self {
         assert!(bytes <= self.head, "counted bytes exceed the head");

@@ -7,20 +7,20 @@ use std::sync::Arc;
 
 /// The error type of functions that read heads.
 ///
-/// The function of [`Terminator::message`] returns it as the reason why a head is invalid.
+/// The function that you pass to [`Terminator::message`] returns it if a head is invalid.
 pub type BoxError = Box<dyn error::Error + Send + Sync>;
 
-/// The length of a message, as the function of [`Terminator::message`] returns it.
+/// The length of a message, which the function that you pass to [`Terminator::message`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Body {
-    /// This number of bytes follows the head.
+    /// The body has this number of bytes.
     Bytes(u64),
-    /// The message has this number of bytes, the head included.
+    /// The message has this number of bytes, including the head.
     Total(u64),
-    /// The head has this number of bytes more.
+    /// The head has this number of further bytes.
     ///
-    /// The function is called again with all of it.
+    /// The function is called again with the whole head.
     More(usize),
 }
 
@@ -37,8 +37,8 @@ pub enum Body {
 /// # let _ = (blank_line, two_bytes, either);
 /// ```
 ///
-/// The terminator is part of the head. A head of no bytes, and an empty byte string, is
-/// [`Error::InvalidHead`](crate::Error::InvalidHead) at the first byte of input.
+/// The terminator is part of the head. If the head has a length of 0, or ends at an empty byte
+/// string, the first byte of input leads to [`Error::InvalidHead`](crate::Error::InvalidHead).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Head(Terminator);
 
@@ -84,7 +84,8 @@ impl<const N: usize> From<&[u8; N]> for Head {
     }
 }
 
-/// Ends the head after a number of bytes. No other integer converts, so that `2` infers.
+/// Ends the head after a number of bytes. No other integer type converts, so that the type of `2`
+/// is inferred.
 impl From<u64> for Head {
     fn from(n: u64) -> Self {
         Head(Terminator(Kind::Count(n)))

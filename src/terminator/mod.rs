@@ -43,13 +43,13 @@ use std::fmt;
 /// # let _ = (count, either, message);
 /// ```
 ///
-/// Matching is exact: `"\r\n"` matches those two bytes, and not a bare `\n`. If a server
-/// accepts more than the proxy before it does, messages can be smuggled (CVE-2023-51764,
+/// Matching is exact: `"\r\n"` matches those two bytes, but not a bare `\n`. If a server accepts
+/// more line ends than the proxy in front of it, messages can be smuggled (CVE-2023-51764,
 /// CVE-2025-22871). List each variant that you accept, as [`line`](Terminator::line) does.
 ///
-/// Cloning never allocates. Byte strings of up to 8 bytes are stored inline and cost next to
-/// nothing to build. Build longer ones, sets and messages once, and clone them. Two sets are
-/// equal if they have the same members, in any order. A message is equal to its clones only.
+/// Cloning never allocates. Byte strings of up to 8 bytes are stored inline, and are cheap to
+/// build. Build longer byte strings, sets and messages once, and clone them. Two sets are equal if
+/// they have the same members, in any order. A message is equal only to its clones.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Terminator(pub(crate) Kind);
 
@@ -69,7 +69,7 @@ pub(crate) enum Kind {
 }
 
 impl Terminator {
-    /// Ends a frame at CR LF, and at nothing else.
+    /// Ends a frame at CR LF only.
     #[must_use]
     #[inline]
     pub const fn crlf() -> Self {
@@ -92,7 +92,7 @@ impl Terminator {
 
     /// Ends a frame at CR LF or a bare LF.
     ///
-    /// It equals `any(["\r\n", "\n"])`, and is found faster.
+    /// It equals `any(["\r\n", "\n"])`, but its search is faster.
     ///
     /// ```
     /// use asynchat::{FrameRef, Terminator, TerminatorCodec};
@@ -112,8 +112,8 @@ impl Terminator {
 
     /// Ends a frame after `n` bytes. Afterwards the terminator is [`none`](Self::none).
     ///
-    /// A `u64` converts without this method; for a `u32` write `u64::from(n)`. `count(0)`
-    /// ends a frame at once, empty and complete. In asynchat 0 means "collect all".
+    /// A `u64` converts without this method. For a `u32` write `u64::from(n)`. With `count(0)` the
+    /// next frame is empty and complete, at once. In asynchat 0 means "collect all".
     ///
     /// ```
     /// use asynchat::{FrameRef, Terminator, TerminatorCodec};
@@ -152,8 +152,8 @@ impl Terminator {
 
     /// Ends a frame after a head and the body that the head announces.
     ///
-    /// `body` is called with the complete head, its terminator included, and returns the
-    /// length of the message. [`Length`] does the same faster for a head of fixed size. The
+    /// The codec calls `body` with the complete head, including its terminator. `body` returns the
+    /// length of the message. For a number in a head of fixed size, [`Length`] is faster. The
     /// module [`message`](crate::message) has functions that read common heads.
     ///
     /// ```
@@ -190,22 +190,25 @@ impl Terminator {
     /// The guide has the terminators of [ten protocols](crate::guide::messages).
     ///
     /// The frame is the head and the body in one block, and
-    /// [`head_len`](crate::TerminatorCodec::head_len) is the length of the head. In streaming
-    /// mode the first piece is the whole head and the part of the body that has arrived.
+    /// [`head_len`](crate::TerminatorCodec::head_len) is the length of the head. In streaming mode,
+    /// the first part of a frame is the whole head and the bytes of the body that have arrived.
     ///
-    /// - `body` is called once for each length of the head, and not again while the rest
-    ///   arrives. If the head has no fixed length, as in MQTT, `body` returns [`Body::More`].
-    ///   Reading the whole head again at each `More(1)` is quadratic in its length.
-    /// - If bytes such as CR LF must follow the body, they are part of it: add their number
-    ///   with `saturating_add`, and check them when the frame has arrived.
-    /// - A head of more than [`max_head`](crate::TerminatorCodec::set_max_head) bytes, an
-    ///   error of `body`, and a length below that of the head are [`Error::InvalidHead`].
-    ///   Nothing is consumed, and input is over, because the end of the message is not known.
-    /// - A message of more than `max_length` bytes is [`Error::FrameTooLong`] before any byte
-    ///   of its body arrives. It is skipped, and the next one is returned normally.
+    /// - `body` is called once for each length of the head, and not again while the rest arrives.
+    ///   If the first bytes of the head announce its length, as in MQTT, `body` returns
+    ///   [`Body::More`]. If `body` reads the whole head again after each `More(1)`, the work is
+    ///   quadratic in the length of the head.
+    /// - If bytes such as CR LF must follow the body, add their number to its length with
+    ///   `saturating_add`. Check them when the frame has arrived.
+    /// - A head is invalid if it has more than [`max_head`](crate::TerminatorCodec::set_max_head)
+    ///   bytes, if `body` returns an error, or if the message is shorter than its head. The end of
+    ///   the message is then not known, so [`Error::InvalidHead`] ends the input. Nothing is
+    ///   consumed.
+    /// - If a message has more than `max_length` bytes, [`Error::FrameTooLong`] is returned before
+    ///   any byte of its body arrives. The message is skipped, and the next one is returned
+    ///   normally.
     ///
-    /// Build it once and clone it. A clone is the same terminator, and setting that again
-    /// changes nothing.
+    /// Build the terminator once and clone it. A clone is equal to the original, so setting it
+    /// again changes nothing.
     ///
     /// [`Error::InvalidHead`]: crate::Error::InvalidHead
     /// [`Error::FrameTooLong`]: crate::Error::FrameTooLong
@@ -226,12 +229,13 @@ impl Terminator {
 
     /// Ends a frame at the member of this set whose *end* comes first.
     ///
-    /// If several members end together, the longest is taken. Unlike "the member that starts
-    /// first", this does not depend on how the input was split across reads. Empty members
-    /// are ignored, a set of one is that member, and an empty set is [`none`](Self::none).
+    /// If several members end at the same byte, the longest one ends the frame. Unlike a search for
+    /// the member that *starts* first, this rule never depends on how the input was split across
+    /// reads. Empty members are ignored, a set of one is that member, and an empty set is
+    /// [`none`](Self::none).
     ///
-    /// Building takes time and memory: build a set once and clone it. Each read examines
-    /// again at most the length of the longest member.
+    /// Building a set takes time and memory, so build it once and clone it. Each read examines
+    /// again at most as many bytes as the longest member has.
     ///
     /// ```
     /// use asynchat::{FrameRef, Terminator, TerminatorCodec};
@@ -259,15 +263,15 @@ impl Terminator {
         })
     }
 
-    /// Returns `true` if no frame ends.
+    /// Returns `true` if the terminator is [`none`](Self::none).
     #[must_use]
     #[inline]
     pub const fn is_none(&self) -> bool {
         matches!(self.0, Kind::None)
     }
 
-    /// Returns the number of bytes until the frame ends, if it ends by a
-    /// [`count`](Self::count).
+    /// Returns the number of bytes remaining until a [`count`](Self::count) is reached, or `None`
+    /// for other terminators.
     ///
     /// ```
     /// use asynchat::{FrameRef, Terminator, TerminatorCodec};
