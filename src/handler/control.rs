@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::Stream;
 use std::{fmt, io};
 
-/// The channel, as the callbacks of a [`Handler`](crate::Handler) may use it.
+/// The channel, as the callbacks of a [`Handler`](crate::Handler) see it.
 pub struct Control<'a> {
     pub(super) codec: &'a mut TerminatorCodec,
     /// The buffered input.
@@ -32,42 +32,40 @@ impl<'a> Control<'a> {
         Control { codec, input, consumed, lent, stop, is_dirty, has_pushed }
     }
 
-    /// Queues raw bytes, owned or `'static`; see [`Channel::push`](crate::Channel::push).
+    /// Queues raw bytes, owned or `'static`. See [`Channel::push`](crate::Channel::push).
     #[inline]
     pub fn push(&mut self, data: impl Into<Bytes>) {
         self.has_pushed = true;
         self.lent.writer.push(data.into());
     }
 
-    /// Queues a copy of raw bytes; see
-    /// [`Channel::push_slice`](crate::Channel::push_slice).
+    /// Queues a copy of raw bytes. See [`Channel::push_slice`](crate::Channel::push_slice).
     #[inline]
     pub fn push_slice(&mut self, data: &[u8]) {
         self.has_pushed = true;
         self.lent.writer.push_slice(data);
     }
 
-    /// Queues formatted text as raw bytes; see
-    /// [`Channel::push_fmt`](crate::Channel::push_fmt).
+    /// Queues formatted text as raw bytes. See [`Channel::push_fmt`](crate::Channel::push_fmt).
     pub fn push_fmt(&mut self, args: fmt::Arguments<'_>) {
         self.has_pushed = true;
         self.lent.writer.push_fmt(args);
     }
 
-    /// Queues one frame, checked; see [`Channel::push_frame`](crate::Channel::push_frame).
+    /// Queues one frame, after checking its content. See
+    /// [`Channel::push_frame`](crate::Channel::push_frame).
     ///
     /// # Errors
     ///
-    /// [`Error::TerminatorInContent`] and [`Error::Closed`]; nothing is queued. `Closed` is
-    /// also returned if the output has failed: ignore it then, and
+    /// [`Error::TerminatorInContent`] or [`Error::Closed`]. In both cases nothing is queued.
+    /// `Closed` is also returned if the output has failed. If you ignore it then,
     /// [`run`](crate::Channel::run) ends with the cause.
     pub fn push_frame(&mut self, content: impl Into<Bytes>) -> Result<(), Error> {
         self.has_pushed = true;
         self.lent.writer.push_frame(self.codec, content.into())
     }
 
-    /// Queues a producer; see
-    /// [`Channel::push_with_producer`](crate::Channel::push_with_producer).
+    /// Queues a producer. See [`Channel::push_with_producer`](crate::Channel::push_with_producer).
     pub fn push_with_producer<S, B, E>(&mut self, producer: S)
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,
@@ -78,7 +76,7 @@ impl<'a> Control<'a> {
         self.lent.writer.push_producer(boxed(producer));
     }
 
-    /// Sets the terminator, from the next byte. Mode and limit stay as they are.
+    /// Sets the terminator, starting with the next byte. The mode and the limits do not change.
     #[inline]
     pub fn set_terminator(&mut self, terminator: impl IntoTerminator) {
         self.is_dirty = true;
@@ -92,13 +90,13 @@ impl<'a> Control<'a> {
         self.codec.terminator()
     }
 
-    /// Returns the byte string that ended the last frame; empty if none did.
+    /// Returns the byte string that ended the last frame, or an empty slice if none did.
     #[must_use]
     pub fn ended_by(&self) -> &[u8] {
         self.codec.ended_by()
     }
 
-    /// Returns the number of bytes of the last frame that are the head of a message; see
+    /// Returns the length of the head in the last frame, if it is a message. See
     /// [`TerminatorCodec::head_len`].
     #[must_use]
     pub fn head_len(&self) -> usize {
@@ -111,23 +109,22 @@ impl<'a> Control<'a> {
         self.codec
     }
 
-    /// Returns the limits of time.
+    /// Returns the timeouts.
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
         self.lent.deadlines.as_ref().map(|deadlines| deadlines.timeouts()).unwrap_or_default()
     }
 
-    /// Sets the limits of time; see
-    /// [`Channel::set_timeouts`](crate::Channel::set_timeouts).
+    /// Sets the timeouts. See [`Channel::set_timeouts`](crate::Channel::set_timeouts).
     pub fn set_timeouts(&mut self, timeouts: Timeouts) {
         Deadlines::set(self.lent.deadlines, timeouts);
     }
 
-    /// Delivers no further frame until everything queued so far has been passed to the
-    /// transport, and the transport was flushed.
+    /// Pauses the delivery of frames until everything queued so far is passed to the transport, and
+    /// the transport is flushed.
     ///
-    /// It is for answers that hold a file or another scarce resource: there is one at a time,
-    /// however many requests a peer sends ahead.
+    /// Use this for answers that hold a file or another scarce resource. However many requests a
+    /// peer pipelines, only one answer at a time then holds such a resource.
     ///
     /// ```
     /// # use asynchat::{Channel, Control, Error, Handler};
@@ -160,11 +157,11 @@ impl<'a> Control<'a> {
     /// # }
     /// ```
     ///
-    /// Gathered answers are sent at once. Meanwhile [`run`](crate::Channel::run) reads as it
-    /// does above the high-water mark, and the clocks of the input stand still. Data that a
-    /// [`Pusher`] has pushed so far is waited for as well; output pushed after this call is
-    /// not. If nothing is queued or to be flushed, this does nothing. The pause also ends
-    /// when output is discarded.
+    /// Gathered answers are sent at once. Meanwhile [`run`](crate::Channel::run) reads as it does
+    /// above the high-water mark, and the timeouts of the input are paused. The pause includes data
+    /// that a [`Pusher`] has pushed so far, but no output that is pushed after this call. If there
+    /// is nothing to send or to flush, this does nothing. The pause also ends if output is
+    /// discarded.
     pub fn pause_until_sent(&mut self) {
         self.is_dirty = true;
         if let Some(inbox) = self.lent.inbox {
@@ -173,13 +170,13 @@ impl<'a> Control<'a> {
         self.lent.writer.pause_until_sent();
     }
 
-    /// Closes after everything queued so far is sent. No further frame is delivered.
+    /// Closes the channel after everything queued so far is sent. No further frame is delivered.
     pub fn close_when_done(&mut self) {
         self.is_dirty = true;
         Inbox::close_when_done(self.lent.inbox, self.lent.writer);
     }
 
-    /// Drops everything buffered; see
+    /// Drops everything buffered, in both directions. See
     /// [`Channel::discard_buffers`](crate::Channel::discard_buffers).
     pub fn discard_buffers(&mut self) -> Discarded {
         self.is_dirty = true;
@@ -191,15 +188,14 @@ impl<'a> Control<'a> {
 
     /// Returns a handle that pushes into this channel from other tasks.
     ///
-    /// Its data joins the queue after everything that is pushed through `Control` in the
-    /// same poll of [`run`](crate::Channel::run), or before a
-    /// [pause](Self::pause_until_sent).
+    /// Data of the [`Pusher`] joins the queue after everything that callbacks push in the same poll
+    /// of [`run`](crate::Channel::run), or before a [pause](Self::pause_until_sent).
     pub fn pusher(&mut self) -> Pusher {
         self.is_dirty = true;
         Inbox::pusher(self.lent.inbox, self.lent.writer)
     }
 
-    /// Returns the size of the queued output; see
+    /// Returns the number of queued bytes. See
     /// [`Channel::queued_bytes`](crate::Channel::queued_bytes).
     #[must_use]
     pub fn queued_bytes(&self) -> u64 {
@@ -209,7 +205,8 @@ impl<'a> Control<'a> {
     /// Makes [`run`](crate::Channel::run) return [`Run::Stopped`](crate::Run::Stopped) after
     /// this callback.
     ///
-    /// The channel is intact, and nothing is sent or read in between.
+    /// The channel stays intact. Between the callback and the return of `run`, nothing is sent or
+    /// read.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -10,22 +10,22 @@ use std::sync::Arc;
 
 /// asynchat's callbacks, which [`Channel::run`](crate::Channel::run) calls as input arrives.
 ///
-/// Callbacks are synchronous and borrow their data, so that a small frame costs no
-/// allocation. If an answer needs to wait, push it as a
-/// [producer](crate::producer::from_future), which keeps answers in order. If the protocol
-/// awaits other work, use [`Channel::next`](crate::Channel::next) instead.
+/// Callbacks are synchronous and borrow their data, so a small frame costs no allocation. If an
+/// answer needs to wait, push it as a [producer](crate::producer::from_future), which keeps answers
+/// in order. If the next step of the protocol needs to wait, use
+/// [`Channel::next`](crate::Channel::next) instead.
 ///
-/// In whole mode a frame is one `collect_incoming_data` (none if it is empty) and one
-/// `found_terminator`. In streaming mode data is collected as it arrives, as in asynchat.
-/// Without a terminator, and for the rest at the end of input, only `collect_incoming_data`
-/// is called. A setting applies from the next byte. After `close_when_done` no further frame
-/// is delivered.
+/// In whole mode, `run` calls `collect_incoming_data` once for each frame that is not empty, and
+/// then `found_terminator`. In streaming mode it calls `collect_incoming_data` as data arrives, as
+/// asynchat does. Data without a terminator, and an unfinished frame at the end of input, are
+/// passed only to `collect_incoming_data`. A changed setting applies from the next byte. After
+/// `close_when_done` no further frame is delivered.
 ///
-/// An `Err` from any callback ends `run` with it. The channel stays as it is, and `run` can
-/// be called again, except after an error of [`timed_out`](Self::timed_out) or
+/// If a callback returns an error, `run` returns it. The channel stays intact, and you can call
+/// `run` again, except after an error of [`timed_out`](Self::timed_out) or
 /// [`invalid_head`](Self::invalid_head).
 ///
-/// Override [`frame`](Self::frame) if frames are whole:
+/// If frames are whole, override [`frame`](Self::frame):
 ///
 /// ```
 /// # use asynchat::{Control, Error, Handler};
@@ -51,19 +51,19 @@ use std::sync::Arc;
 /// # }
 /// ```
 ///
-/// Or override asynchat's two callbacks. [Coming from
-/// asynchat](crate::guide::coming_from_asynchat) has a program with them.
+/// Otherwise override asynchat's two callbacks, as the program in [coming from
+/// asynchat](crate::guide::coming_from_asynchat) does.
 pub trait Handler {
-    /// The error that ends `run` early.
+    /// The error type of the callbacks and of `run`.
     type Error: From<Error>;
 
-    /// Collects bytes: a whole frame, or in streaming mode, without a terminator and at the
-    /// end of input, a part of one. `data` is never empty.
+    /// Collects bytes. In whole mode `data` is a whole frame. In streaming mode, without a
+    /// terminator and at the end of input, it is a part of a frame. It is never empty.
     ///
-    /// By default the bytes are dropped, with an event: `debug` for an unfinished frame at
-    /// the end of input, and otherwise `warn`. If a handler overrides [`frame`](Self::frame)
-    /// and stays in whole mode, two cases are left: that rest, and data that arrives while no
-    /// terminator is set, as after a count.
+    /// By default the bytes are dropped with a `warn` event, or with a `debug` event if they are an
+    /// unfinished frame at the end of input. If a handler overrides [`frame`](Self::frame) and
+    /// stays in whole mode, this is called only in two cases: for such an unfinished frame, and for
+    /// data that arrives while no terminator is set, as after a count.
     fn collect_incoming_data(
         &mut self,
         channel: &mut Control<'_>,
@@ -78,7 +78,7 @@ pub trait Handler {
         Ok(())
     }
 
-    /// Ends a frame: the terminator was found, or the count reached.
+    /// Ends a frame, because its terminator was found or its count was reached.
     ///
     /// By default it does nothing.
     fn found_terminator(&mut self, channel: &mut Control<'_>) -> Result<(), Self::Error> {
@@ -88,9 +88,9 @@ pub trait Handler {
 
     /// Handles a frame in whole mode.
     ///
-    /// By default it calls `collect_incoming_data`, if the frame is not empty, and
-    /// `found_terminator`. The rest at the end of input is no frame: it is passed to
-    /// `collect_incoming_data`.
+    /// By default it calls `collect_incoming_data`, if the frame is not empty, and then
+    /// `found_terminator`. An unfinished frame at the end of input is passed to
+    /// `collect_incoming_data` instead.
     #[inline]
     fn frame(&mut self, channel: &mut Control<'_>, data: &[u8]) -> Result<(), Self::Error> {
         if !data.is_empty() {
@@ -101,8 +101,8 @@ pub trait Handler {
 
     /// Starts a connection: called once for a channel, before any other callback.
     ///
-    /// Push a greeting here. If another handler continues with the channel, it is not called
-    /// again.
+    /// Push a greeting here. If another handler continues with the channel, its `connected` is not
+    /// called.
     fn connected(&mut self, channel: &mut Control<'_>) -> Result<(), Self::Error> {
         let _ = channel;
         Ok(())
@@ -110,9 +110,9 @@ pub trait Handler {
 
     /// Handles a frame longer than `max_length`. By default it returns an error.
     ///
-    /// With `Ok` the rest is skipped and the next frame is delivered normally. If the
-    /// terminator was a count, it is now [`none`](crate::Terminator::none): set a terminator
-    /// for the bytes that follow.
+    /// If it returns `Ok`, the rest is skipped and the next frame is delivered normally. If the
+    /// terminator was a count, it is now [`none`](crate::Terminator::none), so set a terminator for
+    /// the bytes that follow.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -151,13 +151,13 @@ pub trait Handler {
         Err(Error::FrameTooLong { limit }.into())
     }
 
-    /// Handles a head that is too long or cannot be read. By default it returns an error, and
-    /// the connection is lost.
+    /// Handles a head that is too long or cannot be read. By default it returns an error, which
+    /// ends the connection.
     ///
-    /// The end of the message is not known, so input is over. Push a last message here, and
-    /// call `close_when_done`. With `Ok` `run` goes on for the output alone, as after
-    /// [`input_ended`](Self::input_ended), until the channel is closed. After an error the
-    /// answers to earlier messages are still queued: [`close`](crate::Channel::close) sends
+    /// The end of the message is not known, so no further input is delivered. Push a last message
+    /// here, and call `close_when_done`. If this returns `Ok`, `run` only sends output, as after
+    /// [`input_ended`](Self::input_ended), until the channel is closed. If this returns an error,
+    /// the answers to earlier messages are still queued, and [`close`](crate::Channel::close) sends
     /// them.
     fn invalid_head(
         &mut self,
@@ -168,15 +168,15 @@ pub trait Handler {
         Err(Error::InvalidHead(Arc::clone(error)).into())
     }
 
-    /// Handles [`Timeout::Frame`] or [`Timeout::Idle`]. By default it returns an error, and
-    /// the connection is lost.
+    /// Handles [`Timeout::Frame`] or [`Timeout::Idle`]. By default it returns an error, which ends
+    /// the connection.
     ///
-    /// Push a last message here, and call `close_when_done`. With `Ok` `run` goes on. Unless
-    /// you close, the peer has the whole time again, and then this is called again. Return
-    /// `Err(timeout.into())` for a timeout that you do not know.
+    /// Push a last message here, and call `close_when_done`. If this returns `Ok`, `run` continues.
+    /// Unless you close the channel, the timeout restarts, and this may be called again. For an
+    /// unknown variant, return `Err(timeout.into())`.
     ///
-    /// It is not called for a [stalled write](Timeout::Write), because a message would wait
-    /// for the same transport.
+    /// This is not called for a [stalled write](Timeout::Write), because a last message could not
+    /// be sent.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -215,32 +215,30 @@ pub trait Handler {
 
     /// Handles the end of the peer's input, after all of it was delivered.
     ///
-    /// By default it calls `close_when_done`. If you do not close the channel, `run` goes on
-    /// for the output alone, until a [`Pusher`](crate::Pusher) closes it or the future is
-    /// dropped.
+    /// By default it calls `close_when_done`. If you do not close the channel, `run` only sends
+    /// output, until a [`Pusher`](crate::Pusher) closes the channel or the future is dropped.
     fn input_ended(&mut self, channel: &mut Control<'_>) -> Result<(), Self::Error> {
         channel.close_when_done();
         Ok(())
     }
 
-    /// Ends a connection: called once, after [`connected`](Self::connected), if the channel
-    /// was closed, or lost by this error.
+    /// Ends a connection. It is called once, after [`connected`](Self::connected), when the channel
+    /// is closed, or with the error that ended the connection.
     ///
-    /// It is not called when `run` ends by `stop`, or when its future is dropped. After an
-    /// error of a callback it is called only if that was [`timed_out`](Self::timed_out) or
-    /// [`invalid_head`](Self::invalid_head). Code that must run in any case belongs in
-    /// `Drop`.
+    /// This is not called if `run` ends by `stop`, or if its future is dropped. After an error of a
+    /// callback, this is called only if that callback was [`timed_out`](Self::timed_out) or
+    /// [`invalid_head`](Self::invalid_head). Code that must run in any case belongs in `Drop`.
     fn closed(&mut self, error: Option<&Error>) {
         let _ = error;
     }
 }
 
-/// The way in which [`Channel::run`](crate::Channel::run) ended.
+/// How [`Channel::run`](crate::Channel::run) ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
     /// Everything was sent, the write half is shut down, and the peer has closed or the
-    /// [linger](crate::Builder::linger) is over. Drop the channel.
+    /// [linger](crate::Builder::linger) is over. You can drop the channel.
     Closed,
-    /// A callback called [`Control::stop`]. The channel is intact.
+    /// A callback has called [`Control::stop`]. The channel is intact.
     Stopped,
 }

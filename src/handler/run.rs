@@ -22,19 +22,18 @@ const POLICY: Policy =
 
 /// # Callbacks
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
-    /// Runs the connection until the channel is closed: calls `handler` as input arrives, and
-    /// sends its output.
+    /// Calls `handler` as input arrives, and sends its output, until the channel is closed.
     ///
-    /// Small frames cost no allocation, and the answers to all buffered frames leave in one
-    /// write. The end is that of [`close`](Channel::close).
+    /// Small frames cost no allocation, and the answers to all buffered frames share one write. At
+    /// the end, `run` does the same as [`close`](Channel::close).
     ///
-    /// Above the high-water mark no frame is delivered until output has sunk to the low-water
-    /// mark, and none in a [pause](Control::pause_until_sent). Up to one `in_buffer_size` is
-    /// read ahead then, to notice a broken connection. The task yields after a bounded number
-    /// of frames and bytes.
+    /// At the high-water mark, `run` delivers no frame until the queue has drained to the low-water
+    /// mark. It delivers none in a [pause](Control::pause_until_sent) either. Meanwhile it reads up
+    /// to one `in_buffer_size` ahead, to notice a broken connection. `run` yields after a bounded
+    /// number of frames and bytes.
     ///
-    /// If reading fails and writing does not, queued output is sent before `run` ends with
-    /// the error. A TLS peer that does not announce its end still gets its answers.
+    /// If only reading fails, `run` sends queued output before it returns the error. A TLS peer
+    /// that closes without `close_notify` therefore still gets its answers.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -71,23 +70,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// The error of a callback; or a failure of the transport or of a producer, after the
-    /// frames that were received before; or [`Error::Aborted`], at once.
-    /// [`timed_out`](Handler::timed_out) decides about [`Timeout::Frame`] and
-    /// [`Timeout::Idle`].
+    /// - The error of a callback. [`timed_out`](Handler::timed_out) decides whether
+    ///   [`Timeout::Frame`] and [`Timeout::Idle`] are errors.
+    /// - A failure of the transport or of a producer, after the frames that arrived before it.
+    /// - [`Error::Aborted`], at once.
     ///
-    /// A call after any of these errors, or after another method has reported the failure,
-    /// returns [`Error::Closed`]. Only the error of a callback other than `timed_out` and
-    /// `invalid_head` is different: the next call continues after that frame.
+    /// After an error of a callback other than `timed_out` and `invalid_head`, the next call of
+    /// `run` continues after that frame. After any other of these errors, or after another method
+    /// has reported the failure, the next call returns [`Error::Closed`].
     ///
     /// # Panics
     ///
-    /// In a runtime without a timer, if `linger` is not zero or a timeout is set.
+    /// If the runtime has no timer, and `linger` is not zero or a timeout is set.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: its progress is part of the channel. Call it again, with the same handler
-    /// or another.
+    /// Cancel safe: the progress of `run` is part of the channel. Call `run` again, with the same
+    /// handler or another one.
     pub fn run<H: Handler + ?Sized>(
         &mut self,
         handler: &mut H,
