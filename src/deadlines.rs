@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The times that a channel waits for its peer. By default no time is limited.
+/// The times that a channel waits for its peer. By default there are no limits.
 ///
 /// On an open network set all of them, because each one protects against another kind of
 /// peer. See [timeouts](crate::guide::servers#timeouts) in the guide.
@@ -36,43 +36,43 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// assert_eq!(channel.timeouts(), timeouts);
 /// ```
 ///
-/// Timeouts are checked while a method of the channel is awaited. They do not limit a peer
-/// that reads slowly, or the whole time of a connection.
+/// Timeouts are checked only while a method of the channel is awaited. They limit neither a peer
+/// that reads slowly nor the duration of a connection.
 ///
-/// A channel with a timeout needs a runtime with a timer. In another runtime, waiting panics.
+/// A channel with a timeout needs a runtime with a timer. In a runtime without a timer, waiting
+/// panics.
 // Not `non_exhaustive`, which would forbid literals with `..Timeouts::default()`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
-    /// The time from a frame's first byte to its last, terminator included.
+    /// The time from a frame's first byte to its last, including the terminator.
     ///
-    /// Without [`min_rate`](Self::min_rate) further bytes do not extend it: a peer that
-    /// trickles has as much time as a silent peer. Skipped bytes count as part of their
-    /// frame. In streaming mode the limit applies to the whole frame. It ends with
-    /// [`Timeout::Frame`].
+    /// When it is over, the error is [`Timeout::Frame`]. Without [`min_rate`](Self::min_rate),
+    /// further bytes do not extend the time, so a peer that trickles has as much time as a silent
+    /// one. Skipped bytes count as part of their frame. In streaming mode the limit applies to the
+    /// whole frame, not to its parts.
     ///
-    /// The time begins when the channel first waits for the rest of the frame. It stands
-    /// still while the channel waits for its own output and does not read: in `run` above the
-    /// high-water mark, in `drive`, `flush`, `ready` and the `Sink`. A frame that has arrived
-    /// before you read it is not late.
+    /// The time begins when the channel first waits for the rest of the frame, so a frame that
+    /// arrives before you read it is not late. The time is paused while the channel only sends: in
+    /// `run` above the high-water mark, and in `drive`, `flush`, `ready` and the `Sink`.
     ///
-    /// Before its first byte a frame is [idle](Self::idle), also if a count of bytes is
-    /// awaited. Without a terminator there is no frame, except for
+    /// Before the first byte of a frame, [`idle`](Self::idle) applies instead, even if the channel
+    /// waits for a count of bytes. Without a terminator there is no frame, except in
     /// [`receive`](crate::Channel::receive).
     pub frame: Option<Duration>,
-    /// The rate, in bytes per second, at which a frame earns more time than
+    /// The rate, in bytes per second, at which arriving bytes extend the time of
     /// [`frame`](Self::frame).
     ///
-    /// The time of a frame becomes `frame` plus the number of its bytes that have arrived,
-    /// divided by this rate. A large frame may take long, and a peer may not trickle. Only
-    /// bytes that have arrived count, including skipped and delivered ones. The length that a
-    /// count or a head announces earns nothing. Bytes of other frames do not count.
+    /// The time of a frame becomes `frame` plus the number of its bytes that have arrived, divided
+    /// by this rate. A large frame may then take long, although a peer must not trickle. Skipped
+    /// and delivered bytes of the frame count, too. The length that a count or a head announces
+    /// does not count, and neither do bytes of other frames.
     ///
-    /// A peer may earn time first and then fall silent. A frame therefore lasts at most
-    /// `frame` + `max_length` / `min_rate`. A frame that is skipped lasts as long as its
-    /// bytes arrive at this rate.
+    /// A peer may first send bytes and then fall silent. A frame therefore lasts at most `frame` +
+    /// `max_length` / `min_rate`. A frame that is skipped lasts as long as its bytes arrive at this
+    /// rate.
     ///
-    /// Without `frame` it does nothing. [`Timeouts::all`] leaves it unset. [`Timeout::Frame`]
-    /// reports `frame` alone.
+    /// Without `frame`, this rate has no effect. [`Timeouts::all`] does not set it.
+    /// [`Timeout::Frame`] contains only the time `frame`.
     ///
     /// ```
     /// use asynchat::Timeouts;
@@ -85,35 +85,35 @@ pub struct Timeouts {
     /// assert_eq!(timeouts.frame, Some(Duration::from_secs(20)));
     /// ```
     pub min_rate: Option<NonZeroU32>,
-    /// The time until a frame begins, the first one included.
+    /// The time until a frame begins, including the first one.
     ///
-    /// It begins when the channel waits for input and has nothing to send, and restarts with
-    /// each byte that is sent. A peer that is slow to read a long answer is not idle, nor is
-    /// one that waits for a producer. It ends with [`Timeout::Idle`].
+    /// When it is over, the error is [`Timeout::Idle`]. The time begins when the channel waits for
+    /// input and has nothing to send, and restarts with each byte that is sent. A peer that reads a
+    /// long answer slowly, or that waits for a producer, is therefore not idle.
     ///
     /// An answer that the kernel has accepted counts as sent, although the peer may still be
-    /// reading it. Allow for the time that a slow peer needs for a full send buffer. A client
-    /// that has sent no request is idle, too: set the limit only while it awaits answers.
+    /// reading it. Allow for the time that a slow peer needs to read a full send buffer. In a
+    /// client, the time also passes while no request is outstanding, so set the limit only while
+    /// the client awaits answers.
     pub idle: Option<Duration>,
-    /// The time in which the transport accepts nothing while output is pending, or while the
-    /// write half is being shut down.
+    /// The time in which the transport accepts nothing, although output is pending or the write
+    /// half is being shut down.
     ///
-    /// Every byte that is accepted restarts it, and the time of a producer that is not ready
-    /// does not count. When it is over, output is dropped, and [`Timeout::Write`] is the
-    /// error of the write half.
+    /// When it is over, output is dropped, and [`Timeout::Write`] is the error of the write half.
+    /// The time restarts with every byte that is accepted. It does not pass while the channel waits
+    /// for a producer.
     ///
-    /// A kernel accepts no more until a large part of its send buffer is free again, however
-    /// steadily the peer reads. On Linux this is a third of up to 4 MiB. Set the time
-    /// accordingly, or make that buffer smaller with `TcpSocket::set_send_buffer_size`. A
-    /// transport with a buffer of its own, TLS for example, accepts some bytes that the peer
-    /// does not read.
+    /// When its send buffer is full, a kernel accepts no more until a large part is free again,
+    /// however steadily the peer reads. On Linux this part is a third of up to 4 MiB. Set the time
+    /// accordingly, or make the buffer smaller with `TcpSocket::set_send_buffer_size`. A transport
+    /// with a buffer of its own, such as TLS, accepts some bytes even if the peer does not read.
     pub write: Option<Duration>,
 }
 
 impl Timeouts {
-    /// Returns limits of the same time for a frame, idleness and a write.
+    /// Returns timeouts with the same time for `frame`, `idle` and `write`.
     ///
-    /// `min_rate` is not set, so that further bytes do not extend the time of a frame.
+    /// `min_rate` is not set, so further bytes do not extend the time of a frame.
     ///
     /// ```
     /// use asynchat::Timeouts;

@@ -17,13 +17,13 @@ use std::{fmt, io};
 
 /// A handle that pushes into a channel from other tasks.
 ///
-/// [`Channel::pusher`](crate::Channel::pusher) creates it, and it is cheap to clone.
-/// [Tasks](crate::guide::tasks) in the guide has recipes.
+/// [`Channel::pusher`](crate::Channel::pusher) creates a pusher, which is cheap to clone. For
+/// recipes see [tasks](crate::guide::tasks) in the guide.
 ///
-/// Pushed data joins the channel's queue when the channel is next polled, and wakes the task
-/// that polls it. Pushed data is raw bytes: no terminator is appended. Pushes that have
-/// capacity at once are sent in the order in which they were made. A push that waits is
-/// served in order, and takes its place when its task is polled again.
+/// A push wakes the task that polls the channel, and the data joins the channel's queue in that
+/// poll. The data is raw bytes, to which no terminator is appended. Pushes that have capacity at
+/// once are sent in the order in which they are made. Waiting pushes get capacity in their order,
+/// and each takes its place in the queue when its task is polled again.
 ///
 /// | method | queues | without capacity |
 /// |---|---|---|
@@ -32,37 +32,37 @@ use std::{fmt, io};
 /// | [`push_parts`](Self::push_parts) | several chunks, and nothing between them | waits |
 /// | [`push_with_producer`](Self::push_with_producer) | a producer | waits |
 /// | [`reserve`](Self::reserve) | nothing; returns a [`Permit`] | waits |
-/// | [`Permit::push`] | one chunk | has capacity |
-/// | [`flush`](Self::flush) | nothing; waits until all data queued before is sent | waits |
+/// | [`Permit::push`] | one chunk | pushes anyway |
+/// | [`flush`](Self::flush) | nothing; waits until everything queued before is sent | waits |
 ///
-/// There is capacity until the queue reaches the channel's high-water mark, and again when it
-/// has sunk to the low-water mark. Each chunk counts its length plus 64 bytes, a producer 1
-/// KiB, and a permit or a flush 64 bytes.
+/// There is capacity until the queue reaches the channel's high-water mark, and again when it has
+/// drained to the low-water mark. Each chunk counts as its length plus 64 bytes, a producer as 1
+/// KiB, and a permit or a flush as 64 bytes.
 ///
-/// For a broadcast use [`try_push`](Self::try_push). A slow reader then costs its own
-/// high-water mark and no more, and [`abort`](Self::abort) disconnects it. The mark also
-/// limits how far a reader that keeps up may lag in a burst: the default, 128 KiB, is some
-/// 1,900 short lines. Set [`high_water`](crate::Builder::high_water) to the size of the
-/// largest burst. See [broadcast](crate::guide::output#broadcast) in the guide.
+/// For a broadcast use [`try_push`](Self::try_push), and disconnect a slow reader with
+/// [`abort`](Self::abort). A slow reader then holds at most its own high-water mark. That mark also
+/// limits how far a reader that keeps up may lag in a burst, so set
+/// [`high_water`](crate::Builder::high_water) to the size of the largest burst. See
+/// [broadcast](crate::guide::output#broadcast) in the guide.
 ///
-/// **A task that owns a channel must never await a method of a `Pusher` that waits**, because
-/// it does not send its own output meanwhile. Nor may it wait for another task that does so,
-/// through a bounded queue for example. Two such tasks can deadlock. No timeout ends that,
-/// because timeouts are checked only while a method of the channel is awaited. Inside
-/// [`Channel::drive`](crate::Channel::drive) a push into the same channel is allowed.
+/// **A task that owns a channel must never await a method of a `Pusher` that waits**, because the
+/// task does not send its own output meanwhile. It must not wait for another task that does so
+/// either, for example through a bounded queue. Two such tasks can deadlock. No timeout ends such a
+/// deadlock, because timeouts are checked only while a method of the channel is awaited. Inside
+/// [`Channel::drive`](crate::Channel::drive), a push into the same channel is allowed.
 #[derive(Clone)]
 pub struct Pusher {
     shared: Arc<Shared>,
 }
 
-/// An error of a push into a channel that is closed. It returns the data.
+/// The error of a push into a closed channel, with the data that was not queued.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PushError<T = Bytes>(pub T);
 
-/// An error of [`Pusher::try_push`]. It returns the data.
+/// The error of [`Pusher::try_push`], with the data that was not queued.
 #[derive(Clone, PartialEq, Eq)]
 pub enum TryPushError {
-    /// There is no capacity now, or another push waits for it.
+    /// There is no capacity at the moment, or another push is waiting for it.
     Full(Bytes),
     /// The channel is closed.
     Closed(Bytes),
@@ -71,8 +71,8 @@ pub enum TryPushError {
 impl Pusher {
     /// Queues `data`, and waits for capacity if there is none.
     ///
-    /// Data of any size is accepted when there is any capacity. Pushes that wait are served
-    /// in order.
+    /// When there is any capacity, data of any size is accepted. Waiting pushes get capacity in
+    /// their order.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -105,10 +105,10 @@ impl Pusher {
 
     /// Queues `data` if there is capacity.
     ///
-    /// While another push waits for capacity, [`TryPushError::Full`] is returned even if
-    /// there is capacity: no push overtakes one that waits. A broadcaster that aborts on
-    /// `Full` therefore disconnects a peer that keeps up, if other tasks wait for capacity in
-    /// the same channel.
+    /// No push overtakes one that waits: while another push waits for capacity, this returns
+    /// [`TryPushError::Full`] even if there is capacity. Therefore, do not await
+    /// [`push`](Self::push) into a channel that a broadcaster aborts on `Full`. The broadcaster
+    /// would disconnect a peer that keeps up.
     ///
     /// ```
     /// # let (io, _peer) = tokio::io::duplex(64);
@@ -136,8 +136,7 @@ impl Pusher {
     /// Queues several chunks with nothing between them, and waits for capacity if there is
     /// none.
     ///
-    /// It is for a head and a body that is not to be copied. Each chunk counts its length
-    /// plus 64 bytes; empty ones are skipped.
+    /// Use this for a head and a body, without copying the body. Empty chunks are skipped.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -212,8 +211,8 @@ impl Pusher {
 
     /// Waits for capacity, and returns a permit to push one chunk without waiting.
     ///
-    /// A caller can then register its request and push it in one step. It cannot be dropped
-    /// in between, so no caller gets the answer of another:
+    /// A caller can then register its request and push it in one step, within which its future
+    /// cannot be dropped. No caller therefore gets the answer of another:
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -248,12 +247,12 @@ impl Pusher {
     /// # }
     /// ```
     ///
-    /// Permits and pushes are granted in one order. Data takes its place in the output when
-    /// it is pushed, and not when capacity was reserved.
+    /// Permits and waiting pushes get capacity in one order. Data takes its place in the output
+    /// when it is pushed, and not when capacity was reserved.
     ///
-    /// When the connection is over, the owner of the channel must first close or drop it, and
-    /// then drop the waiters. Otherwise a caller could register a request in between that
-    /// nobody answers.
+    /// When the connection ends, the owner must first close or drop the channel, and then drop the
+    /// registered requests. In the other order, a caller could register a request after that, which
+    /// would never be answered.
     ///
     /// # Errors
     ///
@@ -261,21 +260,20 @@ impl Pusher {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: if the future is dropped before it is ready, the next push that waits has
-    /// its place.
+    /// Cancel safe: if the future is dropped before it is ready, the next waiting push gets the
+    /// capacity.
     pub async fn reserve(&self) -> Result<Permit<'_>, PushError<()>> {
         let mut waiter = Waiter::new(&self.shared, chunk_cost(0), false);
         poll_fn(|cx| waiter.poll_granted(cx)).await.map_err(PushError)?;
         Ok(Permit::new(waiter))
     }
 
-    /// Waits until everything queued so far has been passed to the transport, and the
-    /// transport was flushed.
+    /// Waits until everything queued so far is passed to the transport, and the transport is
+    /// flushed.
     ///
-    /// It waits for data of this pusher, of others and of the channel itself. It does not
-    /// wait for output that is queued later. A [corked](crate::Builder::corked) channel
-    /// sends, too. A flush waits for capacity as a push does, and counts 64 bytes until it is
-    /// reached.
+    /// This includes data of this pusher, of others and of the channel itself, but not output that
+    /// is queued later. A [corked](crate::Builder::corked) channel sends, too. A flush waits for
+    /// capacity as a push does, and counts as 64 bytes until it completes.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -294,11 +292,11 @@ impl Pusher {
     ///
     /// # Errors
     ///
-    /// [`PushError`] if the channel is closed or dropped, or if that output was discarded.
+    /// [`PushError`] if the channel is closed or dropped, or if the output is discarded.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: the output and its order stay as they are.
+    /// Cancel safe: the output and its order do not change.
     pub async fn flush(&self) -> Result<(), PushError<()>> {
         let (flush, flushed) = oneshot::channel();
         let mut waiter = Waiter::new(&self.shared, MARK_COST, true);
@@ -311,8 +309,7 @@ impl Pusher {
 
     /// Closes the channel's write half after everything queued so far is sent.
     ///
-    /// Later pushes are refused. A channel in [`run`](crate::Channel::run) delivers no
-    /// further frame.
+    /// Later pushes return an error. [`run`](crate::Channel::run) delivers no further frame.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -334,10 +331,10 @@ impl Pusher {
 
     /// Disconnects the peer, and ends the method that the channel's task awaits.
     ///
-    /// Queued output and undelivered input are dropped. `run`, `next`, `receive`, `flush` and
-    /// the `Sink` end with [`Error::Aborted`](crate::Error::Aborted), once, also while the
-    /// channel closes and its peer does not read. Only [`upgrade`](crate::Channel::upgrade)
-    /// does not end while it makes the new transport.
+    /// Queued output and undelivered input are dropped. The awaited method (`run`, `next`,
+    /// `receive`, `flush` or the `Sink`) returns [`Error::Aborted`](crate::Error::Aborted), once.
+    /// This also applies while the channel closes and its peer does not read. Only
+    /// [`upgrade`](crate::Channel::upgrade) is not interrupted while it makes the new transport.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -403,7 +400,7 @@ impl Pusher {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: it changes nothing.
+    /// Cancel safe: this method changes nothing.
     pub async fn closed(&self) {
         let mut waiter = ClosedWaiter { shared: &self.shared, ticket: None };
         poll_fn(|cx| waiter.shared.poll_closed(cx, &mut waiter.ticket)).await;

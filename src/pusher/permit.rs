@@ -5,11 +5,11 @@ use std::fmt;
 
 /// Capacity for one push, which [`Pusher::reserve`](crate::Pusher::reserve) returns.
 ///
-/// A permit counts 64 bytes against the high-water mark until it is used or dropped. If it is
-/// dropped, the next push that waits is served. The data that a permit pushes may exceed the
-/// mark. The output of a channel is therefore bounded by the mark plus the data of its
-/// permits. If a task waits for a second permit while it holds one, it can deadlock with
-/// others that do the same.
+/// A permit counts as 64 bytes against the high-water mark until it is used or dropped. If it is
+/// dropped, the next waiting push gets the capacity. The data that a permit pushes may exceed the
+/// mark, so the output of a channel is bounded by the mark plus the data of its permits. A task
+/// that waits for a second permit while it holds one can deadlock with other tasks that do the
+/// same.
 #[must_use = "a permit that is not used takes capacity from others"]
 pub struct Permit<'a> {
     waiter: Waiter<'a>,
@@ -22,7 +22,7 @@ impl<'a> Permit<'a> {
 
     /// Queues `data` after everything pushed so far.
     ///
-    /// It never waits, so the caller may hold a lock. Data of any size is accepted. It counts
+    /// It never waits, so the caller may hold a lock. Data of any size is accepted, and counts as
     /// its length plus 64 bytes from now on.
     ///
     /// ```
@@ -48,7 +48,8 @@ impl<'a> Permit<'a> {
         self.waiter.put(data, cost, Place::Last, Pushed::Chunk).map_err(PushError)
     }
 
-    /// Queues several chunks as one entry, as [`Pusher::push_parts`] does, but never waits.
+    /// Queues several chunks with nothing between them, as [`Pusher::push_parts`] does, but never
+    /// waits.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
