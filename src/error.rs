@@ -5,61 +5,60 @@ use std::{fmt, io};
 
 /// An error of a channel or of the codec.
 ///
-/// The [table of errors](crate::Channel#errors-and-their-order) has the effect of each on
-/// input and output. Input continues by itself only after
-/// [`FrameTooLong`](Error::FrameTooLong).
+/// The [table of errors](crate::Channel#errors-and-their-order) lists the effect of each on input
+/// and output. Only after [`FrameTooLong`](Error::FrameTooLong) does input continue by itself.
 #[non_exhaustive]
 pub enum Error {
     /// The transport failed.
     Io(io::Error),
     /// The peer sent a frame whose content is longer than `limit` bytes.
     ///
-    /// If the terminator was a count, it is now [`none`](crate::Terminator::none);
-    /// set a terminator for the bytes that follow.
+    /// If the terminator was a count, it is now [`none`](crate::Terminator::none), so set a
+    /// terminator for the bytes that follow.
     #[non_exhaustive]
     FrameTooLong {
-        /// The `max_length` that was exceeded, in bytes of content.
+        /// The `max_length` that was exceeded, in bytes, without the terminator.
         limit: usize,
     },
     /// The head of a [`message`](crate::Terminator::message) is too long, or its length
     /// cannot be read, so that the end of the message is not known.
     ///
-    /// Nothing is consumed. Input is over and output goes on: push a last message, and close.
-    /// `next` then returns `None`, and `receive` returns [`Error::Closed`]. The reason is in
-    /// an `Arc`, so that a handler may both keep and return it.
+    /// Nothing is consumed, and no further input is returned, but the channel still sends output.
+    /// Push a last message, and close. Afterwards `next` returns `None`, and `receive` returns
+    /// [`Error::Closed`]. The reason is in an `Arc`, so a handler can both keep and return it.
     InvalidHead(Arc<dyn std::error::Error + Send + Sync>),
-    /// The caller's content would not be read back as one frame, because the
-    /// terminator occurs in it or across its end.
+    /// The content would not be read back as one frame, because the terminator occurs in it or
+    /// across its end.
     TerminatorInContent,
     /// Input ended before the frame that [`receive`](crate::Channel::receive) waited
     /// for was complete.
     #[non_exhaustive]
     UnexpectedEof {
-        /// The part of the frame that had arrived. It is empty if input ended between
-        /// two frames.
+        /// The bytes of the frame that had arrived. There are none if input ended between two
+        /// frames.
         partial: Bytes,
     },
-    /// A producer in the output queue failed. Nothing after it was sent.
+    /// A producer in the output queue failed. Output queued after it was not sent.
     Producer(io::Error),
-    /// The write half is closed, or has failed before. [`receive`](crate::Channel::receive)
-    /// also returns it after [`Error::InvalidHead`].
+    /// The write half is closed, or its failure was already reported.
+    /// [`receive`](crate::Channel::receive) also returns this error after [`Error::InvalidHead`].
     Closed,
-    /// The connection was given up with [`Pusher::abort`](crate::Pusher::abort).
+    /// [`Pusher::abort`](crate::Pusher::abort) ended the connection.
     Aborted,
     /// A limit of [`Timeouts`](crate::Timeouts) was exceeded.
     ///
-    /// After [`Timeout::Frame`] and [`Timeout::Idle`] input is over and output goes on: push
-    /// a last message, and close. `next` then returns `None`, and `receive` returns this
-    /// error again. An unfinished frame stays in [`unread`](crate::Channel::unread).
-    /// [`set_timeouts`](crate::Channel::set_timeouts) resumes input where it was, with the
-    /// whole time again.
+    /// After [`Timeout::Frame`] and [`Timeout::Idle`], no further input is returned, but the
+    /// channel still sends output. Push a last message, and close. Afterwards `next` returns
+    /// `None`, and `receive` returns this error again. An unfinished frame stays in
+    /// [`unread`](crate::Channel::unread). To resume input, call
+    /// [`set_timeouts`](crate::Channel::set_timeouts), which restarts the time.
     ///
-    /// [`Timeout::Write`] is a failure of the write half, like one of the transport.
+    /// [`Timeout::Write`] is a failure of the write half, like an error of the transport.
     Timeout(Timeout),
-    /// An upgrade was refused because input was left unread.
+    /// The channel refused an upgrade because input was unread.
     ///
-    /// That input was sent before the new transport began and must not be taken for part of
-    /// it.
+    /// The peer sent that input before the new transport began, so it must not be taken for input
+    /// of the new transport.
     UnreadInput,
 }
 
@@ -130,8 +129,7 @@ impl From<Timeout> for Error {
 }
 
 impl From<Error> for io::Error {
-    /// Converts the error for callers that return `io::Result`. The kind depends on the
-    /// variant.
+    /// Converts the error for functions that return `io::Result`. The kind depends on the variant.
     fn from(e: Error) -> Self {
         let kind = match e {
             Error::Io(e) => return e,
@@ -149,16 +147,16 @@ impl From<Error> for io::Error {
     }
 }
 
-/// The limit of [`Timeouts`](crate::Timeouts) that was exceeded, with the time that was set.
+/// The limit of [`Timeouts`](crate::Timeouts) that was exceeded, with its setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Timeout {
-    /// A frame had begun and was not complete in time; see
+    /// A frame had begun, but was not complete in time. See
     /// [`Timeouts::frame`](crate::Timeouts::frame).
     Frame(Duration),
-    /// No frame began in time; see [`Timeouts::idle`](crate::Timeouts::idle).
+    /// No frame began in time. See [`Timeouts::idle`](crate::Timeouts::idle).
     Idle(Duration),
-    /// The transport took no output in time; see [`Timeouts::write`](crate::Timeouts::write).
+    /// The transport accepted no output in time. See [`Timeouts::write`](crate::Timeouts::write).
     Write(Duration),
 }
 

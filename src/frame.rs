@@ -1,10 +1,10 @@
 use bytes::{Bytes, BytesMut};
 use std::fmt;
 
-/// One piece of input, owned.
+/// A frame of the input, or a part of one, that owns its bytes.
 ///
-/// `Frame` deliberately does not implement `Deref`: callers must check completeness, or a
-/// line that was cut off by the end of input runs as a command by accident.
+/// `Frame` deliberately does not implement `Deref`, so that callers check completeness. Otherwise a
+/// line that the end of input has cut off could run as a command.
 ///
 /// ```
 /// use asynchat::Frame;
@@ -14,18 +14,18 @@ use std::fmt;
 /// assert_eq!(frame.into_complete(), None); // not a command
 /// ```
 ///
-/// The bytes are a view of the block they were read into. If you keep a frame, its whole
-/// block stays in memory: one read, and the longest frame of the same block.
-/// [`detach`](Frame::detach) frames that you keep.
+/// The bytes are a view of the block that they were read into, which stays in memory as long as the
+/// frame. Such a block holds one read, and the longest frame that shares it. Call
+/// [`detach`](Frame::detach) on each frame that you keep.
 // `BytesMut`, for changes in place: `Bytes::try_into_mut` fails on every frame, because the
 // read buffer shares its block.
 #[derive(PartialEq, Eq, Hash)]
 pub enum Frame {
-    /// A frame whose end was found, or in streaming mode the rest of it. It may be empty.
+    /// A complete frame, or in streaming mode the last part of one. It may be empty.
     Complete(BytesMut),
     /// A part of a frame whose end has not arrived. It is never empty.
     ///
-    /// Parts come in streaming mode, without a terminator, and at the end of input.
+    /// Parts are returned in streaming mode, without a terminator, and at the end of input.
     Partial(BytesMut),
 }
 
@@ -49,7 +49,8 @@ impl Frame {
         }
     }
 
-    /// Returns the bytes, complete or not, to be changed in place, without copying.
+    /// Returns the bytes, complete or not, as a buffer that can be changed in place, without
+    /// copying.
     ///
     /// ```
     /// use asynchat::Frame;
@@ -91,7 +92,7 @@ impl Frame {
 
     /// Copies the bytes into memory of their own.
     ///
-    /// A frame that is kept then no longer keeps the block it was read into.
+    /// The frame then no longer keeps the block that it was read into in memory.
     ///
     /// ```
     /// use asynchat::Frame;
@@ -114,15 +115,15 @@ impl AsRef<[u8]> for Frame {
     }
 }
 
-/// One piece of input, borrowed from the caller's buffer.
+/// A frame of the input, or a part of one, that borrows the caller's buffer.
 ///
-/// [`TerminatorCodec::decode_slice`] returns it. The variants mean the same as those
-/// of [`Frame`].
+/// [`TerminatorCodec::decode_slice`] returns it. Its variants have the same meaning as those of
+/// [`Frame`].
 ///
 /// [`TerminatorCodec::decode_slice`]: crate::TerminatorCodec::decode_slice
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FrameRef<'b> {
-    /// The frame, or in streaming mode the rest of it.
+    /// A complete frame, or in streaming mode the last part of one. It may be empty.
     Complete(&'b [u8]),
     /// A part of a frame whose end has not arrived. It is never empty.
     Partial(&'b [u8]),

@@ -1,16 +1,16 @@
-//! Lengths in the heads of common protocols, for
+//! Functions that read lengths in the heads of common protocols, for
 //! [`Terminator::message`](crate::Terminator::message).
 //!
-//! They accept only input that the protocols define. If two programs read a length
+//! These functions accept only input that the protocols define. If two programs read a length
 //! differently, messages can be smuggled past one of them (RFC 9112, section 11.2).
 
 use crate::BoxError;
 
 /// Reads the `Content-Length` field of a head of fields, as in LSP and HTTP/1.
 ///
-/// Names are compared without regard to case. Lines end with LF or CR LF, and a first line
-/// that is no field is skipped. `None` means that there is no such field: 0 in an HTTP
-/// request, an error in LSP.
+/// Names are compared without regard to case. Lines end with LF or CR LF, and a first line that is
+/// not a field is skipped. `None` means that there is no such field. That is a length of 0 in an
+/// HTTP request, and an error in LSP.
 ///
 /// ```
 /// use asynchat::message::content_length;
@@ -25,8 +25,8 @@ use crate::BoxError;
 ///
 /// An error is returned in these cases (RFC 9112, sections 2.2 and 6.3):
 ///
-/// - The field occurs twice, or is continued on another line.
-/// - Its name has space or a control byte around it.
+/// - The field occurs twice, or continues on another line.
+/// - White space or a control byte precedes or follows its name.
 /// - Its value is not a decimal number below 2^64.
 /// - The head has a CR without LF.
 pub fn content_length(head: &[u8]) -> Result<Option<u64>, BoxError> {
@@ -64,8 +64,8 @@ pub fn content_length(head: &[u8]) -> Result<Option<u64>, BoxError> {
 
 /// Reads a decimal number: digits and nothing else.
 ///
-/// `str::parse` would also accept `+5`. Strip the bytes around the number first, the
-/// terminator of the head included.
+/// `str::parse` would also accept `+5`. First strip the bytes around the number, including the
+/// terminator of the head.
 ///
 /// ```
 /// use asynchat::{Body, Terminator, TerminatorCodec, message::decimal};
@@ -83,8 +83,8 @@ pub fn content_length(head: &[u8]) -> Result<Option<u64>, BoxError> {
 ///
 /// # Errors
 ///
-/// An error is returned if there is no digit, if there is any other byte, or if the number is
-/// 2^64 or more.
+/// An error is returned if there is no digit, if any byte is not a digit, or if the number is 2^64
+/// or more.
 pub fn decimal(digits: &[u8]) -> Result<u64, BoxError> {
     if digits.is_empty() {
         return Err("no length".into());

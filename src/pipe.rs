@@ -5,11 +5,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A reader and a writer as one transport.
 ///
-/// It is for the pipes of a child process, whose `poll_shutdown` does nothing: the child sees
-/// the end of its input only when its pipe is dropped. `Pipe` drops the writer when it is
-/// shut down. Later writes fail with [`BrokenPipe`](io::ErrorKind::BrokenPipe).
+/// Use this for the pipes of a child process. Their `poll_shutdown` does nothing, so the child sees
+/// the end of its input only when the pipe is dropped. `Pipe` therefore drops the writer at its
+/// shutdown. Later writes fail with [`BrokenPipe`](io::ErrorKind::BrokenPipe).
 ///
-/// For a child that works on after the end of its input, such as `sort`, call
+/// If a child writes its output only after the end of its input, as `sort` does, call
 /// [`shutdown`](crate::Channel::shutdown) and then `receive(None)`.
 ///
 /// ```
@@ -47,7 +47,7 @@ impl<R, W> Pipe<R, W> {
         Pipe { reader, writer: Some(writer) }
     }
 
-    /// Returns the two halves. The writer is `None` after it was shut down.
+    /// Returns the reader and the writer. The writer is `None` after its shutdown.
     pub fn into_inner(self) -> (R, Option<W>) {
         (self.reader, self.writer)
     }

@@ -1,17 +1,17 @@
 //! Ready-made producers for
 //! [`push_with_producer`](crate::Channel::push_with_producer).
 //!
-//! A producer is any `Stream` of `Result<impl Into<Bytes>, impl Into<io::Error>>`. Most are in
-//! `futures` already: `stream::iter` and `once`, `chain`, `map`, `unfold`, channels. A stream of
-//! plain `Bytes` becomes a producer with `.map(Ok::<_, io::Error>)`. The functions below are
-//! those that `futures` lacks.
+//! A producer is any `Stream` of `Result<impl Into<Bytes>, impl Into<io::Error>>`. `futures` has
+//! functions for most of them: `stream::iter` and `once`, `chain`, `map`, `unfold`, and channels. A
+//! stream of plain `Bytes` becomes a producer with `.map(Ok::<_, io::Error>)`. This module has the
+//! functions that `futures` lacks.
 //!
-//! A producer is not ready (`Pending`), exhausted (`None`) or failed (`Err`). asynchat's
-//! `more()` had only the empty string to say that it is exhausted. Here an empty chunk is
-//! skipped.
+//! When it is polled, a producer returns a chunk, or it is not ready (`Pending`), exhausted
+//! (`None`) or failed (`Err`). An empty chunk is skipped. In asynchat, an empty chunk of `more()`
+//! ended a producer.
 //!
-//! [producers](crate::guide::producers) in the guide has recipes: chunked coding, dot stuffing,
-//! compression, and each producer of Medusa, the server that asynchat came from.
+//! For recipes, such as chunked coding, dot stuffing and compression, see
+//! [producers](crate::guide::producers) in the guide.
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -19,12 +19,12 @@ use std::{io, pin::Pin};
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
-/// A boxed producer, as the queue holds it and [`Parts`](crate::Parts) returns it.
+/// A boxed producer, as [`Parts`](crate::Parts) holds it.
 pub type BoxProducer = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
-/// Returns a producer that calls `more` until it returns `None`, as asynchat's `more()`.
+/// Returns a producer that calls `more` for each chunk until `more` returns `None`.
 ///
-/// `more` is called only when there is capacity for its chunk.
+/// The channel calls `more` only when there is capacity for its chunk.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -51,7 +51,7 @@ where
     from_iter(std::iter::from_fn(more))
 }
 
-/// Returns a producer of the items of an iterator, which it takes as there is capacity.
+/// Returns a producer of the items of an iterator, which it takes only when there is capacity.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -78,7 +78,7 @@ where
 
 /// Returns a producer that awaits `future` and sends its output.
 ///
-/// It is for an answer that is still being made. Output that is queued after it waits, so
+/// Use this for an answer that is not ready yet. Output that is queued after the producer waits, so
 /// answers stay in order.
 ///
 /// ```
@@ -111,7 +111,7 @@ where
 
 /// Returns a producer that reads `reader` to its end, in blocks of up to 16 KiB.
 ///
-/// An error of the reader fails the producer.
+/// If the reader fails, the producer fails with its error.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -137,9 +137,9 @@ where
 
 /// Returns a producer that reads exactly `len` bytes of `reader`.
 ///
-/// It is for a length that was announced. If the reader ends early, the producer fails with
-/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), so that output queued after it cannot be
-/// taken for its rest. Further bytes of the reader are not sent.
+/// Use this after you have announced the length to the peer. If the reader ends early, the producer
+/// fails with [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), so that the peer cannot take later
+/// output for the missing bytes. Further bytes of the reader are not sent.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

@@ -6,9 +6,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A transport that first returns input that was read before.
 ///
-/// [`Parts::rewind`](crate::Parts::rewind) creates it. Use it when the input read past the
-/// end of one protocol belongs to the next one: TLS after a PROXY header, or a protocol that
-/// follows HTTP `Upgrade`. Writes go to the transport.
+/// [`Parts::rewind`](crate::Parts::rewind) creates it. Writes go directly to the transport.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -37,18 +35,18 @@ impl<T> Rewind<T> {
         Rewind { read_buf, io }
     }
 
-    /// Returns the transport. Reading from it skips the input that is not yet returned.
+    /// Returns the inner transport. Reading from it skips the input that is not yet returned.
     pub fn get_mut(&mut self) -> &mut T {
         &mut self.io
     }
 
-    /// Returns the transport.
+    /// Returns the inner transport.
     #[must_use]
     pub fn get_ref(&self) -> &T {
         &self.io
     }
 
-    /// Returns the input that is not yet returned, and the transport.
+    /// Returns the input that is not yet returned, and the inner transport.
     #[must_use]
     pub fn into_inner(self) -> (BytesMut, T) {
         (self.read_buf, self.io)
