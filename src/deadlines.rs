@@ -47,8 +47,7 @@ pub struct Timeouts {
     /// The time from a frame's first byte to its last, including the terminator.
     ///
     /// When it is over, the error is [`Timeout::Frame`]. Without [`min_rate`](Self::min_rate),
-    /// further bytes do not extend the time, so a peer that trickles has as much time as a silent
-    /// one. Skipped bytes count as part of their frame. In streaming mode the limit applies to the
+    /// further bytes do not extend the time. Skipped bytes count as part of their frame. In streaming mode the limit applies to the
     /// whole frame, not to its parts.
     ///
     /// The time begins when the channel first waits for the rest of the frame, so a frame that

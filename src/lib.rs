@@ -61,6 +61,11 @@
 //!
 //! # Where to begin
 //!
+//! ```sh
+//! cargo add asynchat bytes futures
+//! cargo add tokio --features macros,net,rt-multi-thread
+//! ```
+//!
 //! The [guide] has a page for each topic, with recipes that are compiled and run.
 //!
 //! | program | method | page |

@@ -59,6 +59,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// to tens of seconds, because a full kernel buffer may accept nothing for that long although
     /// the peer reads.
     ///
+    /// Neither time limits a peer that reads a byte now and then. To limit the whole call, put it in
+    /// `tokio::time::timeout`.
+    ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), asynchat::Error> {

@@ -86,7 +86,7 @@ use tokio_util::codec::Framed;
 /// |---|---|---|---|
 /// | [`shutdown`](Self::shutdown) | queued output, then shuts the write half down | the transport to accept all of it | only to notice a broken connection; input continues afterwards |
 /// | [`close`](Self::close) | the same | also the peer's close, at most for [`linger`](Builder::linger) | everything that arrives, and drops it |
-/// | [`close_when_done`](Self::close_when_done) | the same, by the next method that is awaited | nothing | as before; [`run`](Self::run) delivers no further frame, and ends as `close` does |
+/// | [`close_when_done`](Self::close_when_done) | the same, when the next method is awaited | nothing | as before; [`run`](Self::run) delivers no further frame, and ends as `close` does |
 /// | [`Pusher::abort`](crate::Pusher::abort) | nothing: the queue is dropped | nothing: the awaited method returns [`Error::Aborted`] | nothing: undelivered input is dropped |
 /// | dropping the channel | nothing: the queue is dropped, with a `warn` event | nothing | nothing; if input is unread, the kernel resets the connection |
 ///
