@@ -1,14 +1,14 @@
-//! Echoes each line, with the channel as a `Stream` and a `Sink`.
+//! An echo server for lines, with the channel as a `Stream` and a `Sink`.
 //!
 //! ```text
 //! cargo run --example echo [ADDRESS]        (default 127.0.0.1:7007)
 //! nc 127.0.0.1 7007
 //! ```
 //!
-//! You will see each line that you type once more. The `Sink` appends CR LF, and waits while
-//! the peer does not read. A peer that sends or reads nothing for a minute is disconnected.
-//! Ctrl-C or SIGTERM stops the server: it accepts no new connections, and each connection ends
-//! after the lines that have arrived.
+//! You will see each line that you type again. The `Sink` appends CR LF, and waits while the peer
+//! does not read. A peer that sends or reads nothing for a minute is disconnected. Ctrl-C or
+//! SIGTERM stops the server: it accepts no new connections, and each connection ends after the
+//! lines that have arrived.
 
 #[path = "common/serve.rs"]
 mod serve;

@@ -1,7 +1,7 @@
 //! An HTTP/1 client: fetches a URL over plain TCP and prints the answer.
 //!
-//! It shows a terminator that changes: a head ends at a blank line, and its body after
-//! `Content-Length` bytes or at the end of input. The body is printed as it arrives, so its
+//! It shows a terminator that changes. A head ends at a blank line, and its body ends after
+//! `Content-Length` bytes or at the end of input. The client prints the body as it arrives, so its
 //! length has no limit.
 //!
 //! ```text

@@ -1,6 +1,6 @@
 //! An HTTP/1.0 and 1.1 server on a `Handler`.
 //!
-//! It shows a protocol whose framing changes all the time: a head ends at a blank line, a body
+//! It shows a protocol whose framing changes all the time. A head ends at a blank line, a body ends
 //! after a count, and chunks alternate between lines and counts. Bodies are passed on as they
 //! arrive, and requests may be pipelined. Memory and open files stay bounded for any peer.
 //!
@@ -20,21 +20,22 @@
 //!
 //! # Limits
 //!
-//! - `/echo` holds a body of up to 16 MiB until it is complete, and at most 64 MiB of all
-//!   connections. Above that it answers 503. A larger body is echoed while it arrives: a client or
-//!   proxy that sends everything before it reads can then block until it is disconnected.
+//! - `/echo` holds a body of up to 16 MiB until it is complete, and at most 64 MiB for all
+//!   connections. Above 64 MiB it answers 503. A body of more than 16 MiB is echoed while it
+//!   arrives. A client or proxy that sends everything before it reads can then block until it is
+//!   disconnected.
 //! - A body of more than `--max-body` bytes is refused. The default is 1 GiB.
-//! - A head may take ten seconds. A body may take twenty, and one more for every 500 bytes that
-//!   have arrived.
-//! - A connection is closed without a first request after ten seconds, without a further request
-//!   after a minute, and after a minute in which its peer accepts nothing of an answer.
+//! - A head may take ten seconds. A body may take twenty seconds, and one more for every 500 bytes
+//!   that have arrived.
+//! - The server closes a connection after ten seconds without a first request, after a minute
+//!   without a further request, and after a minute in which the peer accepts nothing of an answer.
 //!
 //! # Security
 //!
 //! - `Host` must be an address, `localhost`, or a `--name` (the public name, if there is a proxy).
 //!   With DNS rebinding, a foreign page could otherwise read the answer.
-//! - A request that two readers could understand differently (RFC 9112) gets an error, and the
-//!   connection is closed.
+//! - If two programs could understand a request differently (RFC 9112), the server answers with an
+//!   error and closes the connection.
 //! - Names below `/files/` are not percent-decoded. There is no TLS and no `Date` field.
 //!
 //! Ctrl-C or SIGTERM stops the server. Requests that have begun may finish within ten seconds.

@@ -1,8 +1,8 @@
 //! A chat room for people on `nc` and people in a browser, over several machines if you like.
 //!
-//! It shows [`Pusher`](asynchat::Pusher), output for a channel from other tasks. A slow reader is
-//! disconnected at its own high-water mark and never delays the others. It also shows a client
-//! and a server in one program.
+//! It shows how tasks send output to each other's channels with a [`Pusher`](asynchat::Pusher). A
+//! slow reader is disconnected at its own high-water mark, and never delays the others. The example
+//! also shows a client and a server in one program.
 //!
 //! ```text
 //! cargo run --release -p example-chat -- [ADDRESS] [--http ADDRESS] [--redis ADDRESS]
@@ -14,32 +14,32 @@
 //! Each person sees the messages of the others. `/nick NAME`, `/who`, `/quit` and `/help` are
 //! commands. The defaults are 127.0.0.1:7000 for lines, and 127.0.0.1:7080 for browsers.
 //!
-//! With `--redis`, all servers on the same Redis share the room. A lost connection is tried again
-//! with growing pauses, and a notice in the room says so. Names are checked on all servers, but
-//! two people who choose the same name at the same moment, or while there is no connection, both
-//! get it.
+//! With `--redis`, all servers on the same Redis share the room. If a server loses its connection
+//! to Redis, it reports that in the room, and connects again with growing pauses. Names are checked
+//! on all servers. However, if two people choose the same name at the same moment, or while there
+//! is no connection, both get it.
 //!
 //! # Browsers
 //!
-//! A browser may use the address of its connection, `localhost`, and each name in `--host` (the
-//! public name, if there is a proxy). A request under any other name is refused, because a
-//! foreign page could have made the browser send it (DNS rebinding). A line of HTTP, TLS or WebRTC
-//! on the other port ends that connection for the same reason.
+//! A browser may use the server's address, `localhost`, and each name in `--host` (the public name,
+//! if there is a proxy). The server refuses a request for any other name, because a foreign page
+//! could have made the browser send it (DNS rebinding). For the same reason, a line of HTTP, TLS or
+//! WebRTC on the other port ends that connection.
 //!
-//! The server sends each page a sign of life every 20 seconds. A page that has lost its
-//! connection connects again and takes its seat over.
+//! The server sends a heartbeat to each page every 20 seconds. A page that has lost its connection
+//! connects again, and takes over the person's place in the room.
 //!
 //! # Limits
 //!
 //! People who type lines have two minutes for the first line, and may then be silent. There is no
-//! TLS, password or history. There is no limit to the number of messages, and none per address,
-//! because all people of a household or proxy may share one.
+//! TLS, password or history. There is no limit on the number of messages, and no limit per address,
+//! because all people of a household or proxy may share one address.
 //!
-//! Ctrl-C or SIGTERM stops the server, which notifies everybody and closes the connections.
+//! Ctrl-C or SIGTERM stops the server, which notifies all people and closes the connections.
 //!
-//! `room.rs` is the room, `lines.rs` and `web.rs` are the people, `bridge.rs` connects the other
-//! servers, and `server.rs` joins them. HTTP and Redis are those of the examples `http_server` and
-//! `redis`.
+//! `room.rs` is the room, `lines.rs` and `web.rs` serve people, `bridge.rs` connects to other
+//! servers through Redis, and `server.rs` joins these parts. The code for HTTP and Redis is that of
+//! the examples `http_server` and `redis`.
 
 use clap::Parser;
 use example_chat::server::serve_all;

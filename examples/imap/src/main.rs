@@ -1,7 +1,7 @@
 //! A client of IMAP4rev1 mail servers.
 //!
-//! It shows lines that are interrupted by counts of bytes, in both directions, and a connection
-//! that changes to TLS.
+//! It shows lines that contain a counted number of bytes (literals), in both directions, and a
+//! connection that changes to TLS.
 //!
 //! ```text
 //! export IMAP_PASSWORD=...
@@ -14,18 +14,18 @@
 //! append MAILBOX FILE    fetch MAILBOX NUMBER [--output FILE]
 //! ```
 //!
-//! You will see the mailboxes, the last messages of one, the numbers of the matching messages
-//! (`search INBOX UNSEEN`), or a message. With `--output` a message is streamed to a file, which
-//! may be larger than memory. `idle` waits for changes. Alerts of the server go to stderr. An
-//! invalid answer is an error.
+//! You will see the mailboxes (`list`), the last messages of a mailbox (`select`), the numbers of
+//! the matching messages (`search INBOX UNSEEN`), or a message (`fetch`). With `--output`, the
+//! client streams a message to a file, so it may be larger than memory. `idle` waits for changes.
+//! Alerts of the server go to stderr. An invalid answer is an error.
 //!
-//! Without `--starttls` everything is sent in the clear, the password too. Names of mailboxes are
-//! read and shown as the server writes them, with modified UTF-7 for letters outside ASCII
+//! Without `--starttls` everything is sent in the clear, including the password. Enter names of
+//! mailboxes as the server shows them, with modified UTF-7 for letters outside ASCII
 //! (`Entw&APw-rfe`).
 //!
-//! `parse.rs` assembles a response from lines and literals. `client.rs` switches the terminator
-//! for it: it receives a line, a count, or a count piece by piece with `receive_part`. `lib.rs` is
-//! the command line.
+//! `parse.rs` assembles a response from lines and literals. `client.rs` switches the terminator as
+//! `parse.rs` requires: to a line or to a count, which may be received in parts with
+//! `receive_part`. `lib.rs` is the command line.
 
 use clap::Parser;
 use example_imap::{Args, run};

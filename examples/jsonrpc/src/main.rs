@@ -10,11 +10,12 @@
 //! ```
 //!
 //! You will see the text that you send (`call echo '{"text":"hello"}' -- PROGRAM serve`), or the
-//! faults in a file (`check a.c -- clangd`). The exit status is 2 if there are any.
+//! faults in a file (`check a.c -- clangd`). The exit status is 2 if there are faults.
 //!
-//! `transport.rs` is a transport for the crate `rmcp` on the two sides of one channel. Its server
-//! stops reading from a client that does not read. `scan.rs` finds the id of a message in a line
-//! that is too long. `lsp.rs` has one terminator for a head and its body.
+//! `transport.rs` is a transport for the crate `rmcp`, on one channel whose input and output are
+//! polled separately. The server stops reading from a client that does not read its answers.
+//! `scan.rs` finds the id of a message in a line that is too long. `lsp.rs` uses one terminator for
+//! a head and its body.
 
 use asynchat::{BoxError, Pipe};
 use clap::Parser;

@@ -1,4 +1,4 @@
-//! A client of memcached: reads lines, until a line announces a number of bytes of data.
+//! A memcached client. It shows lines, some of which announce a number of bytes of data.
 //!
 //! ```text
 //! memcached -l 127.0.0.1 -U 0                        (in another terminal)
@@ -9,8 +9,8 @@
 //! append, prepend, replace KEY VALUE; cas KEY VALUE NUMBER; decr KEY N
 //! ```
 //!
-//! You will see the answer of the server, and for `get` the unchanged data. The exit status is 1
-//! if a key was not found or nothing was stored, and 2 after an error.
+//! You will see the answer of the server. For `get` this is the unchanged data. The exit status is
+//! 1 if a key was not found or nothing was stored, and 2 after an error.
 //!
 //! `client.rs` is the client. It sends command lines with `push_frame`, which appends the line end
 //! and refuses one inside the line. It sends data with `push`, which accepts any byte. `lib.rs` is

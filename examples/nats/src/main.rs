@@ -1,7 +1,7 @@
-//! A client of NATS: many tasks publish, subscribe and ask over one connection.
+//! A NATS client. Many tasks publish, subscribe and send requests over one connection.
 //!
-//! It shows a channel with one owner and many callers ([`asynchat::Pusher`]), and messages
-//! that are borrowed while they are sorted into mailboxes ([`asynchat::Handler`]).
+//! It shows a channel with one owner and many callers ([`asynchat::Pusher`]). It also shows a
+//! handler that sorts borrowed messages into mailboxes ([`asynchat::Handler`]).
 //!
 //! ```text
 //! nats-server                                        (in another terminal)
@@ -9,9 +9,10 @@
 //! cargo run --release -p example-nats -- req time.now please
 //! ```
 //!
-//! You will see the answer, and the request in the first terminal. `pub` publishes, and `sub`
-//! without an answer only prints. The exit status is 1 if something went wrong. The client has
-//! no TLS and no JetStream, does not connect again, and ignores an `INFO` that comes later.
+//! Run `sub` and `req` in two terminals. You will see the request in the first, and the answer in
+//! the second. `sub` without an answer only prints, and `pub` publishes a message. The exit status
+//! is 1 after an error. The client has no TLS and no JetStream, does not connect again, and ignores
+//! a later `INFO`.
 
 use clap::Parser;
 use example_nats::{Args, run};

@@ -1,7 +1,8 @@
-//! A pipelining Redis client, RESP2 and RESP3, as a command line.
+//! A pipelining Redis client for the command line, with RESP2 and RESP3.
 //!
-//! It shows `receive` switching between lines and counts, a parser without I/O, replies that are
-//! cancel safe because their received part is kept, and a large value that is streamed to a file.
+//! It shows `receive` with lines and counts in turn, and a parser without I/O. The parser keeps the
+//! received part of a reply, so awaiting a reply is cancel safe. The example also streams a large
+//! value to a file.
 //!
 //! ```text
 //! cargo run --release -p example-redis -- [OPTIONS] ADDRESS COMMAND ARGS…
@@ -14,9 +15,9 @@
 //! example-redis --repeat 1000 127.0.0.1:6379 INCR n           one pipeline
 //! ```
 //!
-//! You will see replies much as `redis-cli` writes them. The exit status is 1 if the last reply
-//! was an error, and 2 after any other error. The password is read from `REDISCLI_AUTH`; `--user`
-//! names the user of an access control list.
+//! You will see replies in a form similar to that of `redis-cli`. The exit status is 1 if the last
+//! reply was an error, and 2 after any other error. The client reads the password from
+//! `REDISCLI_AUTH`. `--user` names the user of an access control list.
 //!
 //! `value.rs` is the protocol, `client.rs` the client, and `lib.rs` the command line. There is no
 //! TLS, no cluster, and no reconnecting.

@@ -1,9 +1,10 @@
 //! An SMTP server that stores mail, with STARTTLS.
 //!
-//! It shows a dialogue in a straight line. `set_terminator` lets a command end in CR LF or in a
-//! bare LF, which is refused, and a line of a message only in CR LF. `receive_part` takes lines of
-//! any length. `feed` queues the answers, and waits while the peer does not read them. `upgrade`
-//! changes to TLS, and the same code continues. Memory stays bounded for any peer.
+//! It shows a dialogue in a straight line. `set_terminator` ends a line of a message only at CR LF.
+//! It ends a command also at a bare LF, so that the server can refuse such a command at once.
+//! `receive_part` receives lines of any length. `feed` queues the answers, and waits while the peer
+//! does not read them. After `upgrade` has changed to TLS, the same code continues. Memory stays
+//! bounded for any peer.
 //!
 //! ```text
 //! cargo run --release -p example-smtp -- [ADDRESS] [--maildir DIR] [--max-size BYTES]
@@ -21,22 +22,22 @@
 //! ```
 //!
 //! You will see the dialogue, and then the mail after a `Return-Path`, a `Delivered-To` for each
-//! recipient and a `Received`. Lines are stored with LF, as is the custom. Any other byte is
-//! stored unchanged. Nothing is relayed and no address is looked up: all mail goes into one
-//! Maildir, for any recipient. The server calls itself `localhost`.
+//! recipient and a `Received`. Lines are stored with LF, as is usual in a Maildir. Any other byte
+//! is stored unchanged. The server relays nothing and looks up no address. Mail for any recipient
+//! goes into the same Maildir. The server calls itself `localhost`.
 //!
 //! # Security
 //!
 //! - Only CR LF `.` CR LF ends a message. Mail with a bare CR or LF anywhere in it is refused,
 //!   because two servers could read two different messages from it (CVE-2023-51764 and its family).
-//! - A line of HTTP, TLS or WebRTC ends the session, because a foreign page can make a browser
-//!   send it, followed by a whole dialogue. A command that is too long also ends the session,
-//!   because it can be such a line.
-//! - The rest of a message that is too large is skipped, up to the limit once more and 1 MiB. A
+//! - A line of HTTP, TLS or WebRTC ends the session, because a foreign page can make a browser send
+//!   such a line, followed by a whole dialogue. A command that is too long also ends the session,
+//!   because it may be such a line.
+//! - If a message is too large, the server skips the rest, up to the same limit again plus 1 MiB. A
 //!   session lasts at most an hour.
 //!
-//! Ctrl-C or SIGTERM stops the server. It accepts no more connections, and notifies idle ones. A
-//! mail that has begun is finished, or dropped after ten seconds.
+//! Ctrl-C or SIGTERM stops the server. It accepts no more connections, and notifies idle clients. A
+//! mail that has begun may finish within ten seconds.
 //!
 //! `command.rs` parses commands, `maildir.rs` stores mail, `tls.rs` makes the TLS configuration,
 //! and `session.rs` is the server.

@@ -1,16 +1,17 @@
-//! A WebSocket server (RFC 6455): `/echo`, and `/broadcast`, where each message goes to all.
+//! A WebSocket server (RFC 6455) with `/echo`, and with `/broadcast`, which sends each message to
+//! all clients.
 //!
-//! It shows heads whose first bytes announce their length
-//! ([`asynchat::Terminator::message`]), and frames that are changed in place. The echo
-//! removes the mask, writes the answer's head over it, and copies no payload.
+//! It shows heads whose first bytes announce their length ([`asynchat::Terminator::message`]), and
+//! frames that are changed in place. The echo removes the mask, and writes the answer's head over
+//! the old one, without copying the payload.
 //!
 //! ```text
 //! cargo run --release -p example-websocket -- [ADDRESS] [--origin ORIGIN]
 //! python -m websockets ws://127.0.0.1:7090/broadcast
 //! ```
 //!
-//! Everybody who has opened `/broadcast` sees what the others type. Ctrl-C or SIGTERM stops the
-//! server, and each connection gets a Close frame with the code 1001. There are no extensions, no
+//! All clients of `/broadcast` see the messages of the others. Ctrl-C or SIGTERM stops the server,
+//! which sends a Close frame with the code 1001 to each client. There are no extensions, no
 //! subprotocols and no TLS.
 
 use clap::Parser;
