@@ -3,8 +3,8 @@
 //! A [`Channel`] cuts input into frames by a terminator that can change at any moment, and queues
 //! output as bytes and producers of bytes. A terminator is a byte string, one of several, a number
 //! of bytes, or a head that announces its body. Use the crate for a protocol in which one element
-//! determines where the next one ends, such as a header and its body, a line and a literal, or a
-//! command and a new transport.
+//! determines where the next one ends. Examples are a header and its body, a line and a literal, or
+//! a command and a new transport.
 //!
 //! ```
 //! use asynchat::{BoxError, Channel, Terminator, message};

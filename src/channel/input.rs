@@ -185,9 +185,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
     /// Returns the next part of a frame, as it arrives.
     ///
-    /// Use this for a frame that is too large to hold. In both modes, parts are returned as in
-    /// streaming mode: a `Partial` that is never empty while the frame continues, and a `Complete`
-    /// with the last bytes, which may be empty. `max_length` does not apply. With
+    /// Use this for a frame that is too large to hold. In both modes, the parts are those of
+    /// streaming mode. While the frame continues, each part is a `Partial` that is not empty. The
+    /// last part is a `Complete`, which may be empty. `max_length` does not apply. With
     /// [`Terminator::none`](crate::Terminator::none) the end of input ends the frame.
     ///
     /// ```

@@ -62,7 +62,7 @@ pub trait Handler {
     ///
     /// By default the bytes are dropped with a `warn` event, or with a `debug` event if they are an
     /// unfinished frame at the end of input. If a handler overrides [`frame`](Self::frame) and
-    /// stays in whole mode, this is called only in two cases: for such an unfinished frame, and for
+    /// stays in whole mode, only two cases lead here. One is such an unfinished frame. The other is
     /// data that arrives while no terminator is set, as after a count.
     fn collect_incoming_data(
         &mut self,
