@@ -1,13 +1,12 @@
-//! The limits of a frame, of idleness, of a stalled write and of the last read: instants
-//! in, verdicts out.
+//! The time limits of a frame, of idleness, of a stalled write and of the last read. They take
+//! instants, and return whether a limit is exceeded.
 //!
-//! The clock is looked at only where the channel would wait. One timer serves all
-//! limits: it is created on first use, is moved only to an earlier time, and is set
-//! again when it fires too early.
+//! The channel reads the clock only where it would wait. One timer serves all limits. It is created
+//! on first use, moves only to an earlier time, and is set again if it fires too early.
 //!
-//! While there is nothing to read or to write, the timer alone decides that a time is
-//! over, not the clock. When the runtime makes a task yield, timer and transport are both
-//! not ready, and nobody is late.
+//! While there is nothing to read or to write, only the timer decides that a time is over, and not
+//! the clock. When the runtime makes a task yield, neither the timer nor the transport is ready, so
+//! no limit is exceeded.
 
 use crate::Timeout;
 use crate::sync::{AtomicBool, Mutex, MutexGuard};
@@ -50,9 +49,9 @@ pub struct Timeouts {
     /// further bytes do not extend the time. Skipped bytes count as part of their frame. In streaming mode the limit applies to the
     /// whole frame, not to its parts.
     ///
-    /// The time begins when the channel first waits for the rest of the frame, so a frame that
-    /// arrives before you read it is not late. The time is paused while the channel only sends: in
-    /// `run` above the high-water mark, and in `drive`, `flush`, `ready` and the `Sink`.
+    /// The time begins when the channel first waits for the rest of the frame. A frame that arrives
+    /// before you read it is never late. The time is paused while the channel only sends: in `run`
+    /// above the high-water mark, and in `drive`, `flush`, `ready` and the `Sink`.
     ///
     /// Before the first byte of a frame, [`idle`](Self::idle) applies instead, even if the channel
     /// waits for a count of bytes. Without a terminator there is no frame, except in

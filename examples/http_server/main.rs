@@ -27,8 +27,9 @@
 //! - A body of more than `--max-body` bytes is refused. The default is 1 GiB.
 //! - A head may take ten seconds. A body may take twenty seconds, and one more for every 500 bytes
 //!   that have arrived.
-//! - The server closes a connection after ten seconds without a first request, after a minute
-//!   without a further request, and after a minute in which the peer accepts nothing of an answer.
+//! - The server closes a connection after ten seconds without a first request, and after a minute
+//!   without a further request. It also closes a connection if the peer accepts nothing of an
+//!   answer for a minute.
 //!
 //! # Security
 //!

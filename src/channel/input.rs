@@ -19,8 +19,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// [Cork](crate::Builder::corked) the channel if the program answers at once, but not if an
     /// answer takes long.
     ///
-    /// If a close is requested before the end of input is reported, `None` is returned only after
-    /// all output is sent and the write half is shut down.
+    /// If you request a close before the end of input is reported, `next` first sends all output
+    /// and shuts the write half down, and then returns `None`.
     ///
     /// To avoid starving other tasks, `next` occasionally yields even if a frame is
     /// available.

@@ -60,10 +60,10 @@ pub trait Handler {
     /// Collects bytes. In whole mode `data` is a whole frame. In streaming mode, without a
     /// terminator and at the end of input, it is a part of a frame. It is never empty.
     ///
-    /// By default the bytes are dropped with a `warn` event, or with a `debug` event if they are an
-    /// unfinished frame at the end of input. If a handler overrides [`frame`](Self::frame) and
-    /// stays in whole mode, only two cases lead here. One is such an unfinished frame. The other is
-    /// data that arrives while no terminator is set, as after a count.
+    /// By default the bytes are dropped with a `warn` event. For an unfinished frame at the end of
+    /// input, the event is `debug`. If a handler overrides [`frame`](Self::frame) and stays in
+    /// whole mode, only two cases lead here. One is such an unfinished frame. The other is data
+    /// that arrives while no terminator is set, as after a count.
     fn collect_incoming_data(
         &mut self,
         channel: &mut Control<'_>,

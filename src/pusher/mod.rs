@@ -41,13 +41,13 @@ use std::{fmt, io};
 ///
 /// For a broadcast use [`try_push`](Self::try_push), and disconnect a slow reader with
 /// [`abort`](Self::abort). A slow reader then holds at most its own high-water mark. That mark also
-/// limits how far a reader that keeps up may lag in a burst, so set
+/// limits how far a fast reader may lag in a burst, so set
 /// [`high_water`](crate::Builder::high_water) to the size of the largest burst. See
 /// [broadcast](crate::guide::output#broadcast) in the guide.
 ///
-/// **A task that owns a channel must never await a method of a `Pusher` that waits**, because the
-/// task does not send its own output meanwhile. It must not wait for another task that does so
-/// either, for example through a bounded queue. Two such tasks can deadlock. No timeout ends such a
+/// **A task that owns a channel must never await a method of a `Pusher` that waits.** Meanwhile,
+/// the task would not send its own output. It must not wait for another task that does so either,
+/// for example through a bounded queue. Two such tasks can deadlock. No timeout ends such a
 /// deadlock, because timeouts are checked only while a method of the channel is awaited. Inside
 /// [`Channel::drive`](crate::Channel::drive), a push into the same channel is allowed.
 #[derive(Clone)]

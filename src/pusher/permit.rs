@@ -7,8 +7,8 @@ use std::fmt;
 ///
 /// A permit counts as 64 bytes against the high-water mark until it is used or dropped. If it is
 /// dropped, the next waiting push gets the capacity. The data that a permit pushes may exceed the
-/// mark, so the output of a channel is bounded by the mark plus the data of its permits. A task
-/// that waits for a second permit while it holds one can deadlock with other tasks that do the
+/// mark. The output of a channel is therefore bounded by the mark plus the data of its permits. A
+/// task that waits for a second permit while it holds one can deadlock with other tasks that do the
 /// same.
 #[must_use = "a permit that is not used takes capacity from others"]
 pub struct Permit<'a> {

@@ -199,10 +199,9 @@ impl Terminator {
     ///   quadratic in the length of the head.
     /// - If bytes such as CR LF must follow the body, add their number to its length with
     ///   `saturating_add`. Check them when the frame has arrived.
-    /// - A head is invalid if it has more than [`max_head`](crate::TerminatorCodec::set_max_head)
-    ///   bytes, if `body` returns an error, or if the message is shorter than its head. The end of
-    ///   the message is then not known, so [`Error::InvalidHead`] ends the input. Nothing is
-    ///   consumed.
+    /// - A head is invalid if it exceeds [`max_head`](crate::TerminatorCodec::set_max_head), if
+    ///   `body` returns an error, or if the message is shorter than its head. The end of the
+    ///   message is then not known, so [`Error::InvalidHead`] ends the input. Nothing is consumed.
     /// - If a message has more than `max_length` bytes, [`Error::FrameTooLong`] is returned before
     ///   any byte of its body arrives. The message is skipped, and the next one is returned
     ///   normally.

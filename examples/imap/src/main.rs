@@ -14,10 +14,10 @@
 //! append MAILBOX FILE    fetch MAILBOX NUMBER [--output FILE]
 //! ```
 //!
-//! You will see the mailboxes (`list`), the last messages of a mailbox (`select`), the numbers of
-//! the matching messages (`search INBOX UNSEEN`), or a message (`fetch`). With `--output`, the
-//! client streams a message to a file, so it may be larger than memory. `idle` waits for changes.
-//! Alerts of the server go to stderr. An invalid answer is an error.
+//! You will see the mailboxes (`list`), the last messages of one (`select`), the numbers of
+//! matching messages (`search INBOX UNSEEN`), or a message (`fetch`). With `--output`, the client
+//! streams a message to a file, so it may be larger than memory. `idle` waits for changes. Alerts
+//! of the server go to stderr. An invalid answer is an error.
 //!
 //! Without `--starttls` everything is sent in the clear, including the password. Enter names of
 //! mailboxes as the server shows them, with modified UTF-7 for letters outside ASCII

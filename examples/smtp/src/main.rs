@@ -28,11 +28,11 @@
 //!
 //! # Security
 //!
-//! - Only CR LF `.` CR LF ends a message. Mail with a bare CR or LF anywhere in it is refused,
-//!   because two servers could read two different messages from it (CVE-2023-51764 and its family).
-//! - A line of HTTP, TLS or WebRTC ends the session, because a foreign page can make a browser send
-//!   such a line, followed by a whole dialogue. A command that is too long also ends the session,
-//!   because it may be such a line.
+//! - Only CR LF `.` CR LF ends a message. The server refuses mail that contains a bare CR or LF,
+//!   because two servers could read different messages from it (CVE-2023-51764 and similar ones).
+//! - A line of HTTP, TLS or WebRTC ends the session. A foreign page can make a browser send such a
+//!   line, followed by a whole dialogue. A command that is too long also ends the session, because
+//!   it may be such a line.
 //! - If a message is too large, the server skips the rest, up to the same limit again plus 1 MiB. A
 //!   session lasts at most an hour.
 //!
