@@ -53,7 +53,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     ///
     /// # Errors
     ///
-    /// After one of these errors, `future` is dropped, and the error is returned once:
+    /// In each of these cases, `future` is dropped, and the error is returned once:
     ///
     /// - [`Error::Io`] if the connection breaks. With more than one `in_buffer_size` of unread
     ///   input, and after a [`Timeout`](crate::Timeout) of the input, only a write detects this.
@@ -134,7 +134,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Poll::Pending
     }
 
-    /// Takes the error of a connection on which nothing can be sent or nobody is there.
+    /// Takes the error of a connection that has failed in either direction.
     fn take_break(&mut self) -> Option<Error> {
         if self.writer.is_broken() {
             return Some(self.writer.take_failure().unwrap_or(Error::Closed));
