@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 
 /// The work that is left until the task yields, in bytes.
 ///
-/// A burst that a channel passes on to others must not reach their high-water mark
-/// before they had their turn.
+/// A burst that a channel passes on to others must not reach their high-water mark before they are
+/// polled.
 #[derive(Debug)]
 pub(crate) struct Budget(i64);
 
@@ -45,13 +45,13 @@ impl Budget {
         self.0 = 0;
     }
 
-    /// The task waits for something else: others have their turn.
+    /// Restores the budget, because the task waits and other tasks run.
     #[inline(always)]
     pub(crate) fn restart(&mut self) {
         *self = Budget::new();
     }
 
-    /// Yields: pending, and woken at once.
+    /// Yields: returns `Pending`, and wakes the task at once.
     pub(crate) fn poll_yield<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
         self.restart();
         cx.waker().wake_by_ref();
@@ -59,8 +59,8 @@ impl Budget {
     }
 }
 
-/// Pending, and woken, if the runtime makes the task yield: then every resource of
-/// tokio's is pending, also a transport that has something to read.
+/// Returns `Pending`, and wakes the task, if the runtime makes the task yield. Every resource of
+/// tokio is then pending, even a transport that has something to read.
 pub(crate) fn poll_runtime(cx: &mut Context<'_>) -> Poll<()> {
     let (sender, receiver) = oneshot::channel();
     // A completed oneshot is pending for that reason alone. tokio's own question for it,

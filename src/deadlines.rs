@@ -131,22 +131,22 @@ impl Timeouts {
 #[derive(Default)]
 pub(crate) struct Deadlines {
     timeouts: Timeouts,
-    /// The frame whose rest is waited for: its number, and since when.
+    /// The number of the frame for whose rest the channel waits, and the beginning of that wait.
     frame: Option<(u64, Instant)>,
     /// The time that this frame may take.
     allowed: Duration,
-    /// The last frame that was begun: its number, and its first byte as a position in the
-    /// input, which may wrap.
+    /// The number of the last frame that has begun, and the position of its first byte in the
+    /// input. Positions may wrap.
     begun: Option<(u64, u64)>,
-    /// Since when that frame is not read, because output has to go first.
+    /// The instant since which that frame is not read, because output must be sent first.
     paused: Option<Instant>,
     /// The number of bytes that were read after the time of that frame.
     late_bytes: u64,
     idle: Option<Stillness>,
     stall: Option<Stillness>,
-    /// Made when a write stalls.
+    /// Created when a write stalls.
     probe: Option<Arc<Probe>>,
-    /// Since when the channel lingers.
+    /// The instant since which the channel lingers.
     linger: Option<Instant>,
     timer: Timer,
 }
@@ -158,19 +158,19 @@ struct Stillness {
     sent: u64,
 }
 
-/// A frame whose rest is to be read.
+/// A frame whose rest has not arrived.
 #[derive(Clone, Copy)]
 pub(crate) struct Unfinished {
     pub(crate) number: u64,
-    /// The position of its first byte that is not delivered.
+    /// The position of its first undelivered byte.
     pub(crate) from: u64,
-    /// The position of the end of what has arrived.
+    /// The position after the last byte that has arrived.
     pub(crate) to: u64,
-    /// The number of bytes that may be read after its time: they may have arrived in time.
+    /// The number of bytes that may be read after its time, because they may have arrived in time.
     pub(crate) allowance: u64,
 }
 
-/// The instant at which a limit is exceeded; `None` if the clock does not go so far.
+/// The instant at which a limit is exceeded, or `None` if the clock cannot represent it.
 pub(crate) type Due = Option<(Instant, Timeout)>;
 
 impl Deadlines {
@@ -188,8 +188,8 @@ impl Deadlines {
         self.timeouts
     }
 
-    /// The frame, if any, is about to be read on. An error if it is late although more
-    /// and more of it was there to read.
+    /// Notes that the channel is about to read more of the frame, if there is one. Returns an error
+    /// if the frame is late, although there was always more of it to read.
     pub(crate) fn begin_read(
         &mut self,
         now: Instant,
@@ -228,7 +228,7 @@ impl Deadlines {
         }
     }
 
-    /// The time that the bytes of the frame up to this position have earned.
+    /// Returns the time by which the bytes of the frame up to this position extend its limit.
     fn earned(&self, to: u64) -> Duration {
         let (Some((_, from)), Some(rate)) = (self.begun, self.timeouts.min_rate) else {
             return Duration::ZERO;
@@ -239,14 +239,14 @@ impl Deadlines {
         Duration::from_secs(arrived / rate) + rest
     }
 
-    /// This number of bytes was read.
+    /// Notes that this number of bytes was read.
     pub(crate) fn end_read(&mut self, bytes: u64) {
         self.idle = None;
         self.late_bytes += bytes;
     }
 
-    /// There is nothing to read. Returns when that has lasted too long. The next frame
-    /// is waited for if `sent`, the number of bytes sent so far, is given.
+    /// Notes that there is nothing to read. Returns the instant at which that has lasted too long.
+    /// If `sent`, the number of bytes sent so far, is given, the channel waits for the next frame.
     pub(crate) fn read_due(&mut self, now: Instant, sent: Option<u64>) -> Due {
         if let (Some((_, since)), Some(after)) = (self.frame, self.timeouts.frame) {
             self.idle = None;
@@ -260,8 +260,8 @@ impl Deadlines {
         Some((since.checked_add(after)?, Timeout::Idle(after)))
     }
 
-    /// Output is waited for: nobody is idle. The time of a frame stands still if nobody
-    /// reads it either.
+    /// Notes that the channel waits for output, so its peer is not idle. If the channel does not
+    /// read either, the time of a frame is paused.
     pub(crate) fn pause(&mut self, now: Instant, is_read: bool) {
         self.idle = None;
         if self.frame.is_some() && !is_read {
@@ -269,8 +269,8 @@ impl Deadlines {
         }
     }
 
-    /// The transport takes no output. Returns when that has lasted too long; `linger`
-    /// is the limit if no other is set.
+    /// Notes that the transport accepts no output. Returns the instant at which that has lasted too
+    /// long. `linger` is the limit if no other is set.
     pub(crate) fn write_due(&mut self, now: Instant, sent: u64, linger: Option<Duration>) -> Due {
         // A limit that was set for stalled writes is meant for the last write, too.
         let after = self.timeouts.write.or(linger)?;
@@ -278,15 +278,15 @@ impl Deadlines {
         Some((since.checked_add(after)?, Timeout::Write(after)))
     }
 
-    /// Output is not stalled. A later wake of the probe shows nothing.
+    /// Notes that output is not stalled. A later wake of the probe then means nothing.
     pub(crate) fn end_stall(&mut self) {
         (self.stall, self.probe) = (None, None);
     }
 
     /// Returns the waker for a stalled write.
     ///
-    /// A transport that only flushes takes no more bytes. That it wakes the task is then
-    /// the one sign that its peer reads, and restarts the time.
+    /// A transport that only flushes accepts no more bytes. The only sign that its peer reads is
+    /// that it wakes the task, so a wake restarts the time.
     pub(crate) fn probe(&mut self, task: &Waker) -> Option<Waker> {
         self.stall?;
         let probe = self.probe.get_or_insert_default();
@@ -297,14 +297,14 @@ impl Deadlines {
         Some(Waker::from(Arc::clone(probe)))
     }
 
-    /// The transport is pending because the runtime wants its turn: the wake that follows
-    /// shows nothing.
+    /// Notes that the transport is pending because the runtime makes the task yield. The wake that
+    /// follows means nothing.
     pub(crate) fn distrust_probe(&mut self) {
         self.probe = None;
     }
 
-    /// Everything is sent, and the peer's close is waited for. Returns when that has
-    /// lasted too long.
+    /// Notes that everything is sent, and that the channel waits for the peer's close. Returns the
+    /// instant at which that has lasted too long.
     pub(crate) fn linger_due(&mut self, now: Instant, linger: Duration) -> Option<Instant> {
         self.linger.get_or_insert(now).checked_add(linger)
     }
@@ -364,8 +364,8 @@ impl Wake for Probe {
 
 /// A timer, and the task that it wakes.
 ///
-/// A timer belongs to the runtime in which it was created. A channel may be polled in
-/// another one later, which another task's waker shows.
+/// A timer belongs to the runtime in which it was created. A channel may later be polled in another
+/// runtime. The waker of another task is the sign of that.
 #[derive(Default)]
 struct Timer(Option<(Pin<Box<Sleep>>, Waker)>);
 
@@ -388,7 +388,7 @@ impl Timer {
     }
 }
 
-/// Since when nothing was sent beyond `sent`, as far as was looked.
+/// Returns the first instant at which `sent` was seen to be the number of bytes sent.
 fn since(stillness: &mut Option<Stillness>, now: Instant, sent: u64) -> Instant {
     match stillness {
         Some(known) if known.sent == sent => known.since,

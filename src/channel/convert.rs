@@ -1,4 +1,4 @@
-//! Into a channel, out of one, and from one transport to another.
+//! Conversions into a channel, out of one, and from one transport to another.
 
 use super::Channel;
 use crate::{BoxProducer, Error, Rewind, TerminatorCodec};

@@ -1,4 +1,4 @@
-//! `Channel::drive`: the connection goes on while the owner awaits something else.
+//! `Channel::drive`: the connection continues while the owner awaits something else.
 
 use super::{Channel, Side};
 use crate::Error;
@@ -82,7 +82,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         poll_fn(|cx| self.poll_drive(cx, future.as_mut())).await
     }
 
-    /// Ready if it is the turn of this task, and the connection has not failed.
+    /// Ready if this task may continue, and the connection has not failed.
     fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self.writer.budget.is_exhausted() || self.reader.budget.is_exhausted() {
             self.reader.budget.restart();

@@ -1,4 +1,4 @@
-//! `Channel::peek`: input is looked at and not taken.
+//! `Channel::peek`: returns input without consuming it.
 
 use super::{Channel, Side};
 use crate::Error;
@@ -55,7 +55,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Ok(self.shown())
     }
 
-    /// Ready if enough is buffered, or if no more is to come.
+    /// Ready if enough is buffered, or if no more input follows.
     fn poll_peek(&mut self, cx: &mut Context<'_>, n: usize) -> Poll<()> {
         let policy = self.policy(ReadMode::AsSet);
         // The next method finds what ends the input again, and reports it. An error that
@@ -65,7 +65,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 }
 
 impl<T> Channel<T> {
-    /// Returns whether at least `n` bytes can be shown.
+    /// Returns whether `shown` has at least `n` bytes.
     fn shows(&mut self, n: usize) -> bool {
         if !self.reader.is_refused() {
             let mut guard = InputGuard::new(&mut self.framed);

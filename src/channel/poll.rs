@@ -1,6 +1,5 @@
-//! `poll_event` decides the next event of a connection, and every method that waits for
-//! input calls it. The methods that only send are `poll_flush_all` and
-//! `poll_capacity`; `poll_close_all` is the way to the end.
+//! `poll_event` decides the next event of a connection, and every method that waits for input calls
+//! it. `poll_flush_all` and `poll_capacity` only send. `poll_close_all` closes the connection.
 
 use super::Channel;
 use super::wakers::Side;
@@ -18,19 +17,19 @@ use tokio::time::Instant;
 
 /// The next event of the input.
 pub(crate) enum Event {
-    /// A frame, or a part of one, which the caller takes off the read buffer at once.
+    /// A frame, or a part of one, which the caller must take off the read buffer at once.
     Frame(Span),
     Error(Error),
-    /// Nothing more is delivered, and everything was reported.
+    /// Nothing more is to be delivered or reported.
     End,
 }
 
-/// The reason why no more input is waited for.
+/// The reason why the channel waits for no more input.
 pub(super) enum Over {
     /// The input has ended. Ready if everything is sent.
     Ended(Poll<()>),
     Late(Timeout),
-    /// The output has failed, and everything that had arrived is read.
+    /// The output has failed, and all input that had arrived is read.
     Broken,
 }
 
@@ -38,17 +37,17 @@ pub(super) enum Over {
 #[derive(Clone, Copy)]
 pub(crate) struct Policy {
     pub(crate) mode: ReadMode,
-    /// `true` if a buffered frame precedes output, as far as there is capacity.
+    /// `true` if buffered frames are delivered before output is sent, while there is capacity.
     pub(crate) corked: bool,
-    /// `true` if nothing is read or delivered without capacity, or in a pause.
+    /// `true` if nothing is read or delivered without capacity or during a pause.
     pub(crate) pause_when_full: bool,
-    /// `true` if the bytes of frames count, and not those of reads: the caller may pass
-    /// frames on to others.
+    /// `true` if the budget counts the bytes of frames instead of reads, because the caller may
+    /// pass frames on to other channels.
     pub(crate) counts_frames: bool,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
-    /// The next frame.
+    /// Returns the next frame.
     #[inline]
     pub(crate) fn poll_frame(
         &mut self,
@@ -71,7 +70,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         }
     }
 
-    /// The next whole frame, for callers that want it and nothing else.
+    /// Returns the next whole frame, for callers that need nothing else.
     pub(super) fn poll_receive<D: Into<Bytes>>(
         &mut self,
         cx: &mut Context<'_>,
@@ -90,7 +89,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Poll::Ready(Ok(data))
     }
 
-    /// The next part of a frame, for callers that want it and nothing else.
+    /// Returns the next part of a frame, for callers that need nothing else.
     pub(super) fn poll_receive_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Error>> {
         let frame = ready!(self.poll_frame(cx, ReadMode::Parts));
         Poll::Ready(frame.unwrap_or_else(|| Err(self.error_after_end())))
@@ -100,8 +99,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     #[inline(always)]
     fn buffered_frame(&mut self, mode: ReadMode) -> Option<Span> {
         let has_news = self.inbox.as_ref().is_some_and(|inbox| inbox.has_news());
-        // Without work there is capacity as well. Corked output waits for the input, unless
-        // pushers are to be told what it adds.
+        // Without work there is capacity as well. Corked output waits for the input, unless pushers
+        // must be notified of what it adds.
         let is_corked = self.corked && self.inbox.is_none();
         let has_work = self.writer.has_work() && !(is_corked && self.may_gather());
         let is_busy = has_news || has_work || self.reader.budget.is_exhausted();
@@ -119,13 +118,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Some(span)
     }
 
-    /// Updates the watermark. Returns whether the output can wait for the answers to the frames
-    /// that are buffered.
+    /// Updates the watermark. Returns whether output can wait for the answers to buffered frames.
     fn may_gather(&mut self) -> bool {
         !self.writer.is_urgent() && self.writer.has_capacity()
     }
 
-    /// Or the tail of each read would be searched twice.
+    /// Records that the terminator was not found. Otherwise the tail of each read would be searched
+    /// twice.
     #[cold]
     fn note_absent(&mut self) -> Option<Span> {
         if self.unread().is_empty() {
@@ -161,7 +160,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Policy { mode, corked, pause_when_full, counts_frames: false }
     }
 
-    /// The answer of `receive` when no frame is to come.
+    /// The error that `receive` returns when no frame follows.
     #[cold]
     fn error_after_end(&mut self) -> Error {
         if let Some(timeout) = self.read_timeout() {
@@ -177,7 +176,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Error::UnexpectedEof { partial: if is_skipping { Bytes::new() } else { rest } }
     }
 
-    /// Polls as one of two tasks: both are woken by each event of their side.
+    /// Polls as one of two tasks. Each is woken by the events of its side.
     pub(crate) fn poll_side<R>(
         &mut self,
         cx: &mut Context<'_>,
@@ -198,7 +197,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         polled
     }
 
-    /// Anything that the other side may wait for.
+    /// Returns a value that changes with everything for which the other side may wait.
     fn progress(&self) -> impl PartialEq + use<T> {
         let Channel { framed, reader, writer, .. } = self;
         let input = (framed.read_buffer().len(), reader.is_open(), reader.is_fused());
@@ -208,9 +207,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
     /// Returns the next event of the connection.
     ///
-    /// The order is: a buffered frame; at the end of input the failure of the input or of
-    /// the output; the end. An aborted connection has no frames. Output is sent first,
-    /// unless the channel is corked.
+    /// Buffered frames come first. At the end of input, the failure of the input or of the output
+    /// follows, and then the end. An aborted connection has no frames. Unless the channel is
+    /// corked, output is sent before all of these.
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>, policy: Policy) -> Poll<Event> {
         match ready!(self.poll_wait(cx, policy, |it| it.buffered_event(policy))) {
             Ok(event) => Poll::Ready(event),
@@ -223,8 +222,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         }
     }
 
-    /// Waits until `look` finds a value in the buffered input. An event that ends the wait
-    /// instead is neither noted nor reported.
+    /// Waits until `look` finds a value in the buffered input. If an event ends the wait instead,
+    /// this neither notes nor reports the event.
     #[inline(always)]
     pub(super) fn poll_wait<R>(
         &mut self,
@@ -287,7 +286,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         }
     }
 
-    /// The next event that needs no read.
+    /// Returns the next event that needs no read.
     fn buffered_event(&mut self, policy: Policy) -> Option<Event> {
         let mode = policy.mode;
         if !matches!(self.reader.state(), Reading::Open | Reading::Draining(_)) {
@@ -350,8 +349,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         span
     }
 
-    /// The frame that the end of input ends, again. It is empty, and it is not the report of
-    /// the end. A failure of the output takes its place, once.
+    /// Returns the frame that the end of input ends, again. It is empty, and does not report the
+    /// end. A failure of the output is returned in its place, once.
     fn end_again(&mut self, empty: Span) -> Event {
         match self.writer.take_failure() {
             Some(failure) => {
@@ -362,7 +361,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         }
     }
 
-    /// Input is over, and everything buffered has been delivered.
+    /// Handles the end, after everything buffered has been delivered.
     fn poll_end(&mut self, mode: ReadMode, sent: Poll<()>) -> Poll<Event> {
         self.reader.budget.restart();
         let is_eof = matches!(self.reader.state(), Reading::Ended(End::Eof { .. }));
@@ -389,8 +388,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Poll::Ready(failure.map_or(Event::End, Event::Error))
     }
 
-    /// Reads once. Ready when the buffer or the life of the input has changed, or with the
-    /// reason why nothing more is read.
+    /// Reads once. Ready when the buffer or the state of the input has changed, or with the reason
+    /// why nothing more is read.
     fn poll_more(&mut self, cx: &mut Context<'_>, mode: ReadMode) -> Poll<Option<Over>> {
         if self.deadlines.is_some() {
             return self.poll_more_in_time(cx, mode);
@@ -451,7 +450,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         }
     }
 
-    /// A break that reading has found ends both directions.
+    /// Ends both directions if reading has detected a break.
     fn note_break(&mut self, read: Read) {
         let Read::Broken(error) = read else { return };
         if self.writer.is_closed() && !self.writer.has_failed() {
@@ -462,7 +461,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         }
     }
 
-    /// Waits for capacity, or the end of a pause. Ready if the connection broke meanwhile.
+    /// Waits for capacity, or for the end of a pause. Ready if the connection broke meanwhile.
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.pause_clocks(false);
         let broke = self.poll_read_ahead(cx);
@@ -472,8 +471,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         broke
     }
 
-    /// Reads at most one `in_buffer_size` that nobody waits for: ready if the connection
-    /// broke, else pending.
+    /// Reads at most one `in_buffer_size` ahead, to notice a break. Ready if the connection broke,
+    /// and otherwise pending.
     pub(crate) fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.reader.may_read_ahead() {
             let before = self.unread().len();
@@ -510,8 +509,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Error::Timeout(timeout)
     }
 
-    /// Sends what can be sent without waiting. Ready when nothing is left to do, or
-    /// sending has failed. `linger` is the limit of a stall if no other is set.
+    /// Sends as much as possible without waiting. Ready when nothing is left to do, or when sending
+    /// has failed. `linger` is the limit of a stall if no other is set.
     pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>, linger: Option<Duration>) -> Poll<()> {
         if let Some(inbox) = &self.inbox {
             inbox.register(cx.waker());
@@ -537,7 +536,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         sent
     }
 
-    /// The transport takes nothing. Ready when that has lasted too long.
+    /// Handles a transport that accepts nothing. Ready when that has lasted too long.
     fn poll_stall(&mut self, cx: &mut Context<'_>, linger: Option<Duration>) -> Poll<()> {
         if linger.is_some() {
             self.deadlines.get_or_insert_default();
@@ -591,7 +590,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Poll::Ready(if self.writer.is_open() { Ok(()) } else { Err(Error::Closed) })
     }
 
-    /// Sends, for a caller that waits for the output alone.
+    /// Sends, for a caller that waits only for output.
     fn poll_output(&mut self, cx: &mut Context<'_>, reads_ahead: bool) -> Poll<()> {
         if self.writer.budget.is_exhausted() {
             return self.writer.budget.poll_yield(cx);
@@ -611,7 +610,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Poll::Pending
     }
 
-    /// Sends, then reads and drops input until the peer has closed or the time is over.
+    /// Sends, and then reads and drops input until the peer has closed or the time is over.
     pub(crate) fn poll_close_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let linger = Some(self.linger).filter(|linger| !linger.is_zero());
         // Its waker is registered; whether output is over is asked below.
@@ -711,7 +710,7 @@ impl<T> Channel<T> {
         }
     }
 
-    /// The timeout that has ended the input.
+    /// Returns the timeout that has ended the input.
     pub(super) fn read_timeout(&self) -> Option<Timeout> {
         let Reading::Ended(End::TimedOut(late)) = *self.reader.state() else { return None };
         let timeouts = self.timeouts();
@@ -722,5 +721,5 @@ impl<T> Channel<T> {
     }
 }
 
-/// The cost of a read if the bytes of frames count, in bytes.
+/// The cost of a read, in bytes, if the budget counts the bytes of frames.
 const READ: usize = 4 * 1024;

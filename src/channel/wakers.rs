@@ -1,14 +1,14 @@
 //! The tasks that poll a channel: one, or one for each side.
 //!
-//! A transport, a timer and an inbox hold one waker each, and polling either side
-//! registers it with all of them. As long as one task waits, that is its waker. When
-//! two wait, it is one that wakes both.
+//! The transport, the timer and the inbox hold one waker each, and polling either side registers a
+//! waker with all of them. While one task waits, it is the waker of that task. When two tasks wait,
+//! it is a waker that wakes both.
 
 use crate::sync::{Mutex, MutexGuard};
 use std::sync::{Arc, PoisonError};
 use std::task::{Wake, Waker};
 
-/// A side of a channel, which a task of its own may poll.
+/// A side of a channel: its input or its output. Each side may be polled by its own task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Input,
@@ -20,7 +20,7 @@ pub(crate) enum Side {
 pub(crate) struct Wakers {
     input: Option<Waker>,
     output: Option<Waker>,
-    /// Made when two tasks are seen.
+    /// Created when two tasks poll the channel.
     both: Option<Arc<Both>>,
 }
 
@@ -32,7 +32,7 @@ struct Both(Mutex<Slots>);
 struct Slots {
     input: Option<Waker>,
     output: Option<Waker>,
-    /// `true` if the two were woken, which the channel does not know yet.
+    /// `true` if both tasks were woken since the channel last checked.
     is_woken: bool,
 }
 
@@ -91,8 +91,8 @@ impl Wakers {
         other.iter().for_each(Waker::wake_by_ref);
     }
 
-    /// A task that was woken registers again when it is polled. One that is gone must
-    /// not be kept.
+    /// A woken task registers again when it is polled. The waker of a task that has ended must not
+    /// be kept.
     fn forget_woken(&mut self) {
         if self.both.as_ref().is_some_and(|both| both.take_woken()) {
             (self.input, self.output) = (None, None);

@@ -12,12 +12,12 @@ pub(super) type HeadError = Arc<dyn Error + Send + Sync>;
 /// The known facts about the frame at the front.
 #[derive(Clone, Debug)]
 pub(crate) enum Front {
-    /// Nothing but the progress of the search for its terminator, or for that of its head.
+    /// Only the progress of the search for its terminator, or for the terminator of its head.
     Unknown,
     /// It is skipped, because it is too long, was discarded, or has an invalid head. It ends
     /// at a byte string, at one of a set, after a count, or never. Boxed, because it is rare.
     Skipped(Box<Terminator>),
-    /// The head has at least this number of bytes, which have not all arrived.
+    /// The head has at least this number of bytes, not all of which have arrived.
     Head(u32),
     /// The length is known: `rest` bytes of the frame are undelivered, the first `head` of
     /// which are the head.

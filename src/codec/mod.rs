@@ -1,4 +1,4 @@
-//! `TerminatorCodec`: its settings, and its doors for tokio-util and for slices.
+//! `TerminatorCodec`: its settings, and its methods for tokio-util and for slices.
 
 mod cut;
 mod front;

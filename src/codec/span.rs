@@ -1,10 +1,10 @@
 use crate::{Frame, FrameRef};
 use bytes::BytesMut;
 
-/// Where the next frame lies in the undelivered bytes: `consume` of them are taken
-/// off the front, and the first `len` are the frame, or a part of it.
+/// The place of the next frame in the undelivered bytes. `consume` bytes are taken off the front.
+/// The first `len` of them are the frame, or a part of it.
 ///
-/// It must be taken, once: the codec is after it already.
+/// The caller must take it exactly once, because the codec has already moved past it.
 #[must_use]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {

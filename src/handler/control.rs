@@ -17,7 +17,7 @@ pub struct Control<'a> {
     pub(super) consumed: &'a mut usize,
     pub(super) lent: Lent<'a>,
     pub(super) stop: bool,
-    /// `true` if a callback has done more than to push.
+    /// `true` if a callback has done more than push.
     pub(super) is_dirty: bool,
     /// `true` if a callback has pushed.
     pub(super) has_pushed: bool,

@@ -15,8 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Answers are gathered until no frame is buffered, and without capacity for them nothing
-/// is read.
+/// Answers are gathered until no frame is buffered. Without capacity for answers, nothing is read.
 const POLICY: Policy =
     Policy { mode: ReadMode::AsSet, corked: true, pause_when_full: true, counts_frames: true };
 
@@ -185,7 +184,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         }
     }
 
-    /// Input is over. Lets the handler have the last word.
+    /// Input is over. Lets the handler react.
     fn on_invalid_head<H: Handler + ?Sized>(
         &mut self,
         handler: &mut H,

@@ -13,7 +13,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
-/// The channel's end.
+/// The channel's side of the inbox.
 pub(crate) struct Inbox {
     shared: Arc<Shared>,
     /// The value of the last notification, or `UNKNOWN`.
@@ -45,13 +45,13 @@ impl From<Other> for Pushed {
 }
 
 pub(crate) enum Other {
-    /// Chunks that nothing may come between.
+    /// Chunks with nothing between them.
     Parts(Vec<Bytes>),
     Producer(BoxProducer),
     Mark(Mark),
 }
 
-/// A request of a pusher to the channel. The last outweighs the first.
+/// A request of a pusher to the channel. A later variant takes precedence.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Request {
     CloseWhenDone,
@@ -83,7 +83,7 @@ pub(super) struct State {
     /// The channel's own marks, for all of these.
     watermarks: Option<Watermarks>,
     next_ticket: Ticket,
-    /// That of the last push that has waited for capacity, and keeps its place.
+    /// The ticket of the last push that has waited for capacity, and keeps its place.
     last_waiter: Ticket,
     /// The pushes that wait for capacity. A ticket that is not here has been granted.
     waiting: BTreeMap<Ticket, Waiting>,
@@ -140,7 +140,7 @@ impl State {
         wakers
     }
 
-    /// Queues `item` in its place. Returns whom to wake, and what was copied.
+    /// Queues `item` in its place. Returns the waker to call, and the data that was copied.
     fn put(&mut self, ticket: Ticket, item: Pushed, cost: u64) -> (Option<Waker>, Option<Pushed>) {
         self.cost += cost;
         let copied = self.gather(ticket, item);

@@ -4,9 +4,8 @@ use tokio_util::codec::Framed;
 
 /// The read buffer, taken out of its `Framed` while a transport or a callback runs.
 ///
-/// It is put back when the guard is dropped, also when that code panics. Consumed
-/// bytes are removed then: no frame is delivered twice, and the tail of none becomes
-/// a frame.
+/// Dropping the guard puts the buffer back, even if that code panics, and removes consumed bytes.
+/// No frame is therefore delivered twice, and the tail of a frame never becomes a frame.
 pub(crate) struct InputGuard<'f, T> {
     framed: &'f mut Framed<T, TerminatorCodec>,
     input: BytesMut,
@@ -25,7 +24,7 @@ impl<'f, T> InputGuard<'f, T> {
         (self.framed.get_mut(), &mut self.input)
     }
 
-    /// The codec, the input, and how much of it is consumed.
+    /// The codec, the input, and the number of consumed bytes.
     pub(crate) fn input(&mut self) -> (&mut TerminatorCodec, &[u8], &mut usize) {
         (self.framed.codec_mut(), &self.input, &mut self.consumed)
     }

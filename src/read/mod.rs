@@ -31,11 +31,11 @@ pub(crate) struct Reader {
     pub(crate) budget: Budget,
 }
 
-/// The life of the input.
+/// The state of the input.
 #[derive(Debug)]
 pub(crate) enum Reading {
     Open,
-    /// No more arrives. The buffered frames are still to be delivered.
+    /// No more input arrives, but buffered frames are still to be delivered.
     Draining(Stop),
     /// The channel is being closed: input is read and dropped.
     Discarding,
@@ -46,9 +46,9 @@ pub(crate) enum Reading {
 /// The reason why no more input arrives.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// `delivered` if a frame that the end of input ends was delivered.
+    /// `delivered` is `true` if a frame that the end of input ends was delivered.
     Eof { delivered: bool },
-    /// Reading failed. Output goes on.
+    /// Reading failed. Output continues.
     Failed(io::Error),
     /// The connection broke, which the output reports.
     Broken,
@@ -116,7 +116,7 @@ impl Reader {
         matches!(self.state, Reading::Open)
     }
 
-    /// Returns `true` if the peer has ended its side and the buffered input is the rest.
+    /// Returns `true` if the peer has ended its side, so that all remaining input is buffered.
     #[inline]
     pub(crate) fn is_at_eof(&self) -> bool {
         matches!(self.state, Reading::Draining(Stop::Eof { .. }))
@@ -162,7 +162,8 @@ impl Reader {
         None
     }
 
-    /// A frame that the end of input ends is delivered. Returns `true` if one was before.
+    /// Notes that a frame that the end of input ends is delivered. Returns `true` if one was
+    /// delivered before.
     pub(crate) fn deliver_end(&mut self) -> bool {
         match &mut self.state {
             Reading::Draining(Stop::Eof { delivered }) => std::mem::replace(delivered, true),
@@ -170,19 +171,19 @@ impl Reader {
         }
     }
 
-    /// The end is reported.
+    /// Notes that the end is reported.
     pub(crate) fn note_reported(&mut self) {
         if let Reading::Ended(End::Eof { reported } | End::Aborted { reported }) = &mut self.state {
             *reported = true;
         }
     }
 
-    /// Input is over because a failure of the output is reported in its place.
+    /// Ends the input, because a failure of the output is reported instead of its end.
     pub(crate) fn fail(&mut self) {
         self.state = Reading::Ended(End::Failed { broke: true });
     }
 
-    /// A head is invalid, which is being reported.
+    /// Notes that a head is invalid, which is being reported.
     pub(crate) fn refuse(&mut self) {
         self.state = Reading::Ended(End::Refused { open: self.is_open() });
     }
@@ -198,8 +199,8 @@ impl Reader {
         }
     }
 
-    /// The connection is given up. Returns whether the buffered input is to be dropped: an
-    /// input that is over keeps it.
+    /// Aborts the input. Returns whether to drop the buffered input, which stays if the input was
+    /// over.
     pub(crate) fn abort(&mut self) -> bool {
         let is_aborted = !self.is_fused();
         if is_aborted {
@@ -208,7 +209,7 @@ impl Reader {
         is_aborted
     }
 
-    /// Reading failed, although output has ended well before.
+    /// Notes that reading failed, although output had ended without a failure.
     pub(crate) fn note_failure(&mut self, error: io::Error) {
         self.state = Reading::Draining(Stop::Failed(error));
     }
@@ -242,8 +243,8 @@ impl Reader {
         matches!(self.state, Reading::Ended(End::Refused { .. }))
     }
 
-    /// From now on input is read and dropped, not through the codec. Returns whether the
-    /// buffered input is to be dropped.
+    /// From now on, reads and drops input, without the codec. Returns whether to drop the buffered
+    /// input.
     pub(crate) fn discard(&mut self) -> bool {
         match self.state {
             Reading::Open | Reading::Ended(End::TimedOut(_) | End::Refused { open: true }) => {
@@ -266,8 +267,8 @@ impl Reader {
         self.state = Reading::Ended(End::Eof { reported: true });
     }
 
-    /// Returns `true` if there may be one more read after a failure of the output. A peer must
-    /// not keep the channel by sending on.
+    /// Returns `true` if there may be one more read after a failure of the output. A peer that
+    /// continues to send must not keep the channel open.
     pub(crate) fn takes_late_read(&mut self) -> bool {
         let left = self.late_reads_left.checked_sub(1);
         self.late_reads_left = left.unwrap_or_default();
@@ -363,8 +364,8 @@ impl Reader {
         }
     }
 
-    /// Reads grow while they return full. They shrink when two in a row return less than a
-    /// quarter: the second may be the rest of a burst.
+    /// Reads grow while the transport fills them. They shrink when two in a row return less than a
+    /// quarter. One is not enough, because it may be the rest of a burst.
     fn adapt(&mut self, read: u32) {
         let is_short = read < self.read_size / 4;
         if read >= self.read_size {
@@ -395,8 +396,8 @@ where
     read
 }
 
-/// Waiting must not cost a buffer: reads into the stack, and allocates only for the bytes
-/// that arrived.
+/// Reads into the stack, and allocates only for the bytes that arrived, because waiting must not
+/// cost a buffer.
 fn poll_fill_from_stack<T>(
     cx: &mut Context<'_>,
     framed: &mut Framed<T, TerminatorCodec>,
@@ -431,15 +432,15 @@ pub(crate) fn release(buffer: &mut BytesMut) {
 }
 
 /// Returns `true` if a read error means that the connection is gone in both directions. Others,
-/// such as that of a TLS peer that does not announce its end, end input only.
+/// such as that of a TLS peer that closes without `close_notify`, end only the input.
 fn is_break(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
     matches!(error.kind(), ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected)
 }
 
-/// The number of reads after a failure of the output: the socket's buffer may hold the
-/// peer's last words.
+/// The number of reads after a failure of the output, because the socket's buffer may hold the last
+/// bytes of the peer.
 const LATE_READS: u8 = 32;
 
-/// The smallest read. Up to this size the stack is read into.
+/// The smallest read. Up to this size, reads go into the stack.
 const STACK_READ: usize = 4 * 1024;

@@ -11,15 +11,15 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::io::AsyncWrite;
 
 pub(crate) struct WriteBuffer {
-    /// First: large chunks where they lie, and the small ones between them.
+    /// The first bytes: large chunks, which are not copied, and the small ones between them.
     chunks: VecDeque<Bytes>,
-    /// After them: small chunks, copied together.
+    /// The bytes after those: small chunks, copied together.
     tail: BytesMut,
     /// The length of all of these.
     len: usize,
-    /// The number of bytes that the transport has taken.
+    /// The number of bytes that the transport has accepted.
     sent: u64,
-    /// The number of bytes gathered before they are written. Never 0.
+    /// The number of bytes to gather before they are written. Never 0.
     capacity: u32,
     /// The length of the first slice of a write that is pending, at most `RECORD`;
     /// else 0. A retry begins with the same bytes.
@@ -62,12 +62,12 @@ impl WriteBuffer {
         self.len == 0 && !self.is_dirty
     }
 
-    /// Another transport, which may hold bytes, takes the place of the one before.
+    /// Notes that another transport, which may hold bytes, replaces the previous one.
     pub(crate) fn begin_transport(&mut self) {
         (self.is_dirty, self.is_fresh) = (true, true);
     }
 
-    /// There is no transport to flush any more.
+    /// Notes that there is no transport to flush any more.
     pub(crate) fn end_transport(&mut self) {
         (self.is_dirty, self.is_fresh) = (false, false);
     }
@@ -76,8 +76,8 @@ impl WriteBuffer {
         self.is_fresh
     }
 
-    /// A chunk alone is written from where it lies, if one call can then also take
-    /// the bytes after it.
+    /// A single chunk is written without a copy, if one call can then also write the bytes after
+    /// it.
     fn put(&mut self, chunk: Bytes, large: usize, vectored: bool) {
         let is_alone = self.len == 0 && vectored;
         self.len += chunk.len();
@@ -88,9 +88,9 @@ impl WriteBuffer {
         self.chunks.push_back(chunk);
     }
 
-    /// A block is written from where it lies if several pieces can go in one call. If
-    /// it fits after the one before it, it is copied: a peer that takes nothing would
-    /// make the channel hold many blocks that are nearly empty.
+    /// A block is written without a copy if one call can write several pieces. If a block fits
+    /// after the previous one, it is copied. Otherwise a peer that accepts nothing would make the
+    /// channel hold many blocks that are nearly empty.
     fn put_block(&mut self, block: BytesMut, large: usize, vectored: bool) {
         self.len += block.len();
         let capacity = self.tail.capacity().max(LARGE) - self.tail.len();
@@ -108,8 +108,8 @@ impl WriteBuffer {
         }
     }
 
-    /// Drops everything but the bytes that a retry must begin with. Returns the number
-    /// of bytes dropped.
+    /// Drops everything except the bytes with which a retry must begin. Returns the number of bytes
+    /// dropped.
     pub(crate) fn discard(&mut self) -> usize {
         let keep = usize::from(self.offered);
         let kept = match self.chunks.front_mut() {
@@ -162,7 +162,7 @@ impl WriteBuffer {
         self.tail.advance(n);
     }
 
-    /// Writes once, as much as one call takes.
+    /// Writes once, as much as the transport accepts in one call.
     fn poll_write<T>(&mut self, cx: &mut Context<'_>, io: Pin<&mut T>) -> Poll<io::Result<()>>
     where
         T: AsyncWrite,
@@ -201,12 +201,12 @@ impl WriteBuffer {
     }
 }
 
-/// The queue's sink: gathers small chunks, and writes large ones from where they lie,
-/// together with the bytes before them.
+/// The sink of the queue. It gathers small chunks, and writes large ones without a copy, together
+/// with the bytes before them.
 pub(crate) struct BufferSink<'a, T> {
     pub(crate) io: &'a mut T,
     pub(crate) buffer: &'a mut WriteBuffer,
-    /// The waker for the transport, if it is not that of the task.
+    /// The waker for the transport, if it is not the waker of the task.
     pub(crate) probe: Option<&'a Waker>,
     /// Set if a poll stopped to yield.
     pub(crate) yielded: &'a Cell<bool>,

@@ -31,7 +31,7 @@ pub(crate) struct Writer {
     pub(crate) budget: Budget,
 }
 
-/// The life of the output. It only goes down the list.
+/// The state of the output, which only moves down this list.
 #[derive(Debug)]
 enum Writing {
     Open,
@@ -84,7 +84,7 @@ impl Writer {
         }
     }
 
-    /// Queues what is formatted, without a `String` in between.
+    /// Queues formatted text, without a `String` in between.
     pub(crate) fn push_fmt(&mut self, args: fmt::Arguments<'_>) {
         if self.accepts() {
             // The queue itself never fails.
@@ -132,7 +132,7 @@ impl Writer {
         is_open
     }
 
-    /// Returns what is queued and not sent, as counted against the high-water mark.
+    /// Returns the number of queued bytes, as counted against the high-water mark.
     #[inline]
     pub(crate) fn queued(&self) -> u64 {
         self.queue.cost() + self.buffer.len() as u64
@@ -155,7 +155,7 @@ impl Writer {
         }
     }
 
-    /// Returns `true` if a pause was asked for, and output before it is not sent.
+    /// Returns `true` if a pause was requested, and output before it is not sent.
     pub(crate) fn is_paused(&self) -> bool {
         self.queue.is_paused()
     }
@@ -165,7 +165,7 @@ impl Writer {
         self.queue.has_marks()
     }
 
-    /// Returns `true` if output is not to be gathered further: it fills a write, somebody
+    /// Returns `true` if output must not be gathered further. Either it fills a write, a caller
     /// waits for a mark, or the transport has not been polled yet.
     pub(crate) fn is_urgent(&self) -> bool {
         self.is_fresh() || self.has_marks() || self.queued() >= self.buffer.capacity() as u64
@@ -176,9 +176,9 @@ impl Writer {
         self.watermarks.update(self.queued())
     }
 
-    /// Output has left the queue. The next caller may ask only after it has grown.
-    // Noted where output sinks: a queue that sinks and grows again between two questions
-    // would still be full.
+    /// Updates the watermark after output has left the queue.
+    // A caller may check only after the queue has grown again. Without this update, the queue would
+    // then still count as full.
     #[inline]
     fn update_watermark(&mut self) {
         if !self.watermarks.has_capacity() {
@@ -270,7 +270,7 @@ impl Writer {
         self.end(Failure::Unreported(Box::new(error)));
     }
 
-    /// Drops what is queued. A failure that was there before remains the failure.
+    /// Drops the queue. An earlier failure remains the failure.
     fn end(&mut self, failure: Failure) {
         self.state = match std::mem::replace(&mut self.state, Writing::Open) {
             Writing::Open => Writing::Closed(Cause { requested: false, failure }),
@@ -309,8 +309,8 @@ impl Writer {
         }
     }
 
-    /// Drops what is queued, but for the bytes that a pending write must be retried
-    /// with. Returns the number of bytes and of producers.
+    /// Drops the queue, except the bytes with which a pending write must be retried. Returns the
+    /// number of bytes and of producers.
     pub(crate) fn discard(&mut self) -> (u64, usize) {
         let (bytes, producers) = self.queue.clear();
         let bytes = bytes + self.buffer.discard() as u64;
@@ -318,7 +318,7 @@ impl Writer {
         (bytes, producers)
     }
 
-    /// Takes what is queued: bytes, and then producers.
+    /// Takes the queued output: bytes, and then producers.
     pub(crate) fn take(&mut self) -> (BytesMut, Vec<BoxProducer>) {
         let (chunks, producers) = self.queue.take();
         let mut unsent = self.buffer.take();
@@ -326,7 +326,7 @@ impl Writer {
         (unsent, producers)
     }
 
-    /// Another transport takes the place of the one before. It may hold bytes.
+    /// Notes that another transport, which may hold bytes, replaces the previous one.
     pub(crate) fn begin_transport(&mut self) {
         self.buffer.begin_transport();
     }
@@ -342,8 +342,8 @@ impl Writer {
         self.buffer.release();
     }
 
-    /// Sends what can be sent, then shuts down if that is asked for. Ready when there
-    /// is nothing left to do; `result` has the error.
+    /// Sends as much as possible, and then shuts down if that was requested. Ready when there is
+    /// nothing left to do. `result` has the error.
     ///
     /// The transport is polled with `probe`, if there is one.
     pub(crate) fn poll_send<T>(
@@ -391,7 +391,7 @@ impl Writer {
         }
     }
 
-    /// The bytes before the producer are sent, and nothing after it.
+    /// Sends the bytes before the producer, and nothing after it.
     // Reported at once, the error would make the caller drop the channel, and cut off
     // answers that are complete.
     fn fail_producer(&mut self, error: io::Error) {
@@ -411,7 +411,7 @@ impl Writer {
     }
 }
 
-/// A queue as the place to which text is formatted.
+/// A queue into which text is formatted.
 struct Text<'q>(&'q mut Queue);
 
 impl fmt::Write for Text<'_> {

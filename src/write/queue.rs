@@ -39,7 +39,7 @@ enum Entry {
 /// A place in the output. It is reached when everything before it has been sent and the
 /// transport was flushed.
 pub(crate) enum Mark {
-    /// A pusher waits for it. A mark that is dropped says that output was discarded.
+    /// A pusher waits for it. If the mark is dropped, the output was discarded.
     Flush(oneshot::Sender<()>),
     /// `run` delivers nothing before it is reached.
     Pause,
@@ -63,9 +63,9 @@ pub(crate) enum Piece {
 enum First {
     /// With its cost in the budget.
     Piece(Piece, i64),
-    /// It stays until it is reached.
+    /// The mark stays until it is reached.
     Mark,
-    /// It was a producer that has ended.
+    /// The first item was a producer that has ended.
     Nothing,
 }
 
@@ -122,8 +122,8 @@ impl Queue {
         self.block.is_empty() && matches!(self.entries.back(), Some(Entry::Mark(_)))
     }
 
-    /// The last entry, if it is a flush that nobody waits for any more. Another flush takes
-    /// its place.
+    /// Returns the last entry, if it is a flush for which no caller waits any more. Another flush
+    /// replaces it.
     fn last_given_up(&mut self) -> Option<&mut Mark> {
         match self.entries.back_mut() {
             Some(Entry::Mark(mark)) if self.block.is_empty() && mark.is_given_up() => Some(mark),
@@ -143,11 +143,11 @@ impl Queue {
         true
     }
 
-    /// Makes room for a small chunk.
+    /// Makes capacity for a small chunk.
     ///
-    /// A block grows up to `LARGE`, so that short output is one piece. Longer output is
-    /// not moved to grow: it continues in another block, as large as those before it,
-    /// so at most half is empty.
+    /// A block grows up to `LARGE`, so that short output is one piece. Longer output does not move
+    /// in order to grow. It continues in another block, as large as all earlier ones, so at most
+    /// half is empty.
     #[inline(never)]
     fn begin_block(&mut self, mut chunk: &[u8]) {
         let mut size = if self.ends_in_mark() { 0 } else { BLOCK_MIN };
@@ -224,8 +224,8 @@ impl Queue {
         })
     }
 
-    /// Takes everything: the chunks up to the first producer, and from there on
-    /// producers. Bytes between two producers become one each. Marks are dropped.
+    /// Takes everything: the chunks up to the first producer, and then producers. Bytes between two
+    /// producers become a producer. Marks are dropped.
     pub(crate) fn take(&mut self) -> (Vec<Bytes>, Vec<BoxProducer>) {
         (self.cost, self.marks, self.pauses) = (0, 0, 0);
         self.end_block();
@@ -249,9 +249,9 @@ impl Queue {
         (chunks, producers)
     }
 
-    /// Moves what can be moved into `sink`, in order. Flushes it when the queue is
-    /// empty, at each mark, when the first producer is not ready, and before it yields. Ready
-    /// when everything has been sent.
+    /// Moves as much as possible into `sink`, in order. Flushes it when the queue is empty, at each
+    /// mark, when the first producer is not ready, and before it yields. Ready when everything has
+    /// been sent.
     ///
     /// A producer is polled only when the sink is ready for its chunk. `yielded` is set if
     /// it stopped to yield.
@@ -378,7 +378,7 @@ pub(crate) const PRODUCER_COST: u64 = 1024;
 /// The cost of a mark: floods of flushes are bounded.
 pub(crate) const MARK_COST: u64 = 64;
 
-/// From this length a chunk is sent from where it lies instead of being copied.
+/// The length from which a chunk is sent without a copy.
 pub(crate) const LARGE: usize = 4 * 1024;
 
 /// The first and the largest size of a block of small chunks.

@@ -1,5 +1,5 @@
-/// `true` if there is capacity for more output. After the high-water mark was reached
-/// there is none until the queue has sunk to the low one.
+/// `true` if there is capacity for more output. After the queue has reached the high-water mark,
+/// there is none until the queue has drained to the low-water mark.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watermarks {
     high: u64,
