@@ -120,9 +120,9 @@ use tokio_util::codec::Framed;
 /// # Two tasks
 ///
 /// The `Stream` and the `Sink` may be polled from two tasks
-/// ([`StreamExt::split`](futures::StreamExt::split)). A failure of input is reported by the
-/// `Stream` only. A failure of output is reported once, by the side that is polled first.
-/// Afterwards the `Stream` ends with `None`, and the `Sink` returns [`Error::Closed`].
+/// ([`StreamExt::split`](futures::StreamExt::split)). Only the `Stream` reports a failure of input.
+/// The side that is polled first reports a failure of output, once. Afterwards the `Stream` ends
+/// with `None`, and the `Sink` returns [`Error::Closed`].
 ///
 /// - A push into the channel does not wake a task, so push with a [`Pusher`](crate::Pusher), or
 ///   flush. A push of a `Pusher` is sent when one of the halves is polled.
@@ -135,14 +135,14 @@ pub struct Channel<T> {
     framed: Framed<T, TerminatorCodec>,
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
-    /// Made with the first `Pusher`, and dropped after the last.
+    /// Created with the first `Pusher`, and dropped after the last.
     pub(crate) inbox: Option<Inbox>,
     /// Boxed, because most channels have none.
     deadlines: Option<Box<Deadlines>>,
     wakers: Wakers,
     linger: Duration,
     linger_timed_out: bool,
-    /// `true` if output waits for input to be used up, as far as there is capacity.
+    /// `true` if output waits until no frame is buffered, while there is capacity.
     corked: bool,
     /// `true` if `next` and `receive` neither read nor deliver without capacity.
     pause_when_full: bool,
@@ -153,13 +153,13 @@ pub struct Channel<T> {
 /// The progress of `Channel::run`.
 pub(crate) enum RunState {
     New,
-    /// The handler knows of the connection.
+    /// The handler's `connected` was called.
     Connected,
-    /// The handler knows that input has ended; output goes on.
+    /// The handler was notified that input has ended. Output continues.
     InputEnded,
-    /// Reading failed; the output goes on until it is sent.
+    /// Reading failed. Output continues until everything is sent.
     InputFailed(io::Error),
-    /// The handler knows the end.
+    /// The handler was notified of the end.
     Over {
         lost: bool,
     },

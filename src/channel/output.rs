@@ -235,8 +235,8 @@ impl<T> Channel<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Waits until there is capacity for more output.
     ///
-    /// Await this before a push if the peer determines how much you push. A peer that sends and
-    /// never reads the answers then has to wait, too. There is capacity until
+    /// Await this before or after each push if the peer determines how much you push. A peer that
+    /// sends and never reads the answers then has to wait, too. There is capacity until
     /// [`queued_bytes`](Self::queued_bytes) reaches the high-water mark, and again when it has
     /// fallen to the low-water mark.
     ///

@@ -112,8 +112,8 @@ impl Terminator {
 
     /// Ends a frame after `n` bytes. Afterwards the terminator is [`none`](Self::none).
     ///
-    /// A `u64` converts without this method. For a `u32` write `u64::from(n)`. With `count(0)` the
-    /// next frame is empty and complete, at once. In asynchat 0 means "collect all".
+    /// A `u64` converts without this method. For a `u32` write `u64::from(n)`. `count(0)` ends a
+    /// frame at once, so the next frame is empty and complete. In asynchat 0 means "collect all".
     ///
     /// ```
     /// use asynchat::{FrameRef, Terminator, TerminatorCodec};
