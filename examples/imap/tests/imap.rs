@@ -3,17 +3,17 @@
 
 #![cfg(unix)] // Who may do what in a folder.
 
-mod perform;
+mod drivers;
 #[path = "../../../tests/programs/mod.rs"]
 mod programs;
 
 use clap::Parser;
+use drivers::{perform, settings};
 use example_common::with_causes;
 use example_imap::client::{Client, Error};
 use example_imap::parse::Value;
 use example_imap::{Args, run};
 use futures::{FutureExt, poll};
-use perform::{perform, settings};
 use programs::{Server, within};
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -5,9 +5,9 @@
 mod calls;
 #[path = "../../../tests/bad_input/case.rs"]
 mod case;
+mod drivers;
 #[path = "../../../tests/bad_input/folder.rs"]
 mod folder;
-mod perform;
 #[path = "bad_input/replay_memcached.rs"]
 mod replay_memcached;
 

@@ -1,16 +1,16 @@
 //! The memcached client: dialogues cut in every way, servers that
 //! lie, and a real memcached.
 
-mod perform;
+mod drivers;
 #[path = "../../../tests/programs/mod.rs"]
 mod programs;
 
 use bytes::Bytes;
 use clap::Parser;
+use drivers::perform;
 use example_memcached::client::{Client, Error, Outcome};
 use example_memcached::{Args, run};
 use futures::FutureExt;
-use perform::perform;
 use programs::{Server, within};
 use proptest::collection::vec;
 use proptest::prelude::*;

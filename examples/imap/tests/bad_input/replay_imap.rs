@@ -2,7 +2,7 @@
 
 use crate::calls::{self, CONNECTED, Call, read_call, replay_calls};
 use crate::case::{self, Case};
-use crate::perform::{perform, settings};
+use crate::drivers::{perform, settings};
 use example_imap::client::Client;
 use tokio::io::DuplexStream;
 

@@ -2,7 +2,7 @@
 
 use crate::calls::{self, Call, read_call, replay_calls};
 use crate::case::Case;
-use crate::perform::perform;
+use crate::drivers::perform;
 use example_memcached::client::Client;
 use tokio::io::DuplexStream;
 
