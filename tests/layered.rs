@@ -324,8 +324,8 @@ fn send_of_one_task_completes_while_the_other_reads() {
 
 // The write timeout, on a clock that moves on only if no task can.
 
-/// Passes on 20,000 bytes a second, and is never silent for longer than 50 ms. The
-/// other direction is not slowed down.
+/// Passes on 20,000 bytes a second of the paused clock, and is never silent for longer than
+/// `PAUSE`. The other direction is not slowed down.
 async fn throttle(mut wire: DuplexStream, mut to: DuplexStream) {
     let (mut slow, mut fast) = ([0; 1000], [0; 1000]);
     loop {
@@ -335,7 +335,7 @@ async fn throttle(mut wire: DuplexStream, mut to: DuplexStream) {
                     if to.write_all(&slow[..n]).await.is_err() {
                         return;
                     }
-                    sleep(Duration::from_millis(50)).await;
+                    sleep(PAUSE).await;
                 }
                 _ => return,
             },
@@ -350,6 +350,9 @@ async fn throttle(mut wire: DuplexStream, mut to: DuplexStream) {
         }
     }
 }
+
+/// The clock is paused, so this takes no time.
+const PAUSE: Duration = Duration::from_millis(50);
 
 const SENT: usize = 200_000;
 

@@ -444,7 +444,7 @@ impl Mock {
     fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.0.lock().unwrap();
         state.calls_since_the_test_looked += 1;
-        assert!(state.calls_since_the_test_looked < CALLS, "one poll goes on for ever");
+        assert!(state.calls_since_the_test_looked < CALLS, "one poll does not end");
         state
     }
 
@@ -714,7 +714,7 @@ impl Stream for Scripted {
         let mut state = self.0.lock().unwrap();
         state.polls += 1;
         assert!(!state.ended, "a producer is not polled after its end");
-        assert!(state.polls < CALLS, "one poll goes on for ever");
+        assert!(state.polls < CALLS, "one poll does not end");
         match state.script.pop_front() {
             Some(Give::Chunk(data)) => Poll::Ready(Some(Ok(data))),
             Some(Give::Endless(data)) => {
@@ -802,7 +802,8 @@ pub(crate) fn run_both<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Outpu
     panic!("the tasks do not end");
 }
 
-/// Waits for all tasks of a runtime with threads. If nothing moves for this many turns, a wake was lost.
+/// Waits for all tasks of a runtime with threads, and panics if `moves` stops growing, because
+/// a wake was lost.
 pub(crate) async fn join<T>(tasks: Vec<JoinHandle<T>>, moves: &AtomicUsize) -> Vec<T> {
     let (mut seen, mut idle) = (0, 0);
     while !tasks.iter().all(JoinHandle::is_finished) {
