@@ -14,15 +14,9 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-static HAS_ASYNCHAT: LazyLock<bool> = LazyLock::new(|| {
-    let mut python = Command::new("python3");
-    let found = python.args(["-W", "ignore", "-c", "import asynchat"]).output();
-    let found = found.is_ok_and(|output| output.status.success());
-    if !found {
-        programs::left_out("no python3 with asynchat (3.11 or older) is installed");
-    }
-    found
-});
+/// Python 3.11 or older has it; for later ones there is a package.
+static HAS_ASYNCHAT: LazyLock<bool> =
+    LazyLock::new(|| programs::works(&["python3", "-W", "ignore", "-c", "import asynchat"]));
 
 /// What came of a scene there and here, and what should.
 #[track_caller]

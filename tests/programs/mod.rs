@@ -1,5 +1,5 @@
-//! The programs that tests talk to: what to do where one is not installed, and
-//! how one is started and stopped.
+//! Starts and stops the programs that tests need, and skips a test whose program is not
+//! installed.
 
 // Each test uses some of it.
 #![allow(dead_code)]
@@ -13,34 +13,38 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
-/// Says in one line that `what` was left out; where `ASYNCHAT_REQUIRE_INTEROP` is
-/// set, as in the gate, that is a failure.
-pub(crate) fn left_out(what: &str) {
-    assert!(std::env::var_os("ASYNCHAT_REQUIRE_INTEROP").is_none(), "{what}, but is needed");
+/// Reports in one line why a test is skipped.
+///
+/// # Panics
+///
+/// If `ASYNCHAT_REQUIRE_INTEROP` is set, as in the gate.
+pub(crate) fn skip(reason: &str) {
+    assert!(std::env::var_os("ASYNCHAT_REQUIRE_INTEROP").is_none(), "{reason}, but is required");
     // Not `println!`, which nobody sees of a test that passes; and in one piece.
-    let _ = std::io::stderr().write_all(format!("left out: {what}\n").as_bytes());
+    let _ = std::io::stderr().write_all(format!("skipped: {reason}\n").as_bytes());
 }
 
-/// Whether a program is installed; if not, says that it was left out. Name the program
-/// that runs, by its path if it is not among the commands: a server may start another.
+/// Returns `true` if a program is installed, and reports otherwise that the test is skipped.
+/// Name the program that runs, by its path if it is not among the commands, because a server
+/// may start another.
 pub(crate) fn is_installed(program: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();
     // Servers are often where only root looks.
     let mut folders = path.split(':').chain(["/usr/sbin", "/usr/local/sbin"]);
     let found = folders.any(|folder| Path::new(folder).join(program).is_file());
     if !found {
-        left_out(&format!("{program} is not installed"));
+        skip(&format!("{program} is not installed"));
     }
     found
 }
 
-/// Whether a command succeeds; if not, says that it was left out. Name one that needs the
-/// same parts of a program as the test.
+/// Returns `true` if a command succeeds, and reports otherwise that the test is skipped. Name
+/// a command that needs the same parts of a program as the test.
 pub(crate) fn works(command: &[&str]) -> bool {
     let output = Command::new(command[0]).args(&command[1..]).stdin(Stdio::null()).output();
     let works = output.is_ok_and(|output| output.status.success());
     if !works {
-        left_out(&format!("`{}` fails", command.join(" ")));
+        skip(&format!("`{}` fails", command.join(" ")));
     }
     works
 }
@@ -58,13 +62,13 @@ impl Server {
         Self::try_start(ready, arguments).unwrap_or_else(|why| panic!("{why}"))
     }
 
-    /// Does the same, and reports a server that does not start as left out. Part of it
-    /// may be missing, or its version may have other settings.
+    /// Does the same, and skips the test if the server does not start. Part of it may be
+    /// missing, or its version may have other settings.
     pub(crate) fn start_if_whole(
         ready: &str,
         arguments: impl Fn(u16) -> Vec<String>,
     ) -> Option<Self> {
-        Self::try_start(ready, arguments).inspect_err(|why| left_out(why)).ok()
+        Self::try_start(ready, arguments).inspect_err(|why| skip(why)).ok()
     }
 
     fn try_start(ready: &str, arguments: impl Fn(u16) -> Vec<String>) -> Result<Self, String> {

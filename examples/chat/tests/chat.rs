@@ -1,10 +1,15 @@
 //! The chat server: people on lines and in a browser, slow readers,
 //! and several servers on one Redis.
 
+#[path = "../../../tests/programs/browser.rs"]
+mod browser;
+#[path = "../../../tests/programs/example.rs"]
+mod example;
 #[path = "../../../tests/programs/mod.rs"]
 mod programs;
 
 use asynchat::{Channel, Error, Terminator};
+use browser::Browser;
 use example_chat::room::{self, Room};
 use example_chat::{bridge, lines, server, web};
 use example_common::serve::MAX_CONNECTIONS;
@@ -16,11 +21,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{
-    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, Join, duplex, join,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex, join};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -1276,21 +1279,12 @@ async fn kernel_drops_lost_peer_within_a_minute() {
 #[cfg(target_os = "linux")]
 async fn program(files: u32, argument: Option<&str>) -> (Child, SocketAddr, SocketAddr) {
     let limited = format!("ulimit -n {files}; exec \"$@\"");
-    let mut program = Command::new("sh")
+    let mut command = Command::new("sh");
+    command
         .args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_example-chat")])
         .args(["127.0.0.1:0", "--http", "127.0.0.1:0"])
-        .args(argument)
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut output = Channel::new(join(program.stdout.take().unwrap(), tokio::io::sink()), "\n");
-    let mut address = async || {
-        let line = text(&within(output.receive("\n")).await.unwrap());
-        let address = line.rsplit([' ', '/']).find(|word| !word.is_empty()).unwrap();
-        address.parse::<SocketAddr>().unwrap()
-    };
-    let (lines, web) = (address().await, address().await);
+        .args(argument);
+    let (program, [lines, web]) = example::start(&mut command).await;
     (program, lines, web)
 }
 
@@ -1330,63 +1324,15 @@ async fn peers_above_connections_wait_for_a_place() {
 
 // Interop: nc, and a browser.
 
-/// A headless browser, spoken to over a pipe: its messages end in NUL.
-struct Browser {
-    channel: Channel<Join<ChildStdout, ChildStdin>>,
-    session: Option<String>,
-    id: u64,
-    _profile: tempfile::TempDir,
-    _child: Child,
-}
-
 impl Browser {
-    async fn start(url: &str) -> Self {
-        let profile = tempfile::tempdir().unwrap();
-        let data = format!("--user-data-dir={}", profile.path().display());
-        let mut child = Command::new("sh")
-            .args(["-c", "exec \"$@\" 3<&0 4>&1 0</dev/null 1>/dev/null 2>&1", "sh"])
-            .args(["chromium", "--headless", "--remote-debugging-pipe", "--no-sandbox"])
-            .args(["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"])
-            .args(["--disable-background-networking", "--disable-component-update"])
-            .args(["--disable-dev-shm-usage", "--window-size=720,480", &data])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let io = join(child.stdout.take().unwrap(), child.stdin.take().unwrap());
-        let channel = Channel::builder().terminator("\0").max_length(64 << 20).build(io);
-        let (session, id) = (None, 0);
-        let mut browser = Browser { channel, session, id, _profile: profile, _child: child };
-        let blank = json!({ "url": "about:blank" });
-        let target = browser.call("Target.createTarget", blank).await;
-        let attach = json!({ "targetId": target["targetId"], "flatten": true });
-        let attached = browser.call("Target.attachToTarget", attach).await;
-        browser.session = attached["sessionId"].as_str().map(str::to_owned);
+    async fn at(url: &str) -> Self {
+        let mut browser = Browser::start().await;
         browser.call("Page.navigate", json!({ "url": url })).await;
         // Before, the form is not yet the script's.
         let loaded = "new Promise((done) => document.readyState === 'complete' ? done() : \
                       addEventListener('load', () => done()))";
         browser.evaluate(loaded).await;
         browser
-    }
-
-    async fn call(&mut self, method: &str, params: Value) -> Value {
-        self.id += 1;
-        let mut message = json!({ "id": self.id, "method": method, "params": params });
-        if let Some(session) = &self.session {
-            message["sessionId"] = json!(session);
-        }
-        self.channel.push(format!("{message}\0"));
-        loop {
-            let frame = within(self.channel.receive("\0")).await.expect("the browser is there");
-            let mut answer: Value = serde_json::from_slice(&frame).unwrap();
-            // Others are events.
-            if answer["id"] == self.id {
-                assert_eq!(answer["error"], Value::Null, "{method}");
-                return answer["result"].take();
-            }
-        }
     }
 
     /// Loads the page again, and waits until it is complete.
@@ -1400,12 +1346,6 @@ impl Browser {
                 break;
             }
         }
-    }
-
-    /// What a script in the page comes to, its promise fulfilled.
-    async fn evaluate(&mut self, script: &str) -> Value {
-        let parameters = json!({ "expression": script, "awaitPromise": true });
-        self.call("Runtime.evaluate", parameters).await["result"]["value"].take()
     }
 
     /// Waits until the page shows `text`.
@@ -1466,7 +1406,7 @@ async fn people_on_nc_and_in_a_browser_talk_to_each_other() {
     nick.channel.push("/nick nick\n");
     nick.hears_up_to("guest1 is now nick").await;
 
-    let mut browser = Browser::start(&format!("http://{}/", chat.web)).await;
+    let mut browser = Browser::at(&format!("http://{}/", chat.web)).await;
     browser.shows("Your name").await;
     // Refused by the page itself, and by the server.
     browser.types("nick", "not a name").await;
@@ -1566,7 +1506,7 @@ async fn a_page_that_is_loaded_again_has_its_name_and_its_seat() {
     }
     let chat = Chat::start(None).await;
     let mut alice = chat.named("alice").await;
-    let mut browser = Browser::start(&format!("http://{}/", chat.web)).await;
+    let mut browser = Browser::at(&format!("http://{}/", chat.web)).await;
     browser.types("nick", "barbara").await;
     browser.shows("welcome, barbara").await;
     browser.types("text", "/nick babs").await;
@@ -1597,7 +1537,7 @@ async fn page_reports_lost_network_and_reconnects() {
     }
     let chat = Chat::start(None).await;
     let mut alice = chat.named("alice").await;
-    let mut browser = Browser::start(&format!("http://{}/", chat.web)).await;
+    let mut browser = Browser::at(&format!("http://{}/", chat.web)).await;
     browser.types("nick", "barbara").await;
     alice.hears_this("* barbara has come").await;
     browser.shows("welcome, barbara").await;
@@ -1639,7 +1579,7 @@ async fn browser_does_not_reconnect_after_quit() {
     }
     let chat = Chat::start(None).await;
     let mut alice = chat.named("alice").await;
-    let mut browser = Browser::start(&format!("http://{}/", chat.web)).await;
+    let mut browser = Browser::at(&format!("http://{}/", chat.web)).await;
     browser
         .evaluate(
             "const real = fetch;

@@ -4,7 +4,7 @@
 #[path = "../../../tests/programs/mod.rs"]
 mod programs;
 
-use programs::{is_installed, left_out};
+use programs::{is_installed, skip};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -16,7 +16,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_example-jsonrpc");
 fn installed(path: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/interop").join(path);
     if !path.exists() {
-        left_out(&format!("{} is not installed", path.display()));
+        skip(&format!("{} is not installed", path.display()));
     }
     path.exists().then_some(path)
 }
@@ -25,7 +25,7 @@ fn python() -> Option<Vec<String>> {
     let python = installed("venv/bin/python")?;
     let has = Command::new(&python).args(["-c", "import mcp, pylsp, pyflakes"]).status();
     if !has.is_ok_and(|status| status.success()) {
-        left_out("mcp or pylsp is not installed");
+        skip("mcp or pylsp is not installed");
         return None;
     }
     Some(vec![python.display().to_string(), script("mcp_sdk.py")])

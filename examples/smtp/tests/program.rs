@@ -2,16 +2,18 @@
 //! and stopped by a signal.
 #![cfg(unix)]
 
+#[path = "../../../tests/programs/example.rs"]
+mod example;
 #[path = "../../../tests/programs/mod.rs"]
 mod programs;
 
 use asynchat::Channel;
 use programs::within;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::task::yield_now;
@@ -19,7 +21,7 @@ use tokio::task::yield_now;
 /// A server that a shell has started.
 struct Program {
     child: Child,
-    address: String,
+    address: SocketAddr,
     folder: TempDir,
 }
 
@@ -32,22 +34,17 @@ impl Program {
     /// The arguments of the script end in that of `--maildir`, the fourth.
     async fn start_by(script: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new("sh")
+        let mut command = Command::new("sh");
+        command
             .args(["-c", script, "sh"])
             .args([env!("CARGO_BIN_EXE_example-smtp"), "127.0.0.1:0", "--maildir"])
-            .arg(folder.path().join("Maildir"))
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = within(output.next_line()).await.unwrap().unwrap();
-        let address = line.strip_prefix("listening on ").unwrap().to_owned();
+            .arg(folder.path().join("Maildir"));
+        let (child, [address]) = example::start(&mut command).await;
         Program { child, address, folder }
     }
 
     async fn connect(&self) -> Channel<TcpStream> {
-        Channel::new(TcpStream::connect(&self.address).await.unwrap(), "\r\n")
+        Channel::new(TcpStream::connect(self.address).await.unwrap(), "\r\n")
     }
 
     /// Somebody who has been greeted.

@@ -1,20 +1,24 @@
 //! The WebSocket server: sessions cut everywhere, refusals, hostile clients, the broadcast,
 //! and real clients.
 
+#[path = "../../../tests/programs/browser.rs"]
+mod browser;
+#[path = "../../../tests/programs/example.rs"]
+mod example;
 #[path = "../../../tests/programs/mod.rs"]
 mod programs;
 
 use asynchat::{Channel, Terminator};
-use bytes::{Bytes, BytesMut};
+use browser::Browser;
+use bytes::BytesMut;
 use example_websocket::frame::Frame;
 use example_websocket::{GRACE, MAX_BROADCAST, MAX_MESSAGE, Server, TIMEOUTS};
 use programs::within;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, join};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::task::{JoinHandle, yield_now};
@@ -642,16 +646,10 @@ async fn stop_waits_little_for_members_that_read_slowly() {
 
 /// The program on a port of its own, and a page of `origin` may use it.
 async fn program(origin: &str) -> (tokio::process::Child, SocketAddr) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_example-websocket"))
-        .args(["127.0.0.1:0", "--origin", origin])
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut said = Channel::new(join(child.stdout.take().unwrap(), tokio::io::sink()), "\n");
-    let line = within(said.receive("/\n")).await.unwrap();
-    let address = line.strip_prefix(b"listening on ws://").expect("it says where");
-    (child, str::from_utf8(address).unwrap().parse().unwrap())
+    let mut command = Command::new(env!("CARGO_BIN_EXE_example-websocket"));
+    let (child, [address]) =
+        example::start(command.args(["127.0.0.1:0", "--origin", origin])).await;
+    (child, address)
 }
 
 #[tokio::test]
@@ -683,10 +681,8 @@ async fn program_names_an_address_that_is_taken() {
 
 #[tokio::test]
 async fn python_websockets_receives_expected_messages() {
-    let version = ["-c", "import websockets.asyncio.client"];
-    let found = Command::new("python3").args(version).stderr(Stdio::null()).status().await;
-    if !found.is_ok_and(|status| status.success()) {
-        return programs::left_out("the Python package websockets is not installed");
+    if !programs::works(&["python3", "-c", "import websockets.asyncio.client"]) {
+        return;
     }
     let (_child, address) = program("http://x").await;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/websocket_client.py");
@@ -774,64 +770,4 @@ async fn page() -> SocketAddr {
         }
     });
     address
-}
-
-/// A headless browser, spoken to over a pipe: its messages end in NUL.
-struct Browser {
-    channel: Channel<tokio::io::Join<tokio::process::ChildStdout, tokio::process::ChildStdin>>,
-    session: Option<String>,
-    id: u64,
-    _profile: tempfile::TempDir,
-    _child: tokio::process::Child,
-}
-
-impl Browser {
-    async fn start() -> Self {
-        let profile = tempfile::tempdir().unwrap();
-        let mut child = Command::new("sh")
-            .args(["-c", "exec \"$@\" 3<&0 4>&1 0</dev/null 1>/dev/null 2>&1", "sh"])
-            .args(["chromium", "--headless", "--remote-debugging-pipe", "--no-sandbox"])
-            .args(["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"])
-            .args(["--disable-background-networking", "--disable-component-update"])
-            .arg("--disable-dev-shm-usage")
-            .arg(format!("--user-data-dir={}", profile.path().display()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let io = join(child.stdout.take().unwrap(), child.stdin.take().unwrap());
-        let channel = Channel::builder().terminator("\0").max_length(64 << 20).build(io);
-        let mut browser =
-            Browser { channel, session: None, id: 0, _profile: profile, _child: child };
-        let target = browser.call("Target.createTarget", json!({ "url": "about:blank" })).await;
-        let attach = json!({ "targetId": target["targetId"], "flatten": true });
-        let attached = browser.call("Target.attachToTarget", attach).await;
-        browser.session = attached["sessionId"].as_str().map(str::to_owned);
-        browser
-    }
-
-    async fn call(&mut self, method: &str, params: Value) -> Value {
-        self.id += 1;
-        let mut message = json!({ "id": self.id, "method": method, "params": params });
-        if let Some(session) = &self.session {
-            message["sessionId"] = json!(session);
-        }
-        self.channel.push(format!("{message}\0"));
-        loop {
-            let frame: Bytes = within(self.channel.receive("\0")).await.expect("it is there");
-            let mut answer: Value = serde_json::from_slice(&frame).unwrap();
-            // Others are events.
-            if answer["id"] == self.id {
-                assert_eq!(answer["error"], Value::Null, "{method}");
-                return answer["result"].take();
-            }
-        }
-    }
-
-    /// The value of a script's promise.
-    async fn evaluate(&mut self, script: &str) -> Value {
-        let parameters = json!({ "expression": script, "awaitPromise": true });
-        self.call("Runtime.evaluate", parameters).await["result"]["value"].take()
-    }
 }
