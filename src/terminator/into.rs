@@ -3,32 +3,6 @@ use bytes::Bytes;
 
 /// A value that converts into a [`Terminator`].
 ///
-/// Byte strings, a `u64`, a [`Length`] and `None` convert. The trait is sealed: it exists so
-/// that a `usize` is answered with the conversion that is missing.
-///
-/// ```compile_fail,E0277
-/// use asynchat::{Terminator, TerminatorCodec};
-///
-/// let length: usize = 5;
-/// TerminatorCodec::new(length); // error: use `Terminator::count(length)`
-/// ```
-///
-/// ```
-/// use asynchat::{Terminator, TerminatorCodec};
-///
-/// let length: usize = 5;
-/// let mut codec = TerminatorCodec::new(Terminator::count(length));
-/// codec.set_terminator(5);
-/// codec.set_terminator("\n");
-/// codec.set_terminator(None);
-/// ```
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` does not convert into a `Terminator`",
-    label = "not a terminator",
-    note = "for a number of bytes in a `usize` use `Terminator::count(n)`, for another integer `u64::from(n)`"
-)]
-/// A value that converts into a [`Terminator`].
-///
 /// Byte strings, a `u64`, a [`Length`] and `None` convert. The trait is sealed. Its purpose is a
 /// compiler error for a `usize` that names the missing conversion.
 ///
@@ -49,6 +23,11 @@ use bytes::Bytes;
 /// codec.set_terminator(None);
 /// assert!(codec.terminator().is_none());
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not convert into a `Terminator`",
+    label = "not a terminator",
+    note = "for a number of bytes in a `usize` use `Terminator::count(n)`, for another integer `u64::from(n)`"
+)]
 pub trait IntoTerminator: Sealed {
     /// Performs the conversion.
     fn into_terminator(self) -> Terminator;
