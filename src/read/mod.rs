@@ -297,16 +297,10 @@ impl Reader {
     {
         let size = (self.read_size as usize).min(limit);
         let read = ready!(self.poll_fill(cx, framed, size));
-        let (is_discarding, is_refused) = (self.is_discarding(), self.is_refused());
         Poll::Ready(match read {
             Ok(0) => {
                 tracing::debug!(target: "asynchat", "input ended");
-                self.state = Reading::Draining(Stop::Eof { delivered: false });
-                if is_discarding {
-                    self.end_discarding();
-                } else if is_refused {
-                    self.refuse();
-                }
+                self.stop(Stop::Eof { delivered: false });
                 Read::Done
             }
             Ok(n) => {
@@ -316,20 +310,24 @@ impl Reader {
             }
             Err(error) => {
                 tracing::debug!(target: "asynchat", %error, "reading failed");
-                let is_broken = is_break(&error);
-                if is_discarding {
-                    self.end_discarding();
-                } else if is_refused {
-                    self.state = Reading::Ended(End::Refused { open: false });
-                } else if is_broken {
-                    self.state = Reading::Draining(Stop::Broken);
+                if is_break(&error) {
+                    self.stop(Stop::Broken);
+                    Read::Broken(error)
                 } else {
-                    self.state = Reading::Draining(Stop::Failed(error));
-                    return Poll::Ready(Read::Done);
+                    self.stop(Stop::Failed(error));
+                    Read::Done
                 }
-                if is_broken { Read::Broken(error) } else { Read::Done }
             }
         })
+    }
+
+    /// No more input arrives. Input that is dropped, or was refused, is over at once.
+    fn stop(&mut self, stop: Stop) {
+        self.state = match self.state {
+            Reading::Discarding => Reading::Ended(End::Eof { reported: true }),
+            Reading::Ended(End::Refused { .. }) => Reading::Ended(End::Refused { open: false }),
+            _ => Reading::Draining(stop),
+        };
     }
 
     /// Reads once, again if that is interrupted. Returns the number of bytes.
