@@ -450,8 +450,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         }
     }
 
-    /// Ends both directions if reading has detected a break.
-    fn note_break(&mut self, read: Read) {
+    /// A break that reading has found ends both directions.
+    pub(super) fn note_break(&mut self, read: Read) {
         let Read::Broken(error) = read else { return };
         if self.writer.is_closed() && !self.writer.has_failed() {
             self.reader.note_failure(error);
@@ -608,60 +608,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             return self.poll_read_ahead(cx);
         }
         Poll::Pending
-    }
-
-    /// Sends, and then reads and drops input until the peer has closed or the time is over.
-    pub(crate) fn poll_close_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let linger = Some(self.linger).filter(|linger| !linger.is_zero());
-        // Its waker is registered; whether output is over is asked below.
-        let _sent = self.poll_send(cx, linger);
-        // All the while input is dropped: the peer may write before it reads.
-        let ended = self.poll_discard(cx);
-        if !self.writer.is_closed() {
-            return Poll::Pending;
-        }
-        let lingers = ended.is_pending() && !self.writer.has_failed();
-        if let Some(linger) = linger.filter(|_| lingers) {
-            ready!(self.poll_linger(cx, linger));
-        }
-        Poll::Ready(self.writer.result())
-    }
-
-    /// Reads and drops input. Ready when it is over.
-    // Not through the codec: nobody takes a frame after the close.
-    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.reader.discard() {
-            *self.framed.read_buffer_mut() = BytesMut::new();
-            self.framed.codec_mut().cutter.forget();
-        }
-        loop {
-            if !self.reader.is_discarding() {
-                return Poll::Ready(());
-            }
-            if self.reader.budget.is_exhausted() {
-                return self.reader.budget.poll_yield(cx);
-            }
-            let read = ready!(self.reader.poll_read(cx, &mut self.framed, usize::MAX));
-            self.reader.budget.spend(CALL);
-            self.reader.budget.spend(self.unread().len());
-            self.framed.read_buffer_mut().clear();
-            match read {
-                // Everything is sent. The way in which the peer goes is its own.
-                Read::Broken(_) if self.writer.is_closed() => {}
-                read => self.note_break(read),
-            }
-        }
-    }
-
-    fn poll_linger(&mut self, cx: &mut Context<'_>, linger: Duration) -> Poll<()> {
-        let deadlines = self.deadlines.get_or_insert_default();
-        // Farther away than the clock goes: never.
-        let Some(due) = deadlines.linger_due(Instant::now(), linger) else { return Poll::Pending };
-        ready!(deadlines.poll_until(cx, due));
-        tracing::debug!(target: "asynchat", "linger timed out");
-        self.linger_timed_out = true;
-        self.reader.end_discarding();
-        Poll::Ready(())
     }
 }
 
