@@ -1,6 +1,7 @@
 //! `Channel`: its output.
 
 use super::{Channel, Discarded, RunState};
+use crate::budget::{CALL, FRAME};
 use crate::producer::boxed;
 use crate::pusher::Inbox;
 use crate::{Error, Pusher};
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use futures::{Sink, Stream};
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::{fmt, io};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -298,5 +300,63 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Cancel safe: unsent output stays queued.
     pub async fn flush(&mut self) -> Result<(), Error> {
         poll_fn(|cx| Pin::new(&mut *self).poll_flush(cx)).await
+    }
+
+    /// Sends everything that is queued, and reads only to notice a break.
+    pub(super) fn poll_flush_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        reads_ahead: bool,
+    ) -> Poll<Result<(), Error>> {
+        ready!(self.poll_output(cx, reads_ahead));
+        self.writer.release();
+        Poll::Ready(self.writer.result())
+    }
+
+    /// Ready if there is capacity for more output.
+    pub(super) fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.writer.budget.is_exhausted() {
+            return self.writer.budget.poll_yield(cx);
+        }
+        // For the item that is pushed next.
+        self.writer.budget.spend(FRAME);
+        // A pusher may have aborted.
+        self.drain_inbox();
+        let sent = if !self.writer.is_open() || !self.writer.has_capacity() {
+            self.poll_output(cx, true)
+        } else if self.writer.is_fresh() || self.writer.has_marks() {
+            // What the transport holds is flushed; nobody waits for that here.
+            self.poll_send(cx, None)
+        } else {
+            Poll::Ready(())
+        };
+        let is_full = self.writer.is_open() && !self.writer.has_capacity();
+        let is_failing = self.writer.has_failed() && !self.writer.is_closed();
+        // What has yielded did so for the caller, which may never wait otherwise.
+        if sent.is_pending() && (is_full || is_failing || self.writer.has_yielded()) {
+            return Poll::Pending;
+        }
+        self.writer.result()?;
+        Poll::Ready(if self.writer.is_open() { Ok(()) } else { Err(Error::Closed) })
+    }
+
+    /// Sends, for a caller that waits for the output alone.
+    fn poll_output(&mut self, cx: &mut Context<'_>, reads_ahead: bool) -> Poll<()> {
+        if self.writer.budget.is_exhausted() {
+            return self.writer.budget.poll_yield(cx);
+        }
+        let before = self.writer.sent();
+        let sent = self.poll_send(cx, None);
+        self.writer.budget.spend(CALL);
+        self.writer.budget.spend((self.writer.sent() - before) as usize);
+        if sent.is_ready() {
+            return sent;
+        }
+        self.pause_clocks(self.wakers.input_waits_elsewhere(cx.waker()));
+        self.writer.budget.restart();
+        if reads_ahead && !self.writer.is_blocked() {
+            return self.poll_read_ahead(cx);
+        }
+        Poll::Pending
     }
 }
