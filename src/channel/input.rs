@@ -1,12 +1,15 @@
 //! `Channel`: its input.
 
-use super::Channel;
-use crate::codec::ReadMode;
-use crate::read::InputGuard;
+use super::poll::Event;
+use super::{Channel, Side};
+use crate::budget::FRAME;
+use crate::codec::{Look, ReadMode, Span};
+use crate::read::{End, InputGuard, Late, Reading};
 use crate::terminator::IntoTerminator;
-use crate::{Error, Frame};
+use crate::{Error, Frame, Timeout};
 use bytes::{Bytes, BytesMut};
 use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// # Input
@@ -233,6 +236,123 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     pub async fn receive_part(&mut self) -> Result<Frame, Error> {
         poll_fn(|cx| self.poll_receive_part(cx)).await
     }
+
+    /// The next frame.
+    #[inline]
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        mode: ReadMode,
+    ) -> Poll<Option<Result<Frame, Error>>> {
+        let span = match ready!(self.poll_span(cx, mode)) {
+            Event::Frame(span) => span,
+            Event::Error(error) => return Poll::Ready(Some(Err(error))),
+            Event::End => return Poll::Ready(None),
+        };
+        Poll::Ready(Some(Ok(span.take(self.framed.read_buffer_mut()))))
+    }
+
+    #[inline]
+    fn poll_span(&mut self, cx: &mut Context<'_>, mode: ReadMode) -> Poll<Event> {
+        match self.buffered_frame(mode) {
+            Some(span) => Poll::Ready(Event::Frame(span)),
+            None => self.poll_frame_slow(cx, mode),
+        }
+    }
+
+    /// The next whole frame, in the type that the caller returns.
+    fn poll_receive<D: Into<Bytes>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mode: ReadMode,
+        convert: impl FnOnce(BytesMut) -> D,
+    ) -> Poll<Result<D, Error>> {
+        let span = match ready!(self.poll_span(cx, mode)) {
+            Event::Frame(span) => span,
+            Event::Error(error) => return Poll::Ready(Err(error)),
+            Event::End => return Poll::Ready(Err(self.error_after_end())),
+        };
+        let data = convert(span.take_data(self.framed.read_buffer_mut()));
+        if !span.is_complete {
+            return Poll::Ready(Err(Error::UnexpectedEof { partial: data.into() }));
+        }
+        Poll::Ready(Ok(data))
+    }
+
+    /// The next part of a frame.
+    fn poll_receive_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Error>> {
+        let frame = ready!(self.poll_frame(cx, ReadMode::Parts));
+        Poll::Ready(frame.unwrap_or_else(|| Err(self.error_after_end())))
+    }
+
+    /// The answer of `receive` when no frame is to come.
+    #[cold]
+    fn error_after_end(&mut self) -> Error {
+        if let Some(timeout) = self.read_timeout() {
+            // The rest of a frame must not become one.
+            return Error::Timeout(timeout);
+        }
+        if self.reader.is_refused() {
+            return Error::Closed;
+        }
+        let rest = self.framed.read_buffer_mut().split().freeze();
+        let is_skipping = self.framed.codec().is_skipping();
+        self.framed.codec_mut().cutter.forget();
+        Error::UnexpectedEof { partial: if is_skipping { Bytes::new() } else { rest } }
+    }
+
+    /// The fast path: a frame is buffered, and there is nothing else to do.
+    #[inline(always)]
+    fn buffered_frame(&mut self, mode: ReadMode) -> Option<Span> {
+        let has_news = self.inbox.as_ref().is_some_and(|inbox| inbox.has_news());
+        // Without work there is capacity as well. Corked output waits for the input, unless
+        // pushers must be notified of what it adds.
+        let is_corked = self.corked && self.inbox.is_none();
+        let has_work = self.writer.has_work() && !(is_corked && self.may_gather());
+        let is_busy = has_news || has_work || self.reader.budget.is_exhausted();
+        if is_busy || !self.reader.is_open() || !self.wakers.is_input_idle() {
+            return None;
+        }
+        // The result is passed by value: it stays in registers.
+        let span = match self.framed.codec().cutter.look(self.framed.read_buffer(), mode) {
+            Look::Absent => return self.note_absent(),
+            Look::Message => self.buffered_message(mode)?,
+            Look::Set => self.buffered_set(mode)?,
+            look => self.framed.codec_mut().cutter.note(look)?,
+        };
+        self.reader.budget.spend(FRAME);
+        Some(span)
+    }
+
+    /// Keeps the progress of the search, or the tail of each read would be searched twice.
+    #[cold]
+    fn note_absent(&mut self) -> Option<Span> {
+        if self.unread().is_empty() {
+            return None;
+        }
+        let progress = self.framed.codec().cutter.searched(self.framed.read_buffer());
+        self.framed.codec_mut().cutter.resume(progress);
+        None
+    }
+
+    fn buffered_set(&mut self, mode: ReadMode) -> Option<Span> {
+        match self.framed.codec().cutter.look_set(self.framed.read_buffer(), mode) {
+            Look::Absent => self.note_absent(),
+            look => self.framed.codec_mut().cutter.note(look),
+        }
+    }
+
+    fn buffered_message(&mut self, mode: ReadMode) -> Option<Span> {
+        let buffer = self.framed.read_buffer();
+        let (head, len) = (self.framed.codec().cutter.read_head(buffer, mode), buffer.len());
+        self.framed.codec_mut().cutter.note_head(head, len, mode)
+    }
+
+    #[inline(never)]
+    fn poll_frame_slow(&mut self, cx: &mut Context<'_>, mode: ReadMode) -> Poll<Event> {
+        let policy = self.policy(mode);
+        self.poll_side(cx, Side::Input, |channel, cx| channel.poll_event(cx, policy))
+    }
 }
 
 impl<T> Channel<T> {
@@ -261,6 +381,16 @@ impl<T> Channel<T> {
     #[must_use]
     pub fn received_bytes(&self) -> u64 {
         self.reader.received()
+    }
+
+    /// The timeout that has ended the input.
+    pub(super) fn read_timeout(&self) -> Option<Timeout> {
+        let Reading::Ended(End::TimedOut(late)) = *self.reader.state() else { return None };
+        let timeouts = self.timeouts();
+        Some(match late {
+            Late::Frame => Timeout::Frame(timeouts.frame.unwrap_or_default()),
+            Late::Idle => Timeout::Idle(timeouts.idle.unwrap_or_default()),
+        })
     }
 
     pub(super) fn discard_input(&mut self) -> usize {
