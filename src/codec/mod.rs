@@ -1,10 +1,12 @@
 //! `TerminatorCodec`: its settings, and its methods for tokio-util and for slices.
 
 mod cut;
+mod fast;
 mod front;
 mod span;
 
-pub(crate) use self::cut::{Cutter, FastPath, Look, ReadMode, look_measured, look_short};
+pub(crate) use self::cut::{Cutter, ReadMode};
+pub(crate) use self::fast::{FastPath, Look, look_measured, look_short};
 pub(crate) use self::span::Span;
 
 use crate::terminator::{IntoTerminator, Progress};

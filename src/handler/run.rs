@@ -366,7 +366,9 @@ fn deliver_one<H: Handler + ?Sized>(
 ) -> Result<bool, H::Error> {
     let rest = control.rest();
     let look = control.codec.cutter.look(rest, POLICY.mode);
-    let Some(span) = control.codec.cutter.take(look, rest, POLICY.mode) else { return Ok(false) };
+    let Some(span) = control.codec.cutter.note_or_find(look, rest, POLICY.mode) else {
+        return Ok(false);
+    };
     control.lent.reader.budget.spend_frame(span.consume);
     deliver_span(control, handler, span)?;
     Ok(true)
