@@ -2,11 +2,12 @@
 
 mod inbox;
 mod permit;
+mod shared;
 
 pub(crate) use self::inbox::{Inbox, Request};
 pub use self::permit::Permit;
 
-use self::inbox::{Other, Place, Pushed, Refused, Shared, Waiter};
+use self::shared::{Other, Place, Pushed, Refused, Shared, Waiter};
 use crate::producer::boxed;
 use crate::sync::{Arc, oneshot};
 use crate::write::{MARK_COST, Mark, PRODUCER_COST, Writer, chunk_cost};

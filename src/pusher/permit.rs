@@ -1,4 +1,4 @@
-use super::inbox::{Place, Pushed, Waiter};
+use super::shared::{Place, Pushed, Waiter};
 use super::{PushError, collect, cost};
 use bytes::Bytes;
 use std::fmt;
