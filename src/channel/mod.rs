@@ -196,7 +196,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream for Channel<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> FusedStream for Channel<T> {
     fn is_terminated(&self) -> bool {
-        self.reader.is_fused() || (self.reader.is_timed_out() && self.all_reported())
+        self.all_reported()
     }
 }
 

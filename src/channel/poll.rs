@@ -252,9 +252,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             return Poll::Ready(self.end_again(Span::complete(0)));
         }
         let is_aborted = matches!(self.reader.state(), Reading::Ended(End::Aborted { .. }));
-        let is_reported =
-            self.reader.is_fused() || (self.reader.is_timed_out() && self.all_reported());
-        if is_reported {
+        if self.all_reported() {
             return Poll::Ready(Event::End);
         }
         if !is_aborted && !self.writer.is_open() {
@@ -436,9 +434,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 }
 
 impl<T> Channel<T> {
-    /// Returns `true` if, after a timeout, the output has nothing left to report.
+    /// Returns `true` if nothing is left to deliver or to report, unless a timeout of the input
+    /// is resumed.
     pub(super) fn all_reported(&self) -> bool {
-        self.writer.is_open() || self.writer.is_settled()
+        let output_reported = self.writer.is_open() || self.writer.is_settled();
+        self.reader.is_fused() || (self.reader.is_timed_out() && output_reported)
     }
 
     /// Moves what was pushed from other tasks into the queue.
