@@ -280,7 +280,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     #[inline(never)]
     fn poll_more_in_time(&mut self, cx: &mut Context<'_>, mode: ReadMode) -> Poll<Option<Over>> {
         let Channel { framed, reader, writer, deadlines: Some(deadlines), .. } = self else {
-            return Poll::Pending;
+            return self.poll_read(cx);
         };
         let (now, before) = (Instant::now(), framed.read_buffer().len());
         let is_unfinished = before > 0 || framed.codec().cutter.is_mid_frame();
@@ -303,7 +303,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             return more;
         }
         let sent = waits_for_next.then(|| self.writer.sent());
-        let Some((due, timeout)) = deadlines.read_due(now, sent) else { return Poll::Pending };
+        let Some((due, timeout)) = deadlines.read_due(now, sent) else { return more };
         ready!(deadlines.poll_until(cx, due));
         Poll::Ready(Some(Over::Late(timeout)))
     }
@@ -416,7 +416,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         sent
     }
 
-    /// Handles a transport that accepts nothing. Ready when that has lasted too long.
+    /// The transport takes nothing, and wakes the task when it does. Ready when that has lasted
+    /// too long.
     fn poll_stall(&mut self, cx: &mut Context<'_>, linger: Option<Duration>) -> Poll<()> {
         if linger.is_some() {
             self.deadlines.get_or_insert_default();
