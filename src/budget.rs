@@ -40,7 +40,7 @@ impl Budget {
         self.0 < 0
     }
 
-    /// Leaves enough for one more call.
+    /// Leaves nothing, but enough for one more read: that stops only what is overdrawn.
     pub(crate) fn exhaust(&mut self) {
         self.0 = 0;
     }

@@ -310,7 +310,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Over>> {
         let is_broken = self.writer.is_broken();
-        if is_broken && !self.reader.takes_late_read() {
+        if is_broken && !self.reader.count_late_read() {
             return Poll::Ready(Some(Over::Broken));
         }
         match self.reader.poll_read(cx, &mut self.framed, usize::MAX) {

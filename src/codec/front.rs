@@ -26,7 +26,7 @@ pub(crate) enum Front {
     Refused(Box<HeadError>),
 }
 
-// The error is not called before it is handed to the caller.
+// The error is not called before it is returned to the caller.
 impl UnwindSafe for Front {}
 impl RefUnwindSafe for Front {}
 

@@ -36,7 +36,7 @@ impl Span {
         if self.is_complete { Frame::Complete(data) } else { Frame::Partial(data) }
     }
 
-    /// The same without the word whether it is complete.
+    /// Takes the bytes of the frame, complete or not.
     #[inline(always)]
     pub(crate) fn take_data(self, src: &mut BytesMut) -> BytesMut {
         debug_assert!(self.len <= self.consume && self.consume <= src.len());
@@ -45,7 +45,7 @@ impl Span {
         data
     }
 
-    /// The same for a slice.
+    /// Takes the frame off the front of a slice.
     #[inline(always)]
     pub(crate) fn take_slice<'b>(self, src: &mut &'b [u8]) -> FrameRef<'b> {
         debug_assert!(self.len <= self.consume && self.consume <= src.len());

@@ -245,7 +245,8 @@ impl<'a> Control<'a> {
         self.input.get(*self.consumed..).unwrap_or_default()
     }
 
-    /// Returns `true` if there is capacity for the answer to another frame.
+    /// Updates the watermark if there was a push. Returns `true` if there is capacity for the
+    /// answer to another frame.
     #[inline(always)]
     pub(super) fn has_capacity(&mut self) -> bool {
         !std::mem::take(&mut self.has_pushed) || self.lent.writer.has_capacity()

@@ -131,7 +131,7 @@ impl Inbox {
         true
     }
 
-    /// Tells the pushers how much the channel has queued.
+    /// Notifies the pushers of the number of bytes that the channel has queued.
     pub(crate) fn notify(&mut self, queued: u64) {
         if self.notified == queued {
             return;

@@ -171,6 +171,7 @@ impl Writer {
         self.is_fresh() || self.has_marks() || self.queued() >= self.buffer.capacity() as u64
     }
 
+    /// Updates the watermark. Returns `true` if there is capacity.
     #[inline]
     pub(crate) fn has_capacity(&mut self) -> bool {
         self.watermarks.update(self.queued())
@@ -182,7 +183,7 @@ impl Writer {
     #[inline]
     fn update_watermark(&mut self) {
         if !self.watermarks.has_capacity() {
-            self.has_capacity();
+            self.watermarks.update(self.queued());
         }
     }
 

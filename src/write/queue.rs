@@ -143,7 +143,7 @@ impl Queue {
         true
     }
 
-    /// Makes capacity for a small chunk.
+    /// Queues a small chunk that does not fit into the block.
     ///
     /// A block grows up to `LARGE`, so that short output is one piece. Longer output does not move
     /// in order to grow. It continues in another block, as large as all earlier ones, so at most
