@@ -173,6 +173,25 @@ pub(crate) struct Lent<'c> {
     pub(crate) deadlines: &'c mut Option<Box<Deadlines>>,
 }
 
+impl Lent<'_> {
+    /// Drops the output, after `input_bytes` of the input. Returns the amounts.
+    pub(crate) fn discard_output(&mut self, input_bytes: usize) -> Discarded {
+        if let Some(inbox) = self.inbox {
+            inbox.discard_into(self.writer);
+        }
+        let (output_bytes, producers) = self.writer.discard();
+        if let Some(inbox) = self.inbox {
+            inbox.notify(self.writer.queued());
+        }
+        if let Some(deadlines) = self.deadlines.as_mut().filter(|_| self.writer.queued() == 0) {
+            deadlines.end_stall();
+        }
+        let discarded = Discarded { input_bytes, output_bytes, producers };
+        tracing::debug!(target: "asynchat", ?discarded, "buffers discarded");
+        discarded
+    }
+}
+
 impl<T> Channel<T> {
     pub(crate) fn lend_with_framed(&mut self) -> (&mut Framed<T, TerminatorCodec>, Lent<'_>) {
         let Channel { framed, reader, writer, inbox, deadlines, .. } = self;
@@ -253,23 +272,4 @@ pub struct Discarded {
     pub output_bytes: u64,
     /// The number of producers in the queue.
     pub producers: usize,
-}
-
-impl Discarded {
-    /// Drops the output, after `input_bytes` of the input.
-    pub(crate) fn new(input_bytes: usize, of: &mut Lent<'_>) -> Self {
-        if let Some(inbox) = of.inbox {
-            inbox.discard_into(of.writer);
-        }
-        let (output_bytes, producers) = of.writer.discard();
-        if let Some(inbox) = of.inbox {
-            inbox.notify(of.writer.queued());
-        }
-        if let Some(deadlines) = of.deadlines.as_mut().filter(|_| of.writer.queued() == 0) {
-            deadlines.end_stall();
-        }
-        let discarded = Discarded { input_bytes, output_bytes, producers };
-        tracing::debug!(target: "asynchat", ?discarded, "buffers discarded");
-        discarded
-    }
 }

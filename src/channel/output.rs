@@ -199,7 +199,7 @@ impl<T> Channel<T> {
         let input_bytes = self.discard_input();
         // A pusher may have aborted.
         self.drain_inbox();
-        Discarded::new(input_bytes, &mut self.lend_with_framed().1)
+        self.lend_with_framed().1.discard_output(input_bytes)
     }
 
     /// Returns the number of queued bytes, as counted against the high-water mark.

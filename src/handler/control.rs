@@ -183,7 +183,7 @@ impl<'a> Control<'a> {
         let before = *self.consumed;
         self.codec.cutter.discard(self.input, self.consumed);
         let input_bytes = *self.consumed - before;
-        Discarded::new(input_bytes, &mut self.lent)
+        self.lent.discard_output(input_bytes)
     }
 
     /// Returns a handle that pushes into this channel from other tasks.
