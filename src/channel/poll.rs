@@ -330,7 +330,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         }
     }
 
-    /// A break that reading has found ends both directions.
+    /// Ends both directions if reading has detected a break.
     pub(super) fn note_break(&mut self, read: Read) {
         let Read::Broken(error) = read else { return };
         if self.writer.is_closed() && !self.writer.has_failed() {
@@ -416,8 +416,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         sent
     }
 
-    /// The transport takes nothing, and wakes the task when it does. Ready when that has lasted
-    /// too long.
+    /// Waits while the transport accepts nothing. Ready when that has lasted too long. The transport
+    /// wakes the task when it accepts bytes.
     fn poll_stall(&mut self, cx: &mut Context<'_>, linger: Option<Duration>) -> Poll<()> {
         if linger.is_some() {
             self.deadlines.get_or_insert_default();

@@ -1,4 +1,4 @@
-//! The channel's end of the state that pushers share with it.
+//! The channel's side of the state that pushers share with it.
 
 use super::shared::{Other, Pushed, Shared, State, Ticket};
 use crate::budget::FRAME;

@@ -267,8 +267,8 @@ impl Reader {
         self.state = Reading::Ended(End::Eof { reported: true });
     }
 
-    /// Counts a read after a failure of the output. Returns `true` if it may be done. A peer must
-    /// not keep the channel by sending on.
+    /// Counts a read after a failure of the output. Returns `true` if it may be done. A peer that
+    /// continues to send must not keep the channel open.
     pub(crate) fn count_late_read(&mut self) -> bool {
         let left = self.late_reads_left.checked_sub(1);
         self.late_reads_left = left.unwrap_or_default();
