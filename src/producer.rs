@@ -14,7 +14,8 @@
 //! [producers](crate::guide::producers) in the guide.
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures_core::Stream;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use std::{io, pin::Pin};
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;

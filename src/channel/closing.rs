@@ -6,7 +6,7 @@ use crate::budget::CALL;
 use crate::pusher::Inbox;
 use crate::read::Read;
 use bytes::BytesMut;
-use futures::Sink;
+use futures_sink::Sink;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -28,8 +28,8 @@ use crate::read::Reader;
 use crate::write::Writer;
 use crate::{Error, Frame, TerminatorCodec};
 use bytes::Bytes;
-use futures::stream::FusedStream;
-use futures::{Sink, Stream};
+use futures_core::stream::{FusedStream, Stream};
+use futures_sink::Sink;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -120,7 +120,7 @@ use tokio_util::codec::Framed;
 /// # Two tasks
 ///
 /// The `Stream` and the `Sink` may be polled from two tasks
-/// ([`StreamExt::split`](futures::StreamExt::split)). Only the `Stream` reports a failure of input.
+/// ([`StreamExt::split`]). Only the `Stream` reports a failure of input.
 /// The side that is polled first reports a failure of output, once. Afterwards the `Stream` ends
 /// with `None`, and the `Sink` returns [`Error::Closed`].
 ///
@@ -131,6 +131,8 @@ use tokio_util::codec::Framed;
 ///   `Pusher`.
 /// - `SinkExt::close` does the same as [`shutdown`](Self::shutdown). To call
 ///   [`close`](Self::close), first join the halves with `reunite`.
+///
+/// [`StreamExt::split`]: https://docs.rs/futures/0.3/futures/stream/trait.StreamExt.html#method.split
 pub struct Channel<T> {
     framed: Framed<T, TerminatorCodec>,
     pub(crate) reader: Reader,

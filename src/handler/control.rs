@@ -5,7 +5,7 @@ use crate::pusher::Inbox;
 use crate::terminator::IntoTerminator;
 use crate::{Error, Pusher, Terminator, TerminatorCodec};
 use bytes::Bytes;
-use futures::Stream;
+use futures_core::Stream;
 use std::{fmt, io};
 
 /// The channel, as the callbacks of a [`Handler`](crate::Handler) see it.

@@ -12,7 +12,7 @@ use crate::producer::boxed;
 use crate::sync::{Arc, oneshot};
 use crate::write::{MARK_COST, Mark, PRODUCER_COST, Writer, chunk_cost};
 use bytes::Bytes;
-use futures::Stream;
+use futures_core::Stream;
 use std::future::poll_fn;
 use std::{fmt, io};
 

@@ -2,7 +2,7 @@
 
 use super::queue::{LARGE, Piece};
 use bytes::{Buf, Bytes, BytesMut};
-use futures::Sink;
+use futures_sink::Sink;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};

@@ -13,7 +13,7 @@ use self::queue::{DrainError, Queue};
 use crate::budget::Budget;
 use crate::{BoxProducer, Error, TerminatorCodec};
 use bytes::{Bytes, BytesMut};
-use futures::Sink;
+use futures_sink::Sink;
 use std::cell::Cell;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};

@@ -3,7 +3,7 @@
 use crate::producer::{self, BoxProducer};
 use crate::sync::oneshot;
 use bytes::{Bytes, BytesMut};
-use futures::Sink;
+use futures_sink::Sink;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
