@@ -383,7 +383,7 @@ impl Cutter {
         dropped
     }
 
-    /// The next `len` bytes, whose frame goes on.
+    /// The next `len` bytes, whose frame continues.
     fn cut_partial(&mut self, len: usize) -> Cut {
         if len == 0 {
             return Cut::Wait;

@@ -225,7 +225,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         self.call(|control| handler.input_ended(control))
     }
 
-    /// Input has ended, and the handler did not close: output goes on.
+    /// Sends output after input has ended without a close by the handler.
     fn poll_without_input<H: Handler + ?Sized>(
         &mut self,
         cx: &mut Context<'_>,
