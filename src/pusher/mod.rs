@@ -401,7 +401,7 @@ impl Pusher {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: it changes nothing.
+    /// Cancel safe: this method changes nothing.
     pub async fn closed(&self) {
         let mut waiter = ClosedWaiter { shared: &self.shared, ticket: None };
         poll_fn(|cx| waiter.shared.poll_closed(cx, &mut waiter.ticket)).await;
