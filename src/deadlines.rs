@@ -46,8 +46,8 @@ pub struct Timeouts {
     /// The time from a frame's first byte to its last, including the terminator.
     ///
     /// When it is over, the error is [`Timeout::Frame`]. Without [`min_rate`](Self::min_rate),
-    /// further bytes do not extend the time. Skipped bytes count as part of their frame. In streaming mode the limit applies to the
-    /// whole frame, not to its parts.
+    /// further bytes do not extend the time. Skipped bytes count as part of their frame. In
+    /// streaming mode the limit applies to the whole frame, not to its parts.
     ///
     /// The time begins when the channel first waits for the rest of the frame. A frame that arrives
     /// before you read it is never late. The time is paused while the channel only sends: in `run`

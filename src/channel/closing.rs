@@ -65,8 +65,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// to tens of seconds, because a full kernel buffer may accept nothing for that long although
     /// the peer reads.
     ///
-    /// Neither time limits a peer that reads a byte now and then. To limit the whole call, put it in
-    /// `tokio::time::timeout`.
+    /// Neither limit ends a close while the peer reads a byte now and then. To limit the whole
+    /// call, put it in `tokio::time::timeout`.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -102,7 +102,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         poll_fn(|cx| self.poll_side(cx, Side::Output, Self::poll_close_all)).await
     }
 
-    /// Sends, then reads and drops input until the peer has closed or the time is over.
+    /// Sends, and then reads and drops input until the peer has closed or the time is over.
     pub(crate) fn poll_close_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let linger = Some(self.linger).filter(|linger| !linger.is_zero());
         // Its waker is registered; whether output is over is asked below.

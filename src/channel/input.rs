@@ -260,7 +260,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         }
     }
 
-    /// The next whole frame, in the type that the caller returns.
+    /// Returns the next whole frame, in the type that the caller returns.
     fn poll_receive<D: Into<Bytes>>(
         &mut self,
         cx: &mut Context<'_>,
@@ -279,13 +279,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Poll::Ready(Ok(data))
     }
 
-    /// The next part of a frame.
+    /// Returns the next part of a frame.
     fn poll_receive_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Error>> {
         let frame = ready!(self.poll_frame(cx, ReadMode::Parts));
         Poll::Ready(frame.unwrap_or_else(|| Err(self.error_after_end())))
     }
 
-    /// The answer of `receive` when no frame is to come.
+    /// The error that `receive` returns when no frame follows.
     #[cold]
     fn error_after_end(&mut self) -> Error {
         if let Some(timeout) = self.read_timeout() {
@@ -324,7 +324,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Some(span)
     }
 
-    /// Keeps the progress of the search, or the tail of each read would be searched twice.
+    /// Records the progress of the search. Otherwise the tail of each read would be searched twice.
     #[cold]
     fn note_absent(&mut self) -> Option<Span> {
         if self.unread().is_empty() {
@@ -383,7 +383,7 @@ impl<T> Channel<T> {
         self.reader.received()
     }
 
-    /// The timeout that has ended the input.
+    /// Returns the timeout that has ended the input.
     pub(super) fn read_timeout(&self) -> Option<Timeout> {
         let Reading::Ended(End::TimedOut(late)) = *self.reader.state() else { return None };
         let timeouts = self.timeouts();

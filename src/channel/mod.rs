@@ -97,8 +97,9 @@ use tokio_util::codec::Framed;
 ///
 /// Frames that arrived before an error are returned before it, except before [`Error::Aborted`]. An
 /// error of the connection is returned once, unless the table says otherwise. After an error that
-/// ends input, [`next`](Self::next) returns `None`, permanently unless a timeout is resumed. In the
-/// table, "over" means that no further input is returned, or no further output is sent.
+/// ends input, [`next`](Self::next) returns `None` from then on, unless you resume input after a
+/// timeout. In the table, "over" means that no further input is returned, or no further output is
+/// sent.
 ///
 /// | error | returned by | input afterwards | output afterwards |
 /// |---|---|---|---|

@@ -341,7 +341,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Poll::Ready(if self.writer.is_open() { Ok(()) } else { Err(Error::Closed) })
     }
 
-    /// Sends, for a caller that waits for the output alone.
+    /// Sends, for a caller that waits only for output.
     fn poll_output(&mut self, cx: &mut Context<'_>, reads_ahead: bool) -> Poll<()> {
         if self.writer.budget.is_exhausted() {
             return self.writer.budget.poll_yield(cx);

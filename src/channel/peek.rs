@@ -65,7 +65,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 }
 
 impl<T> Channel<T> {
-    /// Drops the rest of a skipped frame. Returns `true` if at least `n` bytes can be shown.
+    /// Drops the rest of a skipped frame. Returns `true` if at least `n` bytes are buffered then.
     fn shows(&mut self, n: usize) -> bool {
         if !self.reader.is_refused() {
             let mut guard = InputGuard::new(&mut self.framed);

@@ -15,7 +15,7 @@ pub(crate) struct Inbox {
     notified: u64,
 }
 
-/// A request of a pusher to the channel. The last outweighs the first.
+/// A request of a pusher to the channel. A later variant takes precedence.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Request {
     CloseWhenDone,

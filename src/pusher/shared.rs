@@ -38,7 +38,7 @@ pub(super) struct State {
     /// The channel's own marks, for all of these.
     pub(super) watermarks: Option<Watermarks>,
     next_ticket: Ticket,
-    /// That of the last push that has waited for capacity, and keeps its place.
+    /// The ticket of the last push that has waited for capacity, and keeps its place.
     last_waiter: Ticket,
     /// The pushes that wait for capacity. A ticket that is not here has been granted.
     waiting: BTreeMap<Ticket, Waiting>,
@@ -90,7 +90,7 @@ impl From<Other> for Pushed {
 
 /// An item that is not a single chunk.
 pub(crate) enum Other {
-    /// Chunks that nothing may come between.
+    /// Chunks with nothing between them.
     Parts(Vec<Bytes>),
     Producer(BoxProducer),
     Mark(Mark),
@@ -172,7 +172,7 @@ impl State {
         Some(item)
     }
 
-    /// Takes what was pushed. Until the next notification it counts as queued.
+    /// Takes the pushed items. Until the next notification they count as queued.
     pub(super) fn take_pushed(&mut self) -> VecDeque<(Ticket, Pushed)> {
         self.queued += std::mem::take(&mut self.cost);
         std::mem::take(&mut self.pushed)
@@ -262,7 +262,7 @@ pub(super) struct Waiter<'a> {
     shared: &'a Shared,
     cost: u64,
     ticket: Option<Ticket>,
-    /// `false` if what it pushes is the last in any case.
+    /// `false` if its item becomes the last in any case.
     keeps_place: bool,
     /// How often output had been discarded when it began to wait.
     discards: u64,
@@ -271,12 +271,12 @@ pub(super) struct Waiter<'a> {
 /// The place of data in the order of all pushes.
 #[derive(Clone, Copy)]
 pub(super) enum Place {
-    /// That of the push that waited.
+    /// The place of the push that waited.
     Waited,
     /// The same, unless output was discarded meanwhile.
     Undiscarded,
-    /// That of a permit, whose holder may register a request and push it under one lock:
-    /// the requests are then in the order of their registrations.
+    /// The place of a permit. Its holder may register a request and push it under one lock, so that
+    /// requests are in the order of their registrations.
     Last,
 }
 
@@ -285,8 +285,8 @@ impl<'a> Waiter<'a> {
         Waiter { shared, cost, ticket: None, keeps_place, discards: 0 }
     }
 
-    /// Waits for capacity of this cost, which is kept until it is used. An error is the
-    /// close.
+    /// Waits for capacity of this cost, which is kept until it is used. Returns an error if the
+    /// channel is closed.
     pub(super) fn poll_granted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
         let mut waker = cx.waker().clone();
         let mut state = self.shared.lock();
