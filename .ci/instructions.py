@@ -62,9 +62,9 @@ WORKS = [
 # How many bytes. What holds 64 KiB of a terminator needs more than that to be
 # slow in it, and what takes reads of up to 64 KiB needs several of them.
 COMPLEXITY_WORKS = {
-    "drip-1": 20_000,
-    "drip-64": 200_000,
-    "drip-1-streaming": 20_000,
+    "trickle-1": 20_000,
+    "trickle-64": 200_000,
+    "trickle-1-streaming": 20_000,
     "flood": 500_000,
     "flood-of-last-bytes": 500_000,
     "empty-frames": 20_000,
@@ -73,7 +73,7 @@ COMPLEXITY_WORKS = {
     "half-5": 50_000,
     "half-17": 50_000,
     "half-64": 50_000,
-    "half-64k-dripped": 100_000,
+    "half-64k-trickled": 100_000,
     "half-64k-flooded": 1_000_000,
     "half-64k-streaming": 1_000_000,
     "set-of-3": 50_000,

@@ -23,60 +23,62 @@ fn main() {
     let (Some(name), Some(bytes)) = (arguments.next(), arguments.next()) else { return };
     let Ok(bytes) = bytes.parse() else { return };
     match name.as_str() {
-        "drip-1" => drip(codec("\n"), b"x", 1, bytes),
-        "drip-64" => drip(codec("\n"), b"x", 64, bytes),
-        "drip-1-streaming" => drip(codec("\r\n").with_streaming(true), b"\r", 1, bytes),
-        "flood" => drip(codec("\r\n"), b"x", bytes, bytes),
-        "flood-of-last-bytes" => drip(codec("\r\n.\r\n"), b"\n", bytes, bytes),
-        "empty-frames" => drip(codec("\n"), b"\n", 4096, bytes),
-        "half-2" => drip(codec("\r\n"), b"\r", 7, bytes),
-        "half-4" => drip(codec("\r\n\r\n"), b"\r\n\r", 7, bytes),
-        "half-5" => drip(codec("\r\n.\r\n"), b"\r\n.\r", 7, bytes),
-        "half-17" => drip(codec("0123456789abcdef!"), b"0123456789abcdef", 7, bytes),
-        "half-64" => drip(codec(&[b'-'; 64]), &[[b'-'; 63].as_slice(), b"x"].concat(), 7, bytes),
-        "half-64k-dripped" => drip(codec(huge()), &huge()[..HUGE - 1], 1, bytes),
-        "half-64k-flooded" => drip(codec(huge()), &huge()[..HUGE - 1], bytes, bytes),
+        "trickle-1" => trickle(codec("\n"), b"x", 1, bytes),
+        "trickle-64" => trickle(codec("\n"), b"x", 64, bytes),
+        "trickle-1-streaming" => trickle(codec("\r\n").with_streaming(true), b"\r", 1, bytes),
+        "flood" => trickle(codec("\r\n"), b"x", bytes, bytes),
+        "flood-of-last-bytes" => trickle(codec("\r\n.\r\n"), b"\n", bytes, bytes),
+        "empty-frames" => trickle(codec("\n"), b"\n", 4096, bytes),
+        "half-2" => trickle(codec("\r\n"), b"\r", 7, bytes),
+        "half-4" => trickle(codec("\r\n\r\n"), b"\r\n\r", 7, bytes),
+        "half-5" => trickle(codec("\r\n.\r\n"), b"\r\n.\r", 7, bytes),
+        "half-17" => trickle(codec("0123456789abcdef!"), b"0123456789abcdef", 7, bytes),
+        "half-64" => trickle(codec(&[b'-'; 64]), &[[b'-'; 63].as_slice(), b"x"].concat(), 7, bytes),
+        "half-64k-trickled" => trickle(codec(huge()), &huge()[..HUGE - 1], 1, bytes),
+        "half-64k-flooded" => trickle(codec(huge()), &huge()[..HUGE - 1], bytes, bytes),
         "half-64k-streaming" => {
-            drip(codec(huge()).with_streaming(true), &huge()[1..HUGE - 1], 64, bytes);
+            trickle(codec(huge()).with_streaming(true), &huge()[1..HUGE - 1], 64, bytes);
         }
         "set-of-3" => {
             let set = Terminator::any(["\r\n\r\n", "\n\r\n", "\n\n"]);
-            drip(codec(set), b"\r\n\r", 7, bytes);
+            trickle(codec(set), b"\r\n\r", 7, bytes);
         }
-        "set-by-automaton" => drip(codec(Terminator::any(["abc", "xyz!"])), b"xyzab", 7, bytes),
+        "set-by-automaton" => trickle(codec(Terminator::any(["abc", "xyz!"])), b"xyzab", 7, bytes),
         "set-without-automaton" => {
             let set = Terminator::any([vec![b'-'; (1 << 20) + 1], b"\n".to_vec()]);
-            drip(codec(set), b"x\n", 4096, bytes);
+            trickle(codec(set), b"x\n", 4096, bytes);
         }
-        "skip-1" => drip(codec("\r\n.\r\n").with_max_length(9), b"\r\n.\r", 1, bytes),
+        "skip-1" => trickle(codec("\r\n.\r\n").with_max_length(9), b"\r\n.\r", 1, bytes),
         "skip-set-1" => {
             let set = Terminator::any(["abc", "xyz!"]);
-            drip(codec(set).with_max_length(9), b"xyzab", 1, bytes);
+            trickle(codec(set).with_max_length(9), b"xyzab", 1, bytes);
         }
-        "skip-count-1" => drip(codec(1u64 << 63).with_max_length(9), b"x", 1, bytes),
-        "count-1" => drip(codec(1u64 << 40), b"x", 1, bytes),
-        "count-1-streaming" => drip(codec(1u64 << 40).with_streaming(true), b"x", 1, bytes),
-        "every-1" => drip(codec(Terminator::every(1 << 40)), b"x", 1, bytes),
+        "skip-count-1" => trickle(codec(1u64 << 63).with_max_length(9), b"x", 1, bytes),
+        "count-1" => trickle(codec(1u64 << 40), b"x", 1, bytes),
+        "count-1-streaming" => trickle(codec(1u64 << 40).with_streaming(true), b"x", 1, bytes),
+        "every-1" => trickle(codec(Terminator::every(1 << 40)), b"x", 1, bytes),
         "every-1-streaming" => {
-            drip(codec(Terminator::every(1 << 40)).with_streaming(true), b"x", 1, bytes);
+            trickle(codec(Terminator::every(1 << 40)).with_streaming(true), b"x", 1, bytes);
         }
         "skip-every-1" => {
-            drip(codec(Terminator::every(1 << 40)).with_max_length(9), b"x", 1, bytes)
+            trickle(codec(Terminator::every(1 << 40)).with_max_length(9), b"x", 1, bytes)
         }
-        "empty-messages" => drip(codec(Length::u8()), b"\0", 4096, bytes),
-        "message-head-1" => drip(codec(message()).with_max_head(usize::MAX), b"\r\n\r", 1, bytes),
-        "message-body-1" => drip(codec(Length::u8().within(0, 1)), b"\xff", 1, bytes),
+        "empty-messages" => trickle(codec(Length::u8()), b"\0", 4096, bytes),
+        "message-head-1" => {
+            trickle(codec(message()).with_max_head(usize::MAX), b"\r\n\r", 1, bytes)
+        }
+        "message-body-1" => trickle(codec(Length::u8().within(0, 1)), b"\xff", 1, bytes),
         "message-more-1" => {
             let more = Terminator::message(1, |_| Ok(Body::More(1)));
-            drip(codec(more).with_max_head(usize::MAX), b"x", 1, bytes);
+            trickle(codec(more).with_max_head(usize::MAX), b"x", 1, bytes);
         }
         "message-more" => {
             let more = Terminator::message(1, |_| Ok(Body::More(1)));
-            drip(codec(more).with_max_head(usize::MAX), b"x", bytes, bytes);
+            trickle(codec(more).with_max_head(usize::MAX), b"x", bytes, bytes);
         }
         "skip-message-1" => {
             let long = Terminator::message(1, |_| Ok(Body::Bytes(1 << 40)));
-            drip(codec(long).with_max_length(9), b"x", 1, bytes);
+            trickle(codec(long).with_max_length(9), b"x", 1, bytes);
         }
         "flips" => flips(bytes),
         "set-again-1" => sets_again("\r\n.\r\n".into(), b"\r\n.\r", bytes),
@@ -119,7 +121,7 @@ fn huge() -> Vec<u8> {
 }
 
 /// Lets `bytes` of `text`, repeated, arrive in pieces.
-fn drip(mut codec: TerminatorCodec, text: &[u8], piece: usize, bytes: usize) {
+fn trickle(mut codec: TerminatorCodec, text: &[u8], piece: usize, bytes: usize) {
     let input = text.repeat(bytes / text.len() + 1);
     let mut arrived = BytesMut::with_capacity(bytes);
     for piece in input[..bytes].chunks(piece.max(1)) {
@@ -199,7 +201,7 @@ fn discards(bytes: usize) {
     assert_eq!(channel.get_ref().reader().left, 0);
 }
 
-/// The same as `drip`, through a channel and its buffer.
+/// The same as `trickle`, through a channel and its buffer.
 fn channel(text: &'static [u8], piece: usize, max_length: usize, bytes: usize) {
     let builder = Channel::builder().terminator("\n").max_length(max_length);
     let mut channel = builder.build(Peer::says(text, piece, bytes));

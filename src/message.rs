@@ -94,7 +94,7 @@ pub fn decimal(digits: &[u8]) -> Result<u64, BoxError> {
             .checked_mul(10)
             .and_then(|number| number.checked_add(u64::from(byte - b'0')))
             .ok_or_else(|| "length of 2^64 or more".into()),
-        _ => Err("length with a byte that is no digit".into()),
+        _ => Err("length with a byte that is not a digit".into()),
     })
 }
 

@@ -479,10 +479,14 @@ fn receive_sets_terminator_and_returns_next_frame() {
             peer.sends(input);
             assert_eq!(show(poll!(whole.receive(terminator.clone()))), expected, "{name}");
 
-            let (mut drip, peer) = channel("x");
-            drip.codec_mut().set_streaming(streaming);
+            let (mut trickle, peer) = channel("x");
+            trickle.codec_mut().set_streaming(streaming);
             peer.reads(input.chars().flat_map(|c| [Read::Again, data(&c.to_string())]));
-            assert_eq!(show(anew!(drip.receive(terminator.clone()))), expected, "{name}, dripping");
+            assert_eq!(
+                show(anew!(trickle.receive(terminator.clone()))),
+                expected,
+                "{name}, trickling"
+            );
         }
     }
 }

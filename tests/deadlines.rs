@@ -134,7 +134,7 @@ impl Handler for Plain {
 
 /// Sends a byte each second, the first of them at once, until the call is over:
 /// gives its result and after how many seconds.
-macro_rules! drip {
+macro_rules! trickle {
     ($peer:expr, $first:expr, $call:expr) => {{
         $peer.sends($first);
         let mut seconds = 0;
@@ -155,26 +155,26 @@ macro_rules! drip {
 async fn trickled_frame_is_timed_from_first_byte() {
     let slow = || ("timeout(frame(5s))".to_owned(), 5);
     let (mut channel, peer) = over(limited());
-    assert_eq!(drip!(peer, "x", channel.next()), slow(), "next");
+    assert_eq!(trickle!(peer, "x", channel.next()), slow(), "next");
     assert_eq!(channel.unread(), b"xxxxxx", "nothing is lost");
 
     let (mut channel, peer) = over(limited());
-    assert_eq!(drip!(peer, "x", channel.receive("\r\n")), slow(), "receive");
+    assert_eq!(trickle!(peer, "x", channel.receive("\r\n")), slow(), "receive");
 
     let (mut channel, peer) = over(limited());
-    assert_eq!(drip!(peer, "x", channel.receive(100)), slow(), "a count");
+    assert_eq!(trickle!(peer, "x", channel.receive(100)), slow(), "a count");
 
     let (mut channel, peer) = over(limited());
-    assert_eq!(drip!(peer, "x", channel.receive(None)), slow(), "all there is");
+    assert_eq!(trickle!(peer, "x", channel.receive(None)), slow(), "all there is");
 
     let (mut channel, peer) = over(limited());
-    assert_eq!(drip!(peer, "x", channel.receive_within(100, "\n")), slow(), "receive_within");
+    assert_eq!(trickle!(peer, "x", channel.receive_within(100, "\n")), slow(), "receive_within");
 
     let (mut channel, peer) = over(limited());
-    assert_eq!(drip!(peer, "x", channel.run(&mut Plain(None))), slow(), "run");
+    assert_eq!(trickle!(peer, "x", channel.run(&mut Plain(None))), slow(), "run");
 
     let (mut channel, peer) = over(limited().streaming(true));
-    assert_eq!(drip!(peer, "x", channel.run(&mut Plain(None))), slow(), "run, in parts");
+    assert_eq!(trickle!(peer, "x", channel.run(&mut Plain(None))), slow(), "run, in parts");
 }
 
 #[tokio::test(start_paused = true)]
@@ -422,7 +422,7 @@ async fn skipped_bytes_count_as_part_of_their_frame() {
     peer.sends("xxx");
     assert_eq!(show(poll!(channel.next())), "too long(3)");
     // Three of five seconds are left.
-    assert_eq!(drip!(peer, "x", channel.next()), ("timeout(frame(5s))".to_owned(), 3));
+    assert_eq!(trickle!(peer, "x", channel.next()), ("timeout(frame(5s))".to_owned(), 3));
 
     let (mut channel, _peer) = over(limited().max_length(3));
     assert_eq!(show(poll!(channel.receive(10))), "too long(3)", "not a byte of it came");
@@ -433,7 +433,7 @@ async fn skipped_bytes_count_as_part_of_their_frame() {
     assert!(poll!(channel.next()).is_pending());
     advance(2 * SECOND).await;
     channel.discard_buffers();
-    assert_eq!(drip!(peer, "x", channel.next()), ("timeout(frame(5s))".to_owned(), 3));
+    assert_eq!(trickle!(peer, "x", channel.next()), ("timeout(frame(5s))".to_owned(), 3));
 
     // One that nobody has waited for yet has no time behind it.
     let (mut channel, peer) = over(limited());

@@ -261,7 +261,7 @@ async fn echo_is_unavailable_while_others_hold_the_memory() {
 // Slow peers; the clock runs ahead whenever everybody waits.
 
 /// Sends these bytes one by one, with pauses, and then no more.
-async fn drips(peer: &mut Peer, data: &[u8], pause: Duration) {
+async fn trickles(peer: &mut Peer, data: &[u8], pause: Duration) {
     for byte in data {
         // The server may have gone.
         let _ = peer.io.write_all(&[*byte]).await;
@@ -295,7 +295,7 @@ async fn trickled_head_is_answered_at_its_timeout() {
             sleep(server::IDLE_TIME - SECOND).await;
         }
         let begun = Instant::now();
-        drips(&mut peer, b"GET / HTT", SECOND).await;
+        trickles(&mut peer, b"GET / HTT", SECOND).await;
         let got = rest(&mut peer).await;
         assert_eq!(got, refusal("408 Request Timeout"));
         assert_took(begun, server::HEAD_TIME);
@@ -355,7 +355,7 @@ async fn trickled_body_has_same_time_as_stopped_one() {
     let mut peer = Peer::new(None);
     let begun = Instant::now();
     peer.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n").await;
-    drips(&mut peer, &[b'x'; 20], SECOND).await;
+    trickles(&mut peer, &[b'x'; 20], SECOND).await;
     let got = rest(&mut peer).await;
     assert!(got.ends_with(&format!("\r\n\r\n{}", "x".repeat(20))), "{got}");
     assert_took(begun, server::BODY_TIME);

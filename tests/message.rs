@@ -210,7 +210,7 @@ fn an_invalid_head_is_reported_once_with_its_reason() {
     let mut src = BytesMut::from("+5\nabc");
     let error = codec.decode(&mut src).unwrap_err();
     let reason = std::error::Error::source(&error).unwrap().to_string();
-    assert_eq!(reason, "length with a byte that is no digit");
+    assert_eq!(reason, "length with a byte that is not a digit");
     assert_eq!(error.to_string(), "invalid message head");
     assert!(matches!(error, Error::InvalidHead(_)));
     assert_eq!(src, "+5\nabc");
@@ -404,12 +404,12 @@ fn run_ends_with_an_invalid_head_unless_the_handler_answers() {
         let ended = poll!(channel.run(&mut Listener { seen: &seen, answers }));
         let closed = match (ended, answers) {
             (Poll::Ready(Err(Error::InvalidHead(_))), false) => {
-                "closed: Some(InvalidHead(\"length with a byte that is no digit\"))"
+                "closed: Some(InvalidHead(\"length with a byte that is not a digit\"))"
             }
             (Poll::Ready(Ok(Run::Closed)), true) => "closed: None",
             (ended, _) => panic!("{ended:?}"),
         };
-        let invalid = "invalid: length with a byte that is no digit";
+        let invalid = "invalid: length with a byte that is not a digit";
         assert_eq!(*seen.borrow(), ["1\\n a", "2\\n bc", invalid, closed]);
         assert_eq!(peer.written(), if answers { "400\n" } else { "" });
     }
@@ -595,7 +595,7 @@ fn answer<T>(result: Result<T, BoxError>) -> Result<T, String> {
 
 #[test]
 fn content_length_reads_one_field_and_nothing_else() {
-    let no_digit = Err("length with a byte that is no digit".into());
+    let no_digit = Err("length with a byte that is not a digit".into());
     let two = Err("two Content-Length fields".into());
     let space = Err("space around the name of Content-Length".into());
     let rows: &[(&str, Result<Option<u64>, String>)] = &[

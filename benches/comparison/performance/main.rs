@@ -134,7 +134,7 @@ const QUESTIONS: [fn(usize) -> Result<Section>; 20] = [
                 .into();
         Ok(section)
     },
-    drip,
+    trickle,
     |number| {
         let outcomes = memory::hostile();
         let mut section = section(number, "Floods of half terminators", &[0.0, 1.0], outcomes);
@@ -234,7 +234,7 @@ fn section(number: usize, title: &'static str, targets: &[f64], outcomes: Vec<Ou
     Section { number, title, targets: targets.into(), outcomes, notes: String::new() }
 }
 
-fn drip(number: usize) -> Result<Section> {
+fn trickle(number: usize) -> Result<Section> {
     let mut notes = String::from(
         "One frame arrives in pieces, and its terminator is at its end. The figures are \
          nanoseconds per byte, and the exponent with which the time grows. At most 1.05 is wanted. \
@@ -243,13 +243,13 @@ fn drip(number: usize) -> Result<Section> {
          | pieces of | 1 MiB | 4 MiB | 16 MiB | 64 MiB | exponent | of the bare search |\n\
          |--:|--:|--:|--:|--:|--:|--:|\n",
     );
-    for drip in memory::drip() {
-        let _ = write!(notes, "| {} |", drip.piece);
-        for nanos in drip.per_byte {
+    for trickle in memory::trickle() {
+        let _ = write!(notes, "| {} |", trickle.piece);
+        for nanos in trickle.per_byte {
             let _ = write!(notes, " {nanos:.3} |");
         }
-        let mark = if drip.exponent <= 1.05 { "✓" } else { "✗" };
-        let _ = writeln!(notes, " {:.3} {mark} | {:.3} |", drip.exponent, drip.bare);
+        let mark = if trickle.exponent <= 1.05 { "✓" } else { "✗" };
+        let _ = writeln!(notes, " {:.3} {mark} | {:.3} |", trickle.exponent, trickle.bare);
     }
     let mut section = section(number, "One large frame that trickles in", &[], Vec::new());
     section.notes = notes;

@@ -138,7 +138,7 @@ pub(crate) fn decode_borrowed() -> Vec<Outcome> {
 }
 
 /// Frames of 1 to 64 MiB in pieces of so many bytes.
-pub(crate) struct Drip {
+pub(crate) struct Trickle {
     pub(crate) piece: usize,
     /// Nanoseconds per byte, for each size.
     pub(crate) per_byte: Vec<f64>,
@@ -148,11 +148,11 @@ pub(crate) struct Drip {
     pub(crate) bare: f64,
 }
 
-pub(crate) fn drip() -> Vec<Drip> {
+pub(crate) fn trickle() -> Vec<Trickle> {
     let sizes: Vec<usize> = [1, 4, 16, 64].map(|mib| mib << 20).into();
     let mut input = vec![b'x'; sizes[3]];
     input.extend_from_slice(b"\r\n");
-    let drip = |size: usize, piece: usize| {
+    let trickle = |size: usize, piece: usize| {
         let input = &input[sizes[3] - size..];
         let mut codec = TerminatorCodec::new("\r\n").with_max_length(usize::MAX);
         time(|| {
@@ -183,11 +183,11 @@ pub(crate) fn drip() -> Vec<Drip> {
         sizes.iter().map(median).collect()
     };
     let row = |piece: usize| {
-        let times = medians(&|size| drip(size, piece));
+        let times = medians(&|size| trickle(size, piece));
         let bare = medians(&|size| bare(size, piece));
         let per_byte = times.iter().zip(&sizes).map(|(time, &size)| time / size as f64).collect();
         let (exponent, bare) = (exponent(&sizes, &times), exponent(&sizes, &bare));
-        Drip { piece, per_byte, exponent, bare }
+        Trickle { piece, per_byte, exponent, bare }
     };
     [1, 64, 1400].map(row).into()
 }

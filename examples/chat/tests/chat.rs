@@ -680,8 +680,8 @@ async fn a_person_on_a_line_has_two_minutes_for_a_word() {
     let start = Instant::now();
     let (mut alice, mut silent) = (chat.named("alice").await, chat.person().await);
     let (mut web, _) = chat.browser_person("web").await;
-    let mut dripping = chat.person().await;
-    dripping.channel.push("no line end");
+    let mut trickling = chat.person().await;
+    trickling.channel.push("no line end");
     // The room is busy meanwhile.
     while alice.hears().await != "* guest2 has left" {
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -693,7 +693,7 @@ async fn a_person_on_a_line_has_two_minutes_for_a_word() {
         silence >= room::FIRST_WORD && silence < room::FIRST_WORD + server::PING,
         "{silence:?}"
     );
-    for person in [&mut silent, &mut dripping] {
+    for person in [&mut silent, &mut trickling] {
         assert!(
             person.hears_the_end().await.ends_with(&["* you have said nothing; good-bye".into()])
         );

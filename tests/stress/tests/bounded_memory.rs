@@ -428,7 +428,7 @@ fn main() {
 type Attacks = fn(&mut Report);
 
 const GROUPS: [(&str, Attacks); 16] = [
-    ("drip_of_a_long_frame", drip_of_a_long_frame),
+    ("trickle_of_a_long_frame", trickle_of_a_long_frame),
     ("flood_without_terminator", flood_without_terminator),
     ("one_huge_frame", one_huge_frame),
     ("flood_of_empty_frames", flood_of_empty_frames),
@@ -446,18 +446,18 @@ const GROUPS: [(&str, Attacks); 16] = [
     ("flushes", flushes),
 ];
 
-fn drip_of_a_long_frame(report: &mut Report) {
+fn trickle_of_a_long_frame(report: &mut Report) {
     for config in CONFIGS {
         let terminator = &"\n".into();
         let mut text = vec![b'x'; config.max_length];
         text.push(b'\n');
         let input = Input { terminator, longest: 1, text: &text, piece: 1, n: text.len() };
-        report.input("drip", config, &input);
+        report.input("trickle", config, &input);
         let input = Input { piece: config.in_buffer_size - 1, n: 50 * text.len(), ..input };
-        report.input("drip in large pieces", config, &input);
+        report.input("trickle in large pieces", config, &input);
         let text = ill_fitting(config);
         let input = Input { piece: PIECE, text: &text, n: 4 * text.len(), ..input };
-        report.input("drip of frames that do not fit", config, &input);
+        report.input("trickle of frames that do not fit", config, &input);
     }
 }
 
@@ -590,7 +590,7 @@ fn huge_terminator(report: &mut Report) {
     for config in CONFIGS {
         // With a limit as small as a tenth of what is held of the terminator.
         let config = &Config { max_length: HUGE / 10, ..*config };
-        for (name, piece) in [("flooded", WHOLE_READS), ("dripped", 64)] {
+        for (name, piece) in [("flooded", WHOLE_READS), ("trickled", 64)] {
             let n = 3 * HUGE;
             let input = Input { terminator, longest: HUGE, text: b"xxxxxxxx", piece, n };
             report.input(&format!("half of a terminator of 64 KiB {name}"), config, &input);
@@ -818,7 +818,7 @@ fn lingering(report: &mut Report) {
     ];
     for config in CONFIGS {
         for (what, terminator, longest) in &rows {
-            for (how, piece) in [("flooded", WHOLE_READS), ("dripped", 64)] {
+            for (how, piece) in [("flooded", WHOLE_READS), ("trickled", 64)] {
                 let n = 3 * HUGE;
                 let bound = config.streaming(*longest);
                 let close = |n, takes| {

@@ -57,7 +57,7 @@ impl Clients {
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Asks,
-    Drips,
+    Trickles,
     IsSilent,
     /// Asks on without waiting for answers.
     Floods,
@@ -69,7 +69,7 @@ enum Kind {
 impl Kind {
     fn of(at: usize) -> Self {
         match at % 20 {
-            0 | 1 => Kind::Drips,
+            0 | 1 => Kind::Trickles,
             2 | 3 => Kind::IsSilent,
             4 => Kind::Floods,
             5 => Kind::FloodsAndNeverReads,
@@ -111,7 +111,7 @@ impl Client {
         let until = Instant::now() + Duration::from_millis(self.rng.below(20 * 60_000));
         let ended = match self.kind {
             Kind::Asks => self.ask(socket, until).await,
-            Kind::Drips => self.drip(socket, until).await,
+            Kind::Trickles => self.trickle(socket, until).await,
             Kind::IsSilent => self.be_silent(socket, until).await,
             Kind::Floods => self.flood(socket, until).await,
             Kind::FloodsAndNeverReads => self.never_read(socket, until).await,
@@ -150,7 +150,7 @@ impl Client {
         }
     }
 
-    async fn drip(&mut self, socket: Transport, until: Instant) -> Result<(), Error> {
+    async fn trickle(&mut self, socket: Transport, until: Instant) -> Result<(), Error> {
         let mut channel = Channel::new(socket, Terminator::blank_line());
         let connection = self.rng.next();
         for seq in 0.. {
