@@ -299,6 +299,22 @@ fn a_break_is_noticed_after_an_invalid_head() {
 }
 
 #[test]
+fn unread_input_survives_a_break_after_invalid_head_and_shutdown() {
+    let (io, peer) = mock();
+    let mut channel = Channel::new(io, numbered());
+    peer.sends("x\nbc");
+    assert!(matches!(poll!(channel.next()), Poll::Ready(Some(Err(Error::InvalidHead(_))))));
+    assert_eq!(show(poll!(channel.shutdown())), "done");
+    peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+    let pending = || std::future::pending::<()>();
+    assert_eq!(show(poll!(channel.drive(pending()))), "io(ConnectionReset)");
+    assert_eq!(show(poll!(channel.drive(pending()))), "closed");
+    assert!(matches!(poll!(channel.next()), Poll::Ready(None)));
+    assert_eq!(show(poll!(channel.receive("\n"))), "closed");
+    assert_eq!(channel.unread(), b"x\nbc");
+}
+
+#[test]
 fn run_notices_a_break_after_an_invalid_head() {
     struct GoesOn;
     impl Handler for GoesOn {

@@ -69,11 +69,19 @@ pub(crate) enum End {
     Failed {
         broke: bool,
     },
-    /// A head is invalid. Reported; the buffered input stays unread. More may arrive if the
-    /// input was `open`.
-    Refused {
-        open: bool,
-    },
+    /// A head is invalid. Reported; the buffered input stays unread.
+    Refused(Rest),
+}
+
+/// The input that follows an invalid head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// More may arrive.
+    Open,
+    /// No more arrives.
+    Over,
+    /// The connection broke after its output had ended. The error is `None` once it is reported.
+    Broke(Option<io::ErrorKind>),
 }
 
 /// The limit that was exceeded.
@@ -126,7 +134,7 @@ impl Reader {
     pub(crate) fn is_fused(&self) -> bool {
         match self.state {
             Reading::Open | Reading::Draining(_) => false,
-            Reading::Discarding | Reading::Ended(End::Failed { .. } | End::Refused { .. }) => true,
+            Reading::Discarding | Reading::Ended(End::Failed { .. } | End::Refused(_)) => true,
             Reading::Ended(End::Eof { reported } | End::Aborted { reported }) => reported,
             Reading::Ended(End::TimedOut(_)) => false,
         }
@@ -185,7 +193,8 @@ impl Reader {
 
     /// Notes that a head is invalid, which is being reported.
     pub(crate) fn refuse(&mut self) {
-        self.state = Reading::Ended(End::Refused { open: self.is_open() });
+        let rest = if self.is_open() { Rest::Open } else { Rest::Over };
+        self.state = Reading::Ended(End::Refused(rest));
     }
 
     pub(crate) fn time_out(&mut self, late: Late) {
@@ -211,11 +220,19 @@ impl Reader {
 
     /// Notes that reading failed, although output had ended without a failure.
     pub(crate) fn note_failure(&mut self, error: io::Error) {
-        self.state = Reading::Draining(Stop::Failed(error));
+        self.state = match self.state {
+            Reading::Ended(End::Refused(_)) => {
+                Reading::Ended(End::Refused(Rest::Broke(Some(error.kind()))))
+            }
+            _ => Reading::Draining(Stop::Failed(error)),
+        };
     }
 
     /// Takes the error of a break that is still to be reported. The frames stay.
     pub(crate) fn take_break(&mut self) -> Option<io::Error> {
+        if let Reading::Ended(End::Refused(Rest::Broke(kind))) = &mut self.state {
+            return kind.take().map(io::Error::from);
+        }
         match std::mem::replace(&mut self.state, Reading::Draining(Stop::Broken)) {
             Reading::Draining(Stop::Failed(error)) if is_break(&error) => Some(error),
             other => {
@@ -229,28 +246,29 @@ impl Reader {
     pub(crate) fn has_broken(&self) -> bool {
         matches!(
             self.state,
-            Reading::Draining(Stop::Broken) | Reading::Ended(End::Failed { broke: true })
+            Reading::Draining(Stop::Broken)
+                | Reading::Ended(End::Failed { broke: true } | End::Refused(Rest::Broke(_)))
         )
     }
 
     /// Returns `true` if more may arrive, and be read to notice a break.
     pub(crate) fn may_read_ahead(&self) -> bool {
-        matches!(self.state, Reading::Open | Reading::Ended(End::Refused { open: true }))
+        matches!(self.state, Reading::Open | Reading::Ended(End::Refused(Rest::Open)))
     }
 
     /// Returns `true` if a head was invalid. Buffered input stays unread.
     pub(crate) fn is_refused(&self) -> bool {
-        matches!(self.state, Reading::Ended(End::Refused { .. }))
+        matches!(self.state, Reading::Ended(End::Refused(_)))
     }
 
     /// From now on, reads and drops input, without the codec. Returns whether to drop the buffered
     /// input.
     pub(crate) fn discard(&mut self) -> bool {
         match self.state {
-            Reading::Open | Reading::Ended(End::TimedOut(_) | End::Refused { open: true }) => {
+            Reading::Open | Reading::Ended(End::TimedOut(_) | End::Refused(Rest::Open)) => {
                 self.state = Reading::Discarding;
             }
-            Reading::Draining(_) | Reading::Ended(End::Refused { open: false }) => {
+            Reading::Draining(_) | Reading::Ended(End::Refused(_)) => {
                 self.end_discarding();
             }
             Reading::Discarding | Reading::Ended(_) => return false,
@@ -325,7 +343,7 @@ impl Reader {
     fn stop(&mut self, stop: Stop) {
         self.state = match self.state {
             Reading::Discarding => Reading::Ended(End::Eof { reported: true }),
-            Reading::Ended(End::Refused { .. }) => Reading::Ended(End::Refused { open: false }),
+            Reading::Ended(End::Refused(_)) => Reading::Ended(End::Refused(Rest::Over)),
             _ => Reading::Draining(stop),
         };
     }
