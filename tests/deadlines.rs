@@ -341,6 +341,23 @@ async fn bytes_of_other_frames_earn_no_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn bytes_discarded_in_a_callback_earn_time() {
+    struct Discards;
+    impl Handler for Discards {
+        type Error = Error;
+
+        fn frame(&mut self, channel: &mut Control<'_>, _: &[u8]) -> Result<(), Error> {
+            assert_eq!(channel.discard_buffers().input_bytes, 20);
+            Ok(())
+        }
+    }
+    let (mut channel, peer) = over(rated());
+    peer.sends("one\n".to_owned() + &"x".repeat(20));
+    let late = at!(FRAME + 2 * SECOND, channel.run(&mut Discards));
+    assert_eq!(late, "timeout(frame(5s))");
+}
+
+#[tokio::test(start_paused = true)]
 async fn bytes_read_ahead_earn_time_for_their_own_frame() {
     let (mut channel, peer) = over(rated());
     peer.sends("x");

@@ -394,14 +394,10 @@ impl<T> Channel<T> {
     }
 
     pub(super) fn discard_input(&mut self) -> usize {
-        let mut guard = InputGuard::new(&mut self.framed);
+        let (framed, mut lent) = self.lend_with_framed();
+        let mut guard = InputGuard::new(framed);
         let (codec, input, consumed) = guard.input();
-        let position = self.reader.received().wrapping_sub(input.len() as u64);
-        let number = codec.cutter.frame_number();
-        if let Some(deadlines) = &mut self.deadlines {
-            // What is dropped of the current frame has earned its time.
-            deadlines.begin_frame(number, position);
-        }
+        lent.begin_frame(codec.cutter.frame_number(), input.len());
         codec.cutter.discard(input, consumed);
         let input_bytes = *consumed;
         drop(guard);

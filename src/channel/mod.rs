@@ -177,6 +177,15 @@ pub(crate) struct Lent<'c> {
 }
 
 impl Lent<'_> {
+    /// Notes that the frame of this number goes on, before some of its `unread` bytes are dropped:
+    /// they have earned its time.
+    pub(crate) fn begin_frame(&mut self, number: u64, unread: usize) {
+        let position = self.reader.received().wrapping_sub(unread as u64);
+        if let Some(deadlines) = self.deadlines {
+            deadlines.begin_frame(number, position);
+        }
+    }
+
     /// Drops the output, after `input_bytes` of the input. Returns the amounts.
     pub(crate) fn discard_output(&mut self, input_bytes: usize) -> Discarded {
         if let Some(inbox) = self.inbox {

@@ -115,7 +115,8 @@ impl<'a> Control<'a> {
         self.lent.deadlines.as_ref().map(|deadlines| deadlines.timeouts()).unwrap_or_default()
     }
 
-    /// Sets the timeouts. See [`Channel::set_timeouts`](crate::Channel::set_timeouts).
+    /// Sets the timeouts, as [`Channel::set_timeouts`](crate::Channel::set_timeouts) does. This does
+    /// not resume input that a timeout has ended before `run`.
     pub fn set_timeouts(&mut self, timeouts: Timeouts) {
         Deadlines::set(self.lent.deadlines, timeouts);
     }
@@ -181,6 +182,8 @@ impl<'a> Control<'a> {
     pub fn discard_buffers(&mut self) -> Discarded {
         self.is_dirty = true;
         let before = *self.consumed;
+        self.lent
+            .begin_frame(self.codec.cutter.frame_number(), self.input.len().saturating_sub(before));
         self.codec.cutter.discard(self.input, self.consumed);
         let input_bytes = *self.consumed - before;
         self.lent.discard_output(input_bytes)
