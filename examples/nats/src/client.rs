@@ -45,7 +45,7 @@ impl Client {
             channel.codec_mut().set_max_length(MAX_LINE + max_payload + CRLF.len());
             channel.set_terminator(Terminator::message("\r\n", body));
             let session = Arc::new(Session::new(channel.pusher(), max_payload));
-            let mut owner = Owner::of(&session);
+            let mut owner = Owner { session: Arc::downgrade(&session), pongs: 0, is_pinged: false };
             tokio::spawn(async move {
                 let ended = channel.run(&mut owner).await;
                 owner.end(ended.err().unwrap_or(Error::Closed));
@@ -59,11 +59,9 @@ impl Client {
     /// Publishes to a subject, with the names and values of headers.
     pub async fn publish(&self, to: &str, headers: Headers<'_>, payload: &[u8]) -> Result {
         let message = encode((to, None), headers, payload, self.0.max_payload)?;
-        match self.0.pusher.push(message).await {
-            Ok(()) => Ok(()),
-            // Says why.
-            Err(_) => self.flush().await,
-        }
+        let is_sent = self.0.pusher.push(message).await.is_ok();
+        // A flush then returns the reason of the end.
+        if is_sent { Ok(()) } else { self.flush().await }
     }
 
     /// Publishes a request, and waits for its first answer.
@@ -79,13 +77,9 @@ impl Client {
             let request = encode((to, Some(&reply)), headers, payload, self.0.max_payload)?;
             self.call(request, |_| Source::Request(number)).await.next().await
         });
-        match answer.await {
-            Ok(Ok(answer)) if answer.headers.starts_with("NATS/1.0 503") => {
-                Err(Error::NoResponders)
-            }
-            Ok(answer) => answer,
-            Err(_) => Err(Error::Timeout),
-        }
+        let answer = answer.await.unwrap_or(Err(Error::Timeout))?;
+        let is_refused = answer.headers.starts_with("NATS/1.0 503");
+        if is_refused { Err(Error::NoResponders) } else { Ok(answer) }
     }
 
     /// Subscribes. `*` stands for one token of a subject, and `>` for all that follow.

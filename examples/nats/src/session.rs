@@ -7,7 +7,7 @@ use asynchat::{Control, Handler, Pusher, Timeout};
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
@@ -118,17 +118,13 @@ impl Drop for Session {
 
 /// The callbacks of the channel. It does not keep the session open.
 pub(crate) struct Owner {
-    session: Weak<Session>,
-    pongs: u64,
+    pub(crate) session: Weak<Session>,
+    pub(crate) pongs: u64,
     /// `true` if nothing has come since the owner has sent a ping.
-    is_pinged: bool,
+    pub(crate) is_pinged: bool,
 }
 
 impl Owner {
-    pub(crate) fn of(session: &Arc<Session>) -> Self {
-        Owner { session: Arc::downgrade(session), pongs: 0, is_pinged: false }
-    }
-
     /// Tells those who wait, and those to come, why the session has ended.
     pub(crate) fn end(&self, error: Error) {
         let Some(session) = self.session.upgrade() else { return };
@@ -136,10 +132,9 @@ impl Owner {
         // A server that ends the session has said why.
         let reason = state.refused.take().map_or(error, Error::Server);
         state.ended.get_or_insert(reason);
-        let readers = state.mailboxes.values_mut().filter_map(|to| to.reader.take());
-        let readers: Vec<_> = readers.collect();
+        let wakers: Vec<_> = state.mailboxes.values_mut().filter_map(|m| m.reader.take()).collect();
         drop(state);
-        readers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
