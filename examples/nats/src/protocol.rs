@@ -47,6 +47,11 @@ pub(crate) fn split(line: &[u8]) -> (&'static str, impl DoubleEndedIterator<Item
     (known.unwrap_or_default(), words)
 }
 
+/// Returns the text of an `-ERR`.
+pub(crate) fn refusal(line: &[u8]) -> String {
+    String::from_utf8_lossy(&line.trim_ascii()["-ERR".len()..]).trim().trim_matches('\'').into()
+}
+
 /// A message that was received. Bytes of its texts that are not UTF-8 have become U+FFFD.
 #[derive(Default)]
 pub struct Message {

@@ -2,7 +2,7 @@
 //! the channel fills them.
 
 use crate::error::{Error, Result};
-use crate::protocol::{Message, split};
+use crate::protocol::{Message, refusal, split};
 use asynchat::{Control, Handler, Pusher, Timeout};
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -169,10 +169,9 @@ impl Handler for Owner {
                 self.pongs += 1;
                 session.put(Source::Ping(self.pongs), Message::default());
             }
-            name @ "-ERR" => {
-                let text = String::from_utf8_lossy(&line[name.len()..]);
-                session.lock().refused = Some(text.trim().trim_matches('\'').into());
-            }
+            // A server may refuse the login, and leave the connection open.
+            "-ERR" if self.pongs == 0 => return Err(Error::Server(refusal(line))),
+            "-ERR" => session.lock().refused = Some(refusal(line)),
             _ => {}
         }
         Ok(())

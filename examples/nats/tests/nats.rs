@@ -545,6 +545,17 @@ async fn silent_server_is_left_in_time() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn refused_login_is_reported_at_once() {
+    let (client, mut fake) = Fake::begin(4096);
+    let start = Instant::now();
+    // The connection stays open.
+    fake.sends("INFO {}\r\n -ERR 'Authorization Violation'\r\n").await;
+    let error = client.await.unwrap().err().unwrap();
+    assert!(matches!(error, Error::Server(text) if text == "Authorization Violation"));
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
 #[tokio::test]
 async fn line_that_never_ends_is_refused() {
     let endless = async |mut fake: Fake, begin: &str| {
