@@ -40,11 +40,11 @@ impl Client {
         let mut channel = Channel::builder().max_head(MAX_LINE).timeouts(TIMEOUTS).build(io);
         let login = async {
             let line = channel.receive_within(MAX_LINE, Terminator::crlf()).await?;
-            let (connect, max_payload) = connect(&line, login)?;
+            let (connect, limits) = connect(&line, login)?;
             channel.push(connect);
-            channel.codec_mut().set_max_length(MAX_LINE + max_payload + CRLF.len());
+            channel.codec_mut().set_max_length(MAX_LINE + limits.0 + CRLF.len());
             channel.set_terminator(Terminator::message("\r\n", body));
-            let session = Arc::new(Session::new(channel.pusher(), max_payload));
+            let session = Arc::new(Session::new(channel.pusher(), limits));
             let mut owner = Owner { session: Arc::downgrade(&session), pongs: 0, is_pinged: false };
             tokio::spawn(async move {
                 let ended = channel.run(&mut owner).await;
@@ -58,7 +58,7 @@ impl Client {
 
     /// Publishes to a subject, with the names and values of headers.
     pub async fn publish(&self, to: &str, headers: Headers<'_>, payload: &[u8]) -> Result {
-        let message = encode((to, None), headers, payload, self.0.max_payload)?;
+        let message = encode((to, None), headers, payload, self.0.limits)?;
         let is_sent = self.0.pusher.push(message).await.is_ok();
         // A flush then returns the reason of the end.
         if is_sent { Ok(()) } else { self.flush().await }
@@ -74,7 +74,7 @@ impl Client {
             });
             let (inbox, number) = (inbox.await, self.0.next_number.fetch_add(1, Relaxed));
             let reply = [inbox, itoa::Buffer::new().format(number)].concat();
-            let request = encode((to, Some(&reply)), headers, payload, self.0.max_payload)?;
+            let request = encode((to, Some(&reply)), headers, payload, self.0.limits)?;
             self.call(request, |_| Source::Request(number)).await.next().await
         });
         let answer = answer.await.unwrap_or(Err(Error::Timeout))?;

@@ -6,8 +6,8 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use url::Url;
 
-/// Answers the greeting of a server. Returns the longest message that it takes, in bytes, too.
-pub(crate) fn connect(info: &[u8], login: &Url) -> Result<(String, usize)> {
+/// Answers the greeting of a server. Returns its limits, too.
+pub(crate) fn connect(info: &[u8], login: &Url) -> Result<(String, Limits)> {
     let info = info.strip_prefix(b"INFO ").and_then(|info| serde_json::from_slice(info).ok());
     let info: Value = info.ok_or(Error::Protocol("no INFO"))?;
     if info["tls_required"] == true {
@@ -21,7 +21,7 @@ pub(crate) fn connect(info: &[u8], login: &Url) -> Result<(String, usize)> {
         "user": user, "pass": password, "auth_token": user,
     });
     let max_payload = info["max_payload"].as_u64().unwrap_or(0).min(MAX_PAYLOAD);
-    Ok((format!("CONNECT {connect}\r\n"), max_payload as usize))
+    Ok((format!("CONNECT {connect}\r\n"), (max_payload as usize, headers)))
 }
 
 /// Returns how many bytes follow the line of an operation. The last word of a message's line is
@@ -92,15 +92,21 @@ impl Message {
 /// Names and values.
 pub type Headers<'a> = &'a [(&'a str, &'a str)];
 
-/// Encodes a message to be published, of at most `max` bytes of headers and payload.
+/// The most bytes of headers and payload that a server takes, and whether it takes headers.
+pub(crate) type Limits = (usize, bool);
+
+/// Encodes a message to be published.
 pub(crate) fn encode(
     (subject, reply): (&str, Option<&str>),
     headers: Headers<'_>,
     payload: &[u8],
-    max: usize,
+    (max, has_headers): Limits,
 ) -> Result<Vec<u8>> {
     if !is_subject(subject, false) {
         return Err(Error::Invalid("subject"));
+    }
+    if !has_headers && !headers.is_empty() {
+        return Err(Error::Invalid("headers, which the server does not know"));
     }
     let mut block = String::new();
     for &(name, value) in headers {

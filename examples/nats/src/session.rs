@@ -2,7 +2,7 @@
 //! the channel fills them.
 
 use crate::error::{Error, Result};
-use crate::protocol::{Message, refusal, split};
+use crate::protocol::{Limits, Message, refusal, split};
 use asynchat::{Control, Handler, Pusher, Timeout};
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -16,8 +16,7 @@ use tokio::sync::OnceCell;
 pub(crate) struct Session {
     pub(crate) pusher: Pusher,
     pub(crate) runtime: Handle,
-    /// The longest headers and payload that the server takes, in bytes.
-    pub(crate) max_payload: usize,
+    pub(crate) limits: Limits,
     /// The beginning of the subjects of all answers, once they are subscribed.
     pub(crate) inbox: OnceCell<String>,
     pub(crate) next_number: AtomicU64,
@@ -57,10 +56,10 @@ pub(crate) struct Mailbox {
 }
 
 impl Session {
-    pub(crate) fn new(pusher: Pusher, max_payload: usize) -> Self {
+    pub(crate) fn new(pusher: Pusher, limits: Limits) -> Self {
         Session {
             pusher,
-            max_payload,
+            limits,
             runtime: Handle::current(),
             inbox: OnceCell::new(),
             next_number: AtomicU64::new(INBOX + 1),

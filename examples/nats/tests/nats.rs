@@ -509,7 +509,11 @@ async fn server_without_headers_is_asked_for_none() {
     fake.sends("INFO {\"max_payload\":30}\r\nPONG\r\n").await;
     let connect: serde_json::Value = serde_json::from_str(&fake.is_connected().await).unwrap();
     assert_eq!((&connect["headers"], &connect["no_responders"]), (&false.into(), &false.into()));
-    within(connecting).await.unwrap().unwrap();
+    let client = within(connecting).await.unwrap().unwrap();
+    let published = client.publish("a", &[("One", "1")], b"").await;
+    assert!(matches!(published, Err(Error::Invalid(_))));
+    client.publish("b", &[], b"").await.unwrap();
+    fake.gets("PUB b 0\r\n").await;
 }
 
 // Hostile servers.
@@ -912,6 +916,8 @@ async fn refused_publish_fails_and_does_not_end_the_session() {
 async fn real_server_without_headers_takes_the_client() {
     let Some(server) = server_of("nats_headers.conf", "no_header_support: true") else { return };
     let client = within(connect(&url(&server, ""))).await.unwrap();
+    let published = client.publish("a", &[("One", "1")], b"").await;
+    assert!(matches!(published, Err(Error::Invalid(_))));
     within(client.flush()).await.unwrap();
 }
 
