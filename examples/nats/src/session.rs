@@ -128,8 +128,12 @@ impl Owner {
     pub(crate) fn end(&self, error: Error) {
         let Some(session) = self.session.upgrade() else { return };
         let mut state = session.lock();
+        let is_end = match &error {
+            Error::Channel(error) => matches!(**error, asynchat::Error::Io(_)),
+            error => matches!(error, Error::Closed),
+        };
         // A server that ends the session has said why.
-        let reason = state.refused.take().map_or(error, Error::Server);
+        let reason = state.refused.take().filter(|_| is_end).map_or(error, Error::Server);
         state.ended.get_or_insert(reason);
         let wakers: Vec<_> = state.mailboxes.values_mut().filter_map(|m| m.reader.take()).collect();
         drop(state);

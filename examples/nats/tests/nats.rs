@@ -440,6 +440,13 @@ async fn refusal_is_reported_by_the_next_flush_only() {
 }
 
 #[tokio::test]
+async fn earlier_refusal_does_not_hide_reason_of_the_end() {
+    let (client, mut fake) = Fake::open().await;
+    fake.sends("-ERR 'no'\r\nWHAT\r\n").await;
+    assert!(is_invalid_head(&error_of(&client).await));
+}
+
+#[tokio::test]
 async fn server_that_closes_ends_the_session() {
     let (client, fake) = Fake::open().await;
     let mut messages = client.subscribe("a").await.unwrap();
