@@ -108,8 +108,8 @@ impl Client {
             state.pings += 1;
             Source::Ping(state.pings)
         };
-        self.call("PING\r\n", ping).await.next().await?;
-        self.0.lock().refused.take().map_or(Ok(()), |text| Err(Error::Server(text)))
+        let pong = self.call("PING\r\n", ping).await.next().await?;
+        pong.reply.map_or(Ok(()), |refused| Err(Error::Server(refused)))
     }
 
     /// Sends, and opens a mailbox in the same step: the mailboxes have the order of the pings,

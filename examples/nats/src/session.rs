@@ -41,7 +41,7 @@ pub(crate) enum Source {
     Subscription(u64),
     /// The answer to the request of this number.
     Request(u64),
-    /// The pong, as an empty message, to the ping of this number.
+    /// The pong to the ping of this number. Its reply is the last refusal before it.
     Ping(u64),
 }
 
@@ -92,9 +92,13 @@ impl Session {
     }
 
     /// Puts a message into its mailbox, if it is still open and has room.
-    fn put(&self, to: Source, message: Message) {
+    fn put(&self, to: Source, mut message: Message) {
         let mut state = self.lock();
-        let Some(mailbox) = state.mailboxes.get_mut(&to) else { return };
+        let State { mailboxes, refused, .. } = &mut *state;
+        let Some(mailbox) = mailboxes.get_mut(&to) else { return };
+        if let Source::Ping(_) = to {
+            message.reply = refused.take();
+        }
         // A caller takes one answer.
         let limit = if let Source::Subscription(_) = to { MAX_WAITING } else { 0 };
         if !mailbox.messages.is_empty() && mailbox.bytes + message.cost() > limit {

@@ -440,6 +440,43 @@ async fn refusal_is_reported_by_the_next_flush_only() {
 }
 
 #[tokio::test]
+async fn refusal_is_not_reported_by_an_earlier_flush() {
+    let (client, mut fake) = Fake::open().await;
+    let flush = || {
+        let client = client.clone();
+        tokio::spawn(async move { client.flush().await })
+    };
+    let flushing = [flush(), flush(), flush()];
+    fake.gets("PING\r\nPING\r\nPING\r\n").await;
+    fake.sends("PONG\r\n-ERR 'one'\r\nPONG\r\n-ERR 'two'\r\nPONG\r\n").await;
+    for (flushing, expected) in flushing.into_iter().zip([None, Some("one"), Some("two")]) {
+        let refused = match within(flushing).await.unwrap() {
+            Err(Error::Server(text)) => Some(text),
+            other => other.map(|()| None).unwrap(),
+        };
+        assert_eq!(refused.as_deref(), expected);
+    }
+}
+
+#[tokio::test]
+async fn refusal_is_not_lost_with_a_flush_that_is_given_up() {
+    let (client, mut fake) = Fake::open().await;
+    let given_up = tokio::spawn({
+        let client = client.clone();
+        async move { client.flush().await }
+    });
+    fake.gets("PING\r\n").await;
+    given_up.abort();
+    given_up.await.unwrap_err();
+    fake.sends("-ERR 'no'\r\nPONG\r\n").await;
+    let (flushed, ()) = tokio::join!(client.flush(), async {
+        fake.gets("PING\r\n").await;
+        fake.sends("PONG\r\n").await;
+    });
+    assert!(matches!(flushed, Err(Error::Server(text)) if text == "no"));
+}
+
+#[tokio::test]
 async fn earlier_refusal_does_not_hide_reason_of_the_end() {
     let (client, mut fake) = Fake::open().await;
     fake.sends("-ERR 'no'\r\nWHAT\r\n").await;
