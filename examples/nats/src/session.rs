@@ -84,6 +84,7 @@ impl Session {
             }
             (None, Some(reason)) => Poll::Ready(Err(reason.clone())),
             (None, None) => {
+                mailbox.messages.shrink_to(KEPT);
                 // `put` and `end` wake it.
                 mem::swap(&mut mailbox.reader, &mut reader);
                 Poll::Pending
@@ -201,5 +202,25 @@ impl Handler for Owner {
 /// The number of the subscription to all answers.
 pub(crate) const INBOX: u64 = 1;
 
+/// The number of messages that an empty mailbox keeps room for.
+const KEPT: usize = 64;
+
 /// In bytes; a message counts its memory too.
 pub const MAX_WAITING: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn mailbox_that_was_emptied_keeps_little_memory() {
+        let mut channel = asynchat::Channel::new(tokio::io::empty(), "\n");
+        let session = Session::new(channel.pusher(), (0, false));
+        let from = Source::Subscription(2);
+        session.lock().mailboxes.insert(from, Mailbox::default());
+        (0..100_000).for_each(|_| session.put(from, Message::default()));
+        let mut cx = Context::from_waker(Waker::noop());
+        while session.poll_next(from, &mut cx).is_ready() {}
+        assert!(session.lock().mailboxes[&from].messages.capacity() < 1000);
+    }
+}
