@@ -49,7 +49,9 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), BoxError> {
             loop {
                 let message = messages.next().await?;
                 print(out, &message)?;
-                if let Some((reply, answer)) = message.reply.zip(answer.as_ref()) {
+                // A server passes on any text.
+                let reply = message.reply.filter(|reply| protocol::is_subject(reply, false));
+                if let Some((reply, answer)) = reply.zip(answer.as_ref()) {
                     client.publish(&reply, &[], answer.as_bytes()).await?;
                 }
             }

@@ -1006,6 +1006,15 @@ async fn command_line_publishes_subscribes_asks_and_answers() {
     };
     assert!(answer.lock().unwrap().ends_with(b" noon\n"));
     assert_eq!(*requests.lock().unwrap(), b"time please\n");
+    // No subject to publish to.
+    let mut other = TcpStream::connect(&*server.address.to_string()).await.unwrap();
+    other.write_all(b"CONNECT {}\r\nPUB time a.* 1\r\nx\r\n").await.unwrap();
+    while !requests.lock().unwrap().ends_with(b"time x\n") {
+        sleep(Duration::from_millis(1)).await;
+    }
+    let (asking, answer) = program(&["req", "time", "again"]);
+    within(asking).await.unwrap().unwrap();
+    assert!(answer.lock().unwrap().ends_with(b" noon\n"));
     let (publishing, _) = program(&["pub", "a b", ""]);
     assert_eq!(within(publishing).await.unwrap().unwrap_err(), "not sent: subject");
     subscribing.abort();
