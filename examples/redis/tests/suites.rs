@@ -26,7 +26,7 @@ const REPLIES: Folder = Folder {
     untrue: &[
         "# a\n# Source: b\nsaid \":1\\r\\n\"\nvalue Integer(2)\nwaits\n",
         "# a\n# Source: b\nsaid \"*1\\r\\n:1\\r\\n\"\nnested 2 Integer(1)\nwaits\n",
-        "# a\n# Source: b\nsaid \":1\\r\\n\"\nerror not what a Redis server says: not an integer\n",
+        "# a\n# Source: b\nsaid \":1\\r\\n\"\nerror invalid reply: not an integer\n",
     ],
 };
 
