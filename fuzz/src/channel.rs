@@ -767,7 +767,8 @@ impl<'d> Play<'d> {
         let is_lost = io.broke || self.aborted || (self.has_failed() && is_shut);
         let has_ended = io.ended || self.all_came;
         let is_sent = self.channel.queued_bytes() == 0 && self.inbox.is_empty() && io.is_flushed();
-        let is_done = is_sent && is_shut == self.closing;
+        // After a failure of a producer the write half is shut down, too.
+        let is_done = is_sent && is_shut == (self.closing || self.has_failed());
         for Task { asleep, count, .. } in &self.tasks {
             let is_due = match asleep {
                 None => false,
