@@ -288,6 +288,22 @@ fn peek_shows_unread_bytes_after_invalid_head() {
 }
 
 #[test]
+fn limit_of_a_dropped_receive_does_not_refuse_a_later_head() {
+    for (terminator, message) in [(numbered(), "1\nx"), (Length::u32_be().into(), "\0\0\0\u{1}x")] {
+        let (io, peer) = mock();
+        let mut channel = Channel::new(io, terminator.clone());
+        // The fast path begins with the second poll.
+        for _ in 0..2 {
+            let limited = terminator.clone();
+            assert!(poll!(channel.receive_within(0, limited)).is_pending());
+            peer.sends(message);
+            let Poll::Ready(Some(Ok(frame))) = poll!(channel.next()) else { panic!("{message:?}") };
+            assert_eq!(frame.data(), message.as_bytes());
+        }
+    }
+}
+
+#[test]
 fn a_break_is_noticed_after_an_invalid_head() {
     let (io, peer) = mock();
     let mut channel = Channel::new(io, numbered());

@@ -158,6 +158,10 @@ impl Cutter {
     /// arrived. Returns what is known then.
     #[inline(always)]
     pub(crate) fn read_head(&self, src: &[u8], mode: ReadMode) -> (Front, Progress) {
+        if src.is_empty() {
+            // Nothing is certain yet, because the next call may have another limit.
+            return (Front::Unknown, self.progress);
+        }
         let max_head = self.max_head.min(mode.limit_or(self.max_length));
         let mut progress = self.progress;
         let end = match (&self.front, &self.terminator.0) {
