@@ -158,10 +158,6 @@ impl Cutter {
     /// arrived. Returns what is known then.
     #[inline(always)]
     pub(crate) fn read_head(&self, src: &[u8], mode: ReadMode) -> (Front, Progress) {
-        if src.is_empty() {
-            // Nothing is certain yet, because the next call may have another limit.
-            return (Front::Unknown, self.progress);
-        }
         let max_head = self.max_head.min(mode.limit_or(self.max_length));
         let mut progress = self.progress;
         let end = match (&self.front, &self.terminator.0) {
@@ -176,7 +172,7 @@ impl Cutter {
         let front = match end {
             Some(end) => Front::read(&self.terminator, end, src, max_head),
             // Certain before the end has arrived: it is after `from`.
-            None if progress.from >= max_head => Front::too_long(max_head),
+            None if progress.from >= max_head && !src.is_empty() => Front::too_long(max_head),
             None => Front::Unknown,
         };
         (front, progress)

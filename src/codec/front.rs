@@ -49,9 +49,10 @@ impl Front {
                 return Front::refused("head is empty");
             }
             // Also if the head is buffered as a whole: the outcome must not depend on how
-            // the input was split.
+            // the input was split. Not before the first byte, because the next call may have
+            // another limit.
             if end > max_head {
-                return Front::too_long(max_head);
+                return if src.is_empty() { Front::Unknown } else { Front::too_long(max_head) };
             }
             let Some(head) = src.get(..end) else { return Front::Head(end as u32) };
             let total = match terminator.body(head) {
