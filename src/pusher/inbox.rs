@@ -1,6 +1,6 @@
 //! The channel's side of the state that pushers share with it.
 
-use super::shared::{Other, Pushed, Shared, State, Ticket};
+use super::shared::{Other, Pushed, Request, Shared, State, Ticket};
 use crate::budget::FRAME;
 use crate::sync::Arc;
 use crate::write::Writer;
@@ -13,13 +13,6 @@ pub(crate) struct Inbox {
     shared: Arc<Shared>,
     /// The value of the last notification, or `UNKNOWN`.
     notified: u64,
-}
-
-/// A request of a pusher to the channel. A later variant takes precedence.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Request {
-    CloseWhenDone,
-    Abort,
 }
 
 impl Inbox {

@@ -4,8 +4,9 @@ mod inbox;
 mod permit;
 mod shared;
 
-pub(crate) use self::inbox::{Inbox, Request};
+pub(crate) use self::inbox::Inbox;
 pub use self::permit::Permit;
+pub(crate) use self::shared::Request;
 
 use self::shared::{Other, Place, Pushed, Refused, Shared, Waiter};
 use crate::producer::boxed;

@@ -3,7 +3,6 @@
 //! It is made of a `Mutex` and wakers alone. Nothing that belongs to a caller (a waker,
 //! a producer, data) is called or dropped under the lock.
 
-use super::Request;
 use crate::producer::BoxProducer;
 use crate::sync::{AtomicBool, Mutex, MutexGuard};
 use crate::write::{LARGE, Mark, Watermarks};
@@ -12,6 +11,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
+
+/// A request of a pusher to the channel. A later variant takes precedence.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Request {
+    CloseWhenDone,
+    Abort,
+}
 
 /// A place in the order of all pushes.
 pub(super) type Ticket = u64;
