@@ -22,7 +22,7 @@ pub struct Io {
     pub ended: bool,
     /// How many bytes can be written before writing waits.
     pub room: usize,
-    /// And how many by one call: one more after every 16, or most of the time
+    /// And how many by one call, which grows with the calls: otherwise most of the time
     /// would go into one write like the other.
     pub at_once: usize,
     writes: usize,
@@ -305,7 +305,7 @@ impl Io {
             return self.wait(cx);
         }
         self.offered = None;
-        let mut left = room.min(self.at_once.saturating_add(self.writes / 16));
+        let mut left = room.min(self.grown(self.at_once));
         self.writes += 1;
         let before = self.written.len();
         for slice in slices {
@@ -334,14 +334,19 @@ impl Io {
     /// Returns how much can be written. A full buffer moves now: a caller that
     /// waits to write does not flush.
     fn writable(&mut self) -> usize {
-        let Nature { buffers, .. } = self.nature;
-        if buffers == 0 {
+        if self.nature.buffers == 0 {
             return self.room;
         }
+        let buffers = self.grown(self.nature.buffers);
         if self.held() >= buffers {
             self.moves();
         }
         buffers.saturating_sub(self.held())
+    }
+
+    /// Returns a size after the writes so far: twice as much after every 32.
+    fn grown(&self, size: usize) -> usize {
+        size.saturating_mul(1 << (self.writes / 32).min(16))
     }
 
     /// Returns the number of bytes taken that have not reached the peer.
