@@ -9,6 +9,8 @@
 //! It takes some minutes, wants the machine for itself, and 10,100 open files. What is said
 //! about the figures is in `docs/evidence/growth-notes.md`.
 
+#[path = "../performance/arguments.rs"]
+mod arguments;
 mod channel;
 mod chat;
 mod connections;
@@ -25,32 +27,22 @@ mod programs;
 mod table;
 mod usage;
 
+use arguments::Arguments;
 use std::path::Path;
 use table::Table;
 
 fn main() -> std::io::Result<()> {
-    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let ["serve-echo", kind, host] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..]
-    {
-        echo::serve(kind, host);
-        return Ok(());
-    }
-    // Of `cargo test --benches` nobody wants the figures.
-    if !arguments.iter().any(|argument| argument == "--bench") {
-        return Ok(());
-    }
-    let write = arguments.iter().any(|argument| argument == "--write");
-    arguments.retain(|argument| !argument.starts_with("--"));
+    let Some(arguments) = Arguments::read() else { return Ok(()) };
     let mut page = format!("{INTRODUCTION}\n{}\n", machine::machine());
     for (number, table) in (1..).zip(TABLES) {
-        if arguments.is_empty() || arguments.contains(&number.to_string()) {
+        if arguments.wants(number) {
             let table = table().markdown();
             println!("{table}");
             page += "\n";
             page += &table;
         }
     }
-    if write {
+    if arguments.write {
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/evidence");
         page += "\n";
         page += &std::fs::read_to_string(docs.join("growth-notes.md"))?;

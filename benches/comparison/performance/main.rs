@@ -10,6 +10,7 @@
 //! factor between asynchat and each alternative. It takes about ten minutes on a machine at
 //! rest.
 
+mod arguments;
 mod echo;
 #[allow(dead_code)]
 #[path = "../../../examples/http_server/files.rs"]
@@ -37,6 +38,7 @@ mod serve;
 mod server;
 mod websocket;
 
+use arguments::Arguments;
 use measure::{Outcome, Unit};
 use page::Section;
 use std::collections::HashMap;
@@ -47,27 +49,16 @@ use std::process::Command;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Result<()> {
-    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let ["serve-echo", kind, host] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..]
-    {
-        echo::serve(kind, host);
-        return Ok(());
-    }
-    // Of `cargo test --benches` nobody wants the figures.
-    if !arguments.iter().any(|argument| argument == "--bench") {
-        return Ok(());
-    }
-    let write = arguments.iter().any(|argument| argument == "--write");
-    arguments.retain(|argument| !argument.starts_with("--"));
+    let Some(arguments) = Arguments::read() else { return Ok(()) };
     let mut sections = Vec::new();
     for (number, measure) in (1..).zip(QUESTIONS) {
-        if arguments.is_empty() || arguments.contains(&number.to_string()) {
+        if arguments.wants(number) {
             let section = measure(number)?;
             println!("{}", section.markdown());
             sections.push(section);
         }
     }
-    if write {
+    if arguments.write {
         write_page(&sections)?;
     }
     Ok(())
