@@ -263,32 +263,32 @@ def old_kernel(binary, root):
             moving_file(address, root)
 
 
-def nginx(here, port, upstream):
-    yield "nginx", "-p", here, "-e", "stderr", "-c", here / "nginx.conf"
-    yield here / "nginx.conf", f"""
+def nginx_config(here, http):
+    return f"""
         daemon off;
         pid {here}/nginx.pid;
         events {{}}
         http {{
             access_log off;
             client_max_body_size 0;
-            server {{
-                listen 127.0.0.1:{port};
-                location / {{ proxy_pass http://{upstream}; }}
-            }}
+            {http}
         }}
     """
 
 
+def nginx(here, port, upstream):
+    yield "nginx", "-p", here, "-e", "stderr", "-c", here / "nginx.conf"
+    yield here / "nginx.conf", nginx_config(here, f"""
+            server {{
+                listen 127.0.0.1:{port};
+                location / {{ proxy_pass http://{upstream}; }}
+            }}
+    """)
+
+
 def nginx_unbuffered(here, port, upstream):
     yield "nginx", "-p", here, "-e", "stderr", "-c", here / "nginx.conf"
-    yield here / "nginx.conf", f"""
-        daemon off;
-        pid {here}/nginx.pid;
-        events {{}}
-        http {{
-            access_log off;
-            client_max_body_size 0;
+    yield here / "nginx.conf", nginx_config(here, f"""
             upstream server {{ server {upstream}; keepalive 4; }}
             server {{
                 listen 127.0.0.1:{port};
@@ -301,8 +301,7 @@ def nginx_unbuffered(here, port, upstream):
                     proxy_request_buffering off;
                 }}
             }}
-        }}
-    """
+    """)
 
 
 def haproxy(here, port, upstream):
