@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::{Sink, Stream};
 use fuzz_oracle::input::Input;
 use fuzz_oracle::io::{Count, End, Io, Nature};
-use fuzz_oracle::oracle::{Ending, Item, Oracle, Take, Term, reads_back};
+use fuzz_oracle::oracle::{Ending, Head, Item, Message, Oracle, Take, Term, reads_back};
 use fuzz_oracle::producer::{Probe, Producer};
 use std::io::ErrorKind;
 use std::pin::{Pin, pin};
@@ -362,8 +362,11 @@ impl<'d> Play<'d> {
     /// One read more than what gives nothing to hand out, or to drop.
     fn reads(&mut self, take: Take) {
         let Oracle { ending, skip, .. } = &self.oracle;
-        let held = |ending: &Ending<'_>| {
-            ending.members().iter().map(|member| member.len() - 1).max().unwrap_or(0)
+        let longest =
+            |members: &[&[u8]]| members.iter().map(|member| member.len() - 1).max().unwrap_or(0);
+        let held = |ending: &Ending<'_>| match ending {
+            Ending::Message(Message { head: Head::Any(members), .. }) => longest(members),
+            ending => longest(ending.members()),
         };
         let whole = match take {
             Take::Whole(limit) => limit,
@@ -375,7 +378,7 @@ impl<'d> Play<'d> {
         let whole = match ending {
             Ending::Count(n) | Ending::Every(n) => whole.min(*n as usize),
             // In streaming mode, too, a head is held.
-            Ending::Message(_) => whole.max(self.oracle.max_length),
+            Ending::Message(_) => whole.max(self.oracle.max_length).saturating_add(held(ending)),
             _ => whole.saturating_add(held(ending)),
         };
         let before = whole.max(skip.as_ref().map_or(0, held));
