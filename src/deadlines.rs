@@ -283,6 +283,11 @@ impl Deadlines {
         (self.stall, self.probe) = (None, None);
     }
 
+    /// Returns `true` if a limited write is stalled.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stall.is_some()
+    }
+
     /// Returns the waker for a stalled write.
     ///
     /// A transport that only flushes accepts no more bytes. The only sign that its peer reads is

@@ -19,7 +19,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
-use tokio::time::{advance, sleep};
+use tokio::task::coop::{consume_budget, has_budget_remaining};
+use tokio::time::{Instant, advance, sleep};
 use tokio_test::task::spawn;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -958,6 +959,45 @@ async fn a_write_that_makes_headway_does_not_stall() {
     advance(2 * SECOND).await;
     assert_eq!(show(task.poll()), "timeout(write(30s))");
     assert_eq!(peer.written(), "x".repeat(9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn wake_of_a_pending_flush_restarts_its_time() {
+    let (mut channel, peer) = over(limited());
+    channel.push("x");
+    peer.flushes([Step::Pending, Step::Pending]);
+    let mut task = spawn(channel.flush());
+    assert!(task.poll().is_pending());
+    advance(WRITE - SECOND).await;
+    peer.wake_write();
+    assert!(task.is_woken());
+    assert!(task.poll().is_pending());
+    advance(WRITE - SECOND).await;
+    assert!(task.poll().is_pending());
+    advance(2 * SECOND).await;
+    assert_eq!(show(task.poll()), "timeout(write(30s))");
+}
+
+#[tokio::test(start_paused = true)]
+async fn yields_to_the_runtime_do_not_prolong_a_stall() {
+    let (io, _peer) = tokio::io::duplex(4);
+    let mut channel = limited().build(io);
+    channel.push("more than the pipe takes");
+    let began = Instant::now();
+    let flushed = loop {
+        let flushed = poll!(channel.flush());
+        if flushed.is_ready() {
+            break flushed;
+        }
+        while has_budget_remaining() {
+            let _ = poll!(consume_budget());
+        }
+        // The pipe makes the task yield, and wakes it.
+        assert!(poll!(channel.flush()).is_pending());
+        sleep(SECOND).await;
+        assert!(began.elapsed() <= WRITE + SECOND);
+    };
+    assert_eq!(show(flushed), "timeout(write(30s))");
 }
 
 #[tokio::test(start_paused = true)]

@@ -404,16 +404,26 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
     #[inline(never)]
     fn poll_write(&mut self, cx: &mut Context<'_>, linger: Option<Duration>) -> Poll<()> {
-        let probe = self.deadlines.as_mut().and_then(|deadlines| deadlines.probe(cx.waker()));
-        let io = self.framed.get_mut();
-        let sent = self.writer.poll_send(cx, io, probe.as_ref());
-        if sent.is_pending() && !self.writer.has_yielded() && self.writer.is_blocked() {
-            return self.poll_stall(cx, linger);
+        loop {
+            let probe = self.deadlines.as_mut().and_then(|deadlines| deadlines.probe(cx.waker()));
+            let io = self.framed.get_mut();
+            let sent = self.writer.poll_send(cx, io, probe.as_ref());
+            if sent.is_ready() || self.writer.has_yielded() || !self.writer.is_blocked() {
+                if let Some(deadlines) = &mut self.deadlines {
+                    deadlines.end_stall();
+                }
+                return sent;
+            }
+            if self.poll_stall(cx, linger).is_ready() {
+                return Poll::Ready(());
+            }
+            // A stall that begins has no probe yet: the transport would wake the task alone.
+            let deadlines = self.deadlines.as_ref();
+            let begins = probe.is_none() && deadlines.is_some_and(|known| known.is_stalled());
+            if !begins {
+                return Poll::Pending;
+            }
         }
-        if let Some(deadlines) = &mut self.deadlines {
-            deadlines.end_stall();
-        }
-        sent
     }
 
     /// Waits while the transport accepts nothing. Ready when that has lasted too long. The transport
