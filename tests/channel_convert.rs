@@ -387,6 +387,7 @@ fn drained(producer: BoxProducer) -> String {
 fn into_parts_returns_all_parts_of_channel() {
     let (mut channel, peer) = channel("\n");
     channel.codec_mut().set_max_length(77);
+    channel.codec_mut().set_max_head(66);
     peer.sends("one\ntwo\nthr");
     assert_eq!(show(poll!(channel.next())), "complete(one)");
     channel.push("unsent");
@@ -395,6 +396,7 @@ fn into_parts_returns_all_parts_of_channel() {
     assert_eq!(parts.unsent, "unsent");
     assert_eq!(parts.producers.len(), 0);
     assert_eq!(parts.codec.max_length(), 77);
+    assert_eq!(parts.codec.max_head(), 66);
     assert_eq!(*parts.codec.terminator(), Terminator::lf());
     let frame = parts.codec.decode(&mut parts.read_buf).unwrap();
     assert_eq!(show(frame), "complete(two)");
