@@ -5,7 +5,7 @@ use crate::measure::{Contest, Outcome, Unit, median, time};
 use crate::network::runtime;
 use crate::programs;
 use bytes::Bytes;
-use example_nats::Client;
+use example_nats::client::{Client, Subscription};
 use futures::StreamExt;
 use std::cell::RefCell;
 use std::hint::black_box;
@@ -44,10 +44,12 @@ struct Ours(Client);
 
 impl Peer for Ours {
     const NAME: &'static str = "example-nats";
-    type Messages = example_nats::Subscription;
+    type Messages = Subscription;
 
     async fn connect(address: SocketAddr) -> Self {
-        Ours(example_nats::connect(&format!("nats://{address}")).await.expect("a session"))
+        let io = tokio::net::TcpStream::connect(address).await.expect("it listens");
+        io.set_nodelay(true).expect("a socket");
+        Ours(Client::new(io, None).await.expect("a session"))
     }
 
     async fn publish(&self, subject: &str, payload: Bytes) {
