@@ -39,7 +39,7 @@ struct Session {
 pub struct Subscription {
     client: Client,
     key: String,
-    messages: mpsc::UnboundedReceiver<(Message, OwnedSemaphorePermit)>,
+    messages: mpsc::UnboundedReceiver<Box<(Message, OwnedSemaphorePermit)>>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -154,7 +154,7 @@ impl Subscription {
     /// Returns the next message, or the reason why there will be none.
     pub async fn next(&mut self) -> Result<Message> {
         let message = self.messages.recv().await;
-        message.map(|(message, _room)| message).ok_or_else(|| self.client.ended())
+        message.map(|boxed| boxed.0).ok_or_else(|| self.client.ended())
     }
 
     /// Returns how many messages there was no room for.
@@ -187,7 +187,8 @@ struct Open {
 
 #[derive(Clone)]
 struct Mailbox {
-    sender: mpsc::UnboundedSender<(Message, OwnedSemaphorePermit)>,
+    /// Boxed, because a channel begins with room for 32 of them.
+    sender: mpsc::UnboundedSender<Box<(Message, OwnedSemaphorePermit)>>,
     /// A permit for each byte that may still wait.
     room: Arc<Semaphore>,
     /// The number of messages that there was no room for.
@@ -223,7 +224,7 @@ impl Owner {
         }
         // A message of any size has room if no other waits.
         match room.try_acquire_many_owned(cost.min(MAX_WAITING) as u32) {
-            Ok(room) => _ = sender.send((message, room)),
+            Ok(room) => _ = sender.send(Box::new((message, room))),
             Err(_) => _ = dropped.fetch_add(1, Relaxed),
         }
     }
