@@ -30,7 +30,7 @@ impl Info {
     }
 
     /// Encodes a message to be published to a subject, which a subject for answers may follow.
-    pub(crate) fn encode(&self, to: &str, headers: Headers, payload: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) fn encode(&self, to: &str, headers: Headers<'_>, payload: &[u8]) -> Result<Vec<u8>> {
         check(headers.is_empty() || self.headers, "headers, which the server does not know")?;
         let mut block = String::new();
         for (name, value) in headers {
