@@ -8,10 +8,13 @@ use asynchat::Timeout;
 use example_nats::client::{Client, MAX_WAITING, TIMEOUTS};
 use example_nats::error::Error;
 use programs::within;
+use std::io;
+use std::pin::Pin;
 use std::process::{Output, Stdio};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::io::{DuplexStream, duplex};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::io::{DuplexStream, ReadBuf, duplex};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::{JoinHandle, yield_now};
@@ -480,6 +483,27 @@ async fn earlier_refusal_does_not_hide_reason_of_the_end() {
     let (client, mut fake) = Fake::open().await;
     fake.sends("-ERR 'no'\r\nWHAT\r\n").await;
     assert!(is_invalid_head(&error_of(&client).await));
+}
+
+/// The input of a connection that is reset.
+struct Reset;
+
+impl AsyncRead for Reset {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+    }
+}
+
+#[tokio::test]
+async fn refusal_is_the_reason_when_the_connection_is_reset() {
+    let said = format!("{INFO}PONG\r\n-ERR 'no'\r\n").into_bytes();
+    let input = io::Cursor::new(said).chain(Reset);
+    let client = Client::new(tokio::io::join(input, tokio::io::sink()), None).await.unwrap();
+    assert!(matches!(error_of(&client).await, Error::Server(text) if text == "-ERR 'no'"));
 }
 
 #[tokio::test]
