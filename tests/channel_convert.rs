@@ -141,6 +141,8 @@ fn rewind_forwards_writes_flush_and_shutdown() {
     let calls = [Call::Vectored(2, 8), Call::Write(5), Call::Flush, Call::Shutdown, Call::Flush];
     assert_eq!(peer.calls(), calls);
     assert_eq!(peer.written(), "one,two,three");
+    peer.is_not_vectored();
+    assert!(!io.is_write_vectored());
 }
 
 // Upgrade is safe.
