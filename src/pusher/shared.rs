@@ -125,11 +125,10 @@ impl State {
     /// Grants capacity to pushes that wait, in their order. Returns the tasks to wake.
     pub(super) fn grant(&mut self) -> Vec<Waker> {
         let mut wakers = Vec::new();
-        while self.has_capacity() && !self.waiting.is_empty() {
-            if let Some((_, Waiting { cost, waker })) = self.waiting.pop_first() {
-                self.granted += cost;
-                wakers.push(waker);
-            }
+        while self.has_capacity() {
+            let Some((_, Waiting { cost, waker })) = self.waiting.pop_first() else { break };
+            self.granted += cost;
+            wakers.push(waker);
         }
         wakers
     }
