@@ -386,6 +386,30 @@ fn drained(producer: BoxProducer) -> String {
 }
 
 #[test]
+fn into_framed_closes_pushers() {
+    let (mut channel, _peer) = channel("\n");
+    let pusher = channel.pusher();
+    assert!(channel.into_framed().is_ok());
+    assert!(pusher.is_closed());
+}
+
+#[test]
+fn into_framed_is_refused_while_a_close_of_a_pusher_is_queued() {
+    let (mut channel, _peer) = channel("\n");
+    channel.pusher().close_when_done();
+    let mut channel = channel.into_framed().unwrap_err();
+    assert_eq!(show(poll!(channel.ready())), "closed");
+}
+
+#[test]
+fn framed_shows_what_is_unread() {
+    let (mut channel, peer) = channel("\n");
+    peer.sends("one\ntwo");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert_eq!(channel.framed().read_buffer(), "two");
+}
+
+#[test]
 fn into_parts_returns_all_parts_of_channel() {
     let (mut channel, peer) = channel("\n");
     channel.codec_mut().set_max_length(77);

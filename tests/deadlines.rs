@@ -1231,6 +1231,26 @@ async fn a_deadline_beyond_the_clock_is_none() {
     assert!(poll!(channel.flush()).is_pending());
 }
 
+#[tokio::test(start_paused = true)]
+async fn linger_beyond_the_clock_waits_for_the_peer() {
+    let (mut channel, peer) = over(builder().linger(Duration::MAX));
+    assert!(poll!(channel.close()).is_pending());
+    advance(Duration::from_secs(1 << 25)).await;
+    assert!(poll!(channel.close()).is_pending());
+    peer.reads([Read::Eof]);
+    assert_eq!(show(poll!(channel.close())), "done");
+    assert!(!channel.linger_timed_out());
+}
+
+#[tokio::test(start_paused = true)]
+async fn upgrade_after_a_timeout_of_the_input_is_refused() {
+    let (mut channel, _peer) = over(limited());
+    assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))");
+    let refused = channel.upgrade(|io| async { Ok(io) }).await.unwrap_err();
+    assert!(matches!(refused.error, Error::Timeout(Timeout::Idle(IDLE))));
+    assert!(refused.channel.is_some());
+}
+
 // Changes at run time.
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures::{SinkExt, StreamExt};
 use mock::{Call, Read, assert_waits, mock, poll, show};
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -687,4 +688,11 @@ fn decimal_reads_digits_and_nothing_else() {
     for (digits, expected) in rows {
         assert_eq!(message::decimal(digits.as_bytes()).ok(), *expected, "{digits:?}");
     }
+}
+
+#[test]
+fn messages_hash_as_they_compare() {
+    let (one, other) = (numbered(), numbered());
+    assert_eq!(HashSet::from([one.clone(), one.clone()]).len(), 1);
+    assert_eq!(HashSet::from([one, other]).len(), 2);
 }

@@ -3,9 +3,10 @@
 
 use asynchat::{Channel, Error, Pipe};
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, IoSlice, Read};
 use std::process::Stdio;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex, empty};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -58,4 +59,33 @@ async fn close_ends_a_child_that_writes_back() {
     bounded(channel.close()).await.unwrap();
     drop(channel);
     bounded(child.wait()).await.unwrap();
+}
+
+#[tokio::test]
+async fn pipe_forwards_both_kinds_of_writes() {
+    let (mut theirs, ours) = duplex(64);
+    let mut pipe = Pipe::new(empty(), ours);
+    assert!(pipe.is_write_vectored());
+    pipe.write_all(b"one,").await.unwrap();
+    let slices = [IoSlice::new(b"two,"), IoSlice::new(b"three")];
+    assert_eq!(pipe.write_vectored(&slices).await.unwrap(), 9);
+    pipe.flush().await.unwrap();
+    let (_, writer) = pipe.into_inner();
+    drop(writer.unwrap());
+    let mut written = String::new();
+    theirs.read_to_string(&mut written).await.unwrap();
+    assert_eq!(written, "one,two,three");
+}
+
+#[tokio::test]
+async fn pipe_has_no_writer_after_its_shutdown() {
+    let (_theirs, ours) = duplex(64);
+    let mut pipe = Pipe::new(empty(), ours);
+    for _ in 0..2 {
+        pipe.shutdown().await.unwrap();
+    }
+    assert!(!pipe.is_write_vectored());
+    assert_eq!(pipe.write(b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+    assert_eq!(pipe.flush().await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+    assert!(pipe.into_inner().1.is_none());
 }

@@ -481,6 +481,23 @@ fn flush_waits_until_output_is_sent_and_the_transport_flushed() {
 }
 
 #[test]
+fn ready_serves_the_flush_of_a_pusher() {
+    let (mut channel, peer) = channel();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    let pusher = channel.pusher();
+    pusher.try_push("pushed").unwrap();
+    let mut flush = spawn(pusher.flush());
+    assert_eq!(flushed(flush.poll()), "pending");
+    peer.flushes([Step::Pending]);
+    assert_eq!(show(poll!(channel.ready())), "done");
+    assert!(!flush.is_woken());
+    peer.wake_write();
+    assert_eq!(show(poll!(channel.ready())), "done");
+    assert!(flush.is_woken());
+    assert_eq!(flushed(flush.poll()), "done");
+}
+
+#[test]
 fn flush_does_not_wait_for_output_queued_later() {
     let (mut channel, peer) = channel();
     let pusher = channel.pusher();
