@@ -3,8 +3,9 @@
 
 mod mock;
 
+use asynchat::producer::from_iter;
 use asynchat::{Channel, Control, Error, Handler};
-use mock::{Give, Mock, Read, Write, mock, poll, producer, show};
+use mock::{Give, Read, Write, mock, poll, producer, show};
 use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
@@ -131,18 +132,12 @@ fn a_reset_has_an_event_of_each_direction() {
 
 #[test]
 fn rewind_warns_of_dropped_output() {
-    let nothing = |_: &mut Channel<_>| {};
-    let output = |channel: &mut Channel<_>| channel.push("SECRET");
-    let producer = |channel: &mut Channel<_>| {
-        channel.push_with_producer(asynchat::producer::from_iter(["SECRET"]))
-    };
-    let scenes: [(fn(&mut Channel<Mock>), bool); 3] =
-        [(nothing, false), (output, true), (producer, true)];
-    for (queue, warns) in scenes {
+    for (output, chunks, warns) in [("", 0, false), ("SECRET", 0, true), ("", 1, true)] {
         let events = events(|| {
             let (io, _peer) = mock();
             let mut channel = Channel::new(io, "\n");
-            queue(&mut channel);
+            channel.push(output);
+            (0..chunks).for_each(|_| channel.push_with_producer(from_iter(["SECRET"])));
             drop(channel.into_parts().rewind());
         });
         let has_warned = events.iter().any(|(level, _)| *level == Level::WARN);
