@@ -1821,3 +1821,15 @@ fn output_before_idle_producer_is_sent() {
     assert!(poll!(channel.flush()).is_pending());
     assert_eq!(peer.written(), "first");
 }
+
+#[test]
+fn earlier_output_does_not_make_a_later_flush_yield() {
+    let (mut channel, _peer) = channel();
+    channel.push(vec![b'x'; 1 << 20]);
+    while poll!(channel.flush()).is_pending() {}
+    let yields = (0..100).filter(|_| {
+        channel.push("few bytes");
+        poll!(channel.flush()).is_pending()
+    });
+    assert!(yields.count() <= 1);
+}

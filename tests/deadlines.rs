@@ -1243,6 +1243,15 @@ async fn linger_beyond_the_clock_waits_for_the_peer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn reset_while_close_waits_for_the_peer_is_no_error() {
+    let (mut channel, peer) = over(builder().linger(IDLE));
+    assert!(poll!(channel.close()).is_pending());
+    peer.reads([Read::Err(ErrorKind::ConnectionReset)]);
+    assert_eq!(show(poll!(channel.close())), "done");
+    assert!(matches!(poll!(channel.next()), Poll::Ready(None)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn upgrade_after_a_timeout_of_the_input_is_refused() {
     let (mut channel, _peer) = over(limited());
     assert_eq!(at!(IDLE, channel.next()), "timeout(idle(60s))");
