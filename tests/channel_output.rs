@@ -1833,3 +1833,14 @@ fn earlier_output_does_not_make_a_later_flush_yield() {
     });
     assert!(yields.count() <= 1);
 }
+
+#[test]
+fn receive_to_the_end_fails_after_a_failure_of_output() {
+    let (mut channel, peer) = channel();
+    channel.push("x");
+    peer.writes([Write::Err(ErrorKind::BrokenPipe)]);
+    peer.reads([Read::Eof]);
+    let next = poll!(channel.next());
+    assert!(matches!(next, Poll::Ready(Some(Err(Error::Io(_))))), "{next:?}");
+    assert_eq!(show(poll!(channel.receive(Terminator::none()))), "eof()");
+}
