@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::protocol::{Headers, Info, Message, body, check, is_word, words};
 use asynchat::Error::{Closed, Io};
-use asynchat::{Channel, Control, Handler, Pusher, Terminator, Timeouts};
+use asynchat::{Channel, Control, Handler, Pusher, Terminator, Timeouts, TryPushError};
 use bytes::Bytes;
 use example_common::{lock, random};
 use std::collections::{BTreeMap, VecDeque};
@@ -24,6 +24,7 @@ pub struct Client(Arc<Session>);
 
 struct Session {
     pusher: Pusher,
+    runtime: tokio::runtime::Handle,
     info: Info,
     open: Weak<Mutex<Open>>,
     /// The reason of the end.
@@ -62,11 +63,12 @@ impl Client {
         let (mut owner, pusher) = (Owner::default(), channel.pusher());
         let (open, ended) = (Arc::downgrade(&owner.open), owner.ended.clone());
         let (inbox, next_number) = (OnceCell::new(), AtomicU64::new(2));
-        tokio::spawn(async move {
+        let runtime = tokio::runtime::Handle::current();
+        runtime.spawn(async move {
             let ended = channel.run(&mut owner).await;
             owner.end(ended.err());
         });
-        Ok(Client(Arc::new(Session { pusher, info, open, ended, inbox, next_number })))
+        Ok(Client(Arc::new(Session { pusher, runtime, info, open, ended, inbox, next_number })))
     }
 
     /// Publishes to a subject, with the names and values of headers.
@@ -166,11 +168,14 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let Client(session) = &self.client;
-        let Some(open) = session.open.upgrade() else { return };
-        let is_request = self.key.starts_with("_INBOX.");
-        // Without capacity the owner does it when the next message comes.
-        if is_request || session.pusher.try_push(format!("UNSUB {}\r\n", self.key)).is_ok() {
-            let _mailbox = lock(&open).mailboxes.remove(&self.key);
+        let _mailbox = session.open.upgrade().map(|open| lock(&open).mailboxes.remove(&self.key));
+        // The one to all answers stays.
+        if !self.key.starts_with("_INBOX.") {
+            let (pusher, unsub) = (session.pusher.clone(), format!("UNSUB {}\r\n", self.key));
+            // Later, even if no message comes any more.
+            if let Err(TryPushError::Full(unsub)) = pusher.try_push(unsub) {
+                session.runtime.spawn(async move { pusher.push(unsub).await });
+            }
         }
     }
 }
@@ -214,14 +219,10 @@ impl Owner {
     }
 
     /// Puts a message into its mailbox, if it is open and has room.
-    fn deliver(&self, control: &mut Control<'_>, number: &str, message: Message, cost: usize) {
+    fn deliver(&self, number: &str, message: Message, cost: usize) {
         let key = if number == INBOX { &message.subject } else { number };
         let mailbox = lock(&self.open).mailboxes.get(key).cloned();
         let Some(Mailbox { sender, room, dropped }) = mailbox else { return };
-        // It was dropped without capacity for this.
-        if sender.is_closed() && lock(&self.open).mailboxes.remove(key).is_some() {
-            control.push(format!("UNSUB {number}\r\n"));
-        }
         // A message of any size has room if no other waits.
         match room.try_acquire_many_owned(cost.min(MAX_WAITING) as u32) {
             Ok(room) => _ = sender.send(Box::new((message, room))),
@@ -239,15 +240,14 @@ impl Handler for Owner {
             b"MSG" | b"HMSG" => {
                 let message = Message::parse(line, content);
                 let (number, message) = message.ok_or(Error::Protocol("invalid message"))?;
-                self.deliver(control, number, message, size_of::<Message>() + data.len());
+                self.deliver(number, message, size_of::<Message>() + data.len());
             }
             b"PING" => control.push("PONG\r\n"),
             b"PONG" => {
                 let flush = lock(&self.open).flushes.pop_front();
-                if let Some(flush) = flush {
-                    // One that was given up does not report it.
-                    self.refused = flush.send(self.refused.take()).err().flatten();
-                }
+                let Some(flush) = flush else { return Ok(()) };
+                // One that was given up does not report it.
+                self.refused = flush.send(self.refused.take()).err().flatten();
             }
             b"-ERR" => {
                 let text = String::from_utf8_lossy(line);

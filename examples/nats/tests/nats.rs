@@ -320,6 +320,20 @@ async fn subscription_dropped_without_capacity_is_ended_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn quiet_subscription_dropped_without_capacity_is_ended() {
+    let (client, mut fake) = Fake::open_with(1 << 10, INFO).await;
+    let messages = client.subscribe("a").await.unwrap();
+    fake.gets("SUB a 2\r\n").await;
+    fill(&client).await;
+    drop(messages);
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"UNSUB 2\r\n") {
+        let read = timeout(HOUR, fake.0.read_buf(&mut seen)).await.expect("it hangs");
+        assert_ne!(read.unwrap(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn full_subscription_dropped_without_capacity_is_ended() {
     let (client, mut fake) = Fake::open().await;
     let messages = client.subscribe("a").await.unwrap();
