@@ -31,7 +31,11 @@ struct Session {
     ended: Arc<OnceLock<Error>>,
     /// The beginning of the subjects of all answers, once they are subscribed.
     inbox: OnceCell<String>,
-    next_number: AtomicU64,
+    /// That of the next subscription or request.
+    number: AtomicU64,
+    /// A permit for each flush that may still be registered. Otherwise a server that sends no
+    /// pongs, and callers that give up, would fill the memory.
+    pings: Arc<Semaphore>,
 }
 
 /// The messages of one subject. It is unsubscribed when it is dropped.
@@ -62,13 +66,14 @@ impl Client {
         channel.set_terminator(Terminator::message("\r\n", body));
         let (mut owner, pusher) = (Owner::default(), channel.pusher());
         let (open, ended) = (Arc::downgrade(&owner.open), owner.ended.clone());
-        let (inbox, next_number) = (OnceCell::new(), AtomicU64::new(2));
+        let (inbox, number) = (OnceCell::new(), AtomicU64::new(2));
+        let pings = Arc::new(Semaphore::new(1024));
         let runtime = tokio::runtime::Handle::current();
         runtime.spawn(async move {
             let ended = channel.run(&mut owner).await;
             owner.end(ended.err());
         });
-        Ok(Client(Arc::new(Session { pusher, runtime, info, open, ended, inbox, next_number })))
+        Ok(Client(Arc::new(Session { pusher, runtime, info, open, ended, inbox, number, pings })))
     }
 
     /// Publishes to a subject, with the names and values of headers.
@@ -87,7 +92,7 @@ impl Client {
             let inbox = format!("_INBOX.{}.", random());
             self.call(format!("SUB {inbox}* {INBOX}\r\n"), |_| ()).await.map(|()| inbox)
         });
-        let (inbox, number) = (inbox.await?, self.0.next_number.fetch_add(1, Relaxed));
+        let (inbox, number) = (inbox.await?, self.0.number.fetch_add(1, Relaxed));
         let reply = format!("{inbox}{number}");
         let request = self.0.info.encode(&format!("{to} {reply}"), headers, payload)?;
         let answer = self.open(reply, request).await?.next().await?;
@@ -101,7 +106,7 @@ impl Client {
     /// are dropped and [counted](Subscription::dropped).
     pub async fn subscribe(&self, subject: &str) -> Result<Subscription> {
         check(is_word(subject), "subject")?;
-        let number = self.0.next_number.fetch_add(1, Relaxed).to_string();
+        let number = self.0.number.fetch_add(1, Relaxed).to_string();
         let sub = format!("SUB {subject} {number}\r\n");
         self.open(number, sub).await
     }
@@ -114,8 +119,9 @@ impl Client {
     /// [`Error::Server`] if the server has refused something since the last flush, such as a
     /// subject that the user may not publish to. The session goes on if the server lets it.
     pub async fn flush(&self) -> Result {
+        let place = self.0.pings.clone().acquire_owned().await.ok();
         let (flush, pong) = oneshot::channel();
-        self.call("PING\r\n", |open| open.flushes.push_back(flush)).await?;
+        self.call("PING\r\n", |open| open.flushes.push_back((flush, place))).await?;
         pong.await.unwrap_or_else(|_| Some(self.ended())).map_or(Ok(()), Err)
     }
 
@@ -186,8 +192,9 @@ impl Drop for Subscription {
 struct Open {
     /// By the numbers of their subscriptions or, in the one to all answers, by their subjects.
     mailboxes: BTreeMap<String, Mailbox>,
-    /// The flushes, in the order of their pings. They get the last refusal.
-    flushes: VecDeque<oneshot::Sender<Option<Error>>>,
+    /// The flushes, in the order of their pings. They get the last refusal. One that was given up
+    /// remains until its pong comes.
+    flushes: VecDeque<(oneshot::Sender<Option<Error>>, Option<OwnedSemaphorePermit>)>,
 }
 
 #[derive(Clone)]
@@ -214,20 +221,7 @@ impl Owner {
         let error = error.unwrap_or_else(|| Closed.into());
         let is_lost = matches!(&error, Error::Channel(error) if matches!(**error, Closed | Io(_)));
         // A server that ends the session has said why.
-        let refused = self.refused.filter(|_| is_lost);
-        let _ = self.ended.set(refused.unwrap_or(error));
-    }
-
-    /// Puts a message into its mailbox, if it is open and has room.
-    fn deliver(&self, number: &str, message: Message, cost: usize) {
-        let key = if number == INBOX { &message.subject } else { number };
-        let mailbox = lock(&self.open).mailboxes.get(key).cloned();
-        let Some(Mailbox { sender, room, dropped }) = mailbox else { return };
-        // A message of any size has room if no other waits.
-        match room.try_acquire_many_owned(cost.min(MAX_WAITING) as u32) {
-            Ok(room) => _ = sender.send(Box::new((message, room))),
-            Err(_) => _ = dropped.fetch_add(1, Relaxed),
-        }
+        let _ = self.ended.set(self.refused.filter(|_| is_lost).unwrap_or(error));
     }
 }
 
@@ -240,12 +234,20 @@ impl Handler for Owner {
             b"MSG" | b"HMSG" => {
                 let message = Message::parse(line, content);
                 let (number, message) = message.ok_or(Error::Protocol("invalid message"))?;
-                self.deliver(number, message, size_of::<Message>() + data.len());
+                let key = if number == INBOX { &message.subject } else { number };
+                let mailbox = lock(&self.open).mailboxes.get(key).cloned();
+                let Some(Mailbox { sender, room, dropped }) = mailbox else { return Ok(()) };
+                let cost = size_of::<Message>() + data.len();
+                // A message of any size has room if no other waits.
+                match room.try_acquire_many_owned(cost.min(MAX_WAITING) as u32) {
+                    Ok(room) => _ = sender.send(Box::new((message, room))),
+                    Err(_) => _ = dropped.fetch_add(1, Relaxed),
+                }
             }
             b"PING" => control.push("PONG\r\n"),
             b"PONG" => {
                 let flush = lock(&self.open).flushes.pop_front();
-                let Some(flush) = flush else { return Ok(()) };
+                let Some((flush, _place)) = flush else { return Ok(()) };
                 // One that was given up does not report it.
                 self.refused = flush.send(self.refused.take()).err().flatten();
             }

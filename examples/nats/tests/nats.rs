@@ -492,6 +492,46 @@ async fn refusal_is_not_lost_with_a_flush_that_is_given_up() {
     assert!(matches!(flushed, Err(Error::Server(text)) if text == "-ERR 'no'"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn flushes_given_up_are_bounded_until_their_pongs_come() {
+    let (client, mut fake) = Fake::open().await;
+    let mut given_up = 0;
+    let waiting = loop {
+        let flushing = tokio::spawn({
+            let client = client.clone();
+            async move { client.flush().await }
+        });
+        if timeout(Duration::from_secs(1), fake.line()).await.is_err() {
+            break flushing;
+        }
+        flushing.abort();
+        given_up += 1;
+        assert!(given_up < 10_000, "there is no bound");
+    };
+    fake.sends("PONG\r\n".repeat(given_up)).await;
+    fake.gets("PING\r\n").await;
+    fake.sends("PONG\r\n").await;
+    within(waiting).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn flushes_beyond_the_bound_get_reason_of_the_end() {
+    let (client, mut fake) = Fake::open().await;
+    let flushes: Vec<_> = (0..3000)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.flush().await })
+        })
+        .collect();
+    fake.gets("PING\r\n").await;
+    fake.sends("-ERR 'no'\r\n").await;
+    drop(fake);
+    for flushing in flushes {
+        let error = within(flushing).await.unwrap().unwrap_err();
+        assert!(matches!(error, Error::Server(text) if text == "-ERR 'no'"));
+    }
+}
+
 #[tokio::test]
 async fn earlier_refusal_does_not_hide_reason_of_the_end() {
     let (client, mut fake) = Fake::open().await;
