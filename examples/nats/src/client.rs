@@ -80,9 +80,8 @@ impl Client {
     pub async fn publish(&self, to: &str, headers: Headers<'_>, payload: &[u8]) -> Result {
         check(is_word(to), "subject")?;
         let message = self.0.info.encode(to, headers, payload)?;
-        let is_sent = self.0.pusher.push(message).await.is_ok();
-        // A flush then returns the reason of the end.
-        if is_sent { Ok(()) } else { self.flush().await }
+        // After the end a flush returns its reason.
+        if self.0.pusher.push(message).await.is_ok() { Ok(()) } else { self.flush().await }
     }
 
     /// Publishes a request, and waits for its first answer.
@@ -161,8 +160,7 @@ impl Drop for Session {
 impl Subscription {
     /// Returns the next message, or the reason why there will be none.
     pub async fn next(&mut self) -> Result<Message> {
-        let message = self.messages.recv().await;
-        message.map(|boxed| boxed.0).ok_or_else(|| self.client.ended())
+        Ok(self.messages.recv().await.ok_or_else(|| self.client.ended())?.0)
     }
 
     /// Returns how many messages there was no room for.
@@ -238,6 +236,8 @@ impl Handler for Owner {
                 let mailbox = lock(&self.open).mailboxes.get(key).cloned();
                 let Some(Mailbox { sender, room, dropped }) = mailbox else { return Ok(()) };
                 let cost = size_of::<Message>() + data.len();
+                // A request has room for one answer.
+                let cost = if number == INBOX { MAX_WAITING } else { cost };
                 // A message of any size has room if no other waits.
                 match room.try_acquire_many_owned(cost.min(MAX_WAITING) as u32) {
                     Ok(room) => _ = sender.send(Box::new((message, room))),
@@ -303,6 +303,17 @@ mod tests {
             assert!(is_closed(client.flush().await.unwrap_err()));
             assert!(is_closed(client.publish("a", &[], b"").await.unwrap_err()));
         });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn request_keeps_one_answer() {
+        let (client, mut server) = connect().await;
+        let mut answers = client.open("_INBOX.a.7".into(), "PING\r\n").await.unwrap();
+        server.write_all("MSG _INBOX.a.7 1 1\r\nx\r\n".repeat(100).as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(answers.dropped(), 99);
+        assert_eq!(answers.next().await.unwrap().payload, b"x");
+        assert!(timeout(Duration::from_secs(1), answers.next()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
