@@ -274,8 +274,12 @@ const MAX_MESSAGE: usize = MAX_LINE + (64 << 20);
 /// [`Message`]. Texts that are not UTF-8 can become three times as long.
 pub const MAX_WAITING: usize = 64 << 20;
 
-/// A server pings only a client that is silent itself, so that its silence means nothing.
-pub const TIMEOUTS: Timeouts = Timeouts { idle: None, ..Timeouts::all(Duration::from_secs(60)) };
+/// A server pings only a client that is silent itself, so that its silence means nothing. A long
+/// message may take longer if it comes at this rate, in bytes per second.
+pub const TIMEOUTS: Timeouts =
+    Timeouts { idle: None, min_rate: RATE, ..Timeouts::all(Duration::from_secs(60)) };
+
+const RATE: Option<std::num::NonZeroU32> = std::num::NonZeroU32::new(16 * 1024);
 
 #[cfg(test)]
 mod tests {

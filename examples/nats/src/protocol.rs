@@ -109,8 +109,7 @@ pub(crate) fn check(is_valid: bool, what: &'static str) -> Result {
 
 /// Returns whether it is one word of a line. The server judges the rest of a subject.
 pub(crate) fn is_word(text: &str) -> bool {
-    let is_clean = text.bytes().all(|byte| byte > b' ' && byte != 0x7f);
-    is_clean && (1..=MAX_WORD).contains(&text.len())
+    text.bytes().all(|byte| byte > b' ' && byte != 0x7f) && (1..=MAX_WORD).contains(&text.len())
 }
 
 const CRLF: &[u8] = b"\r\n";

@@ -754,6 +754,23 @@ async fn server_that_stops_in_a_message_is_left_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn large_message_on_a_slow_line_is_not_cut_off() {
+    let (client, mut fake) = Fake::open().await;
+    let mut messages = client.subscribe("a").await.unwrap();
+    fake.sends("MSG a 2 6000000\r\n").await;
+    let sending = tokio::spawn(async move {
+        for _ in 0..200 {
+            fake.sends("x".repeat(30_000)).await;
+            sleep(Duration::from_secs(1)).await;
+        }
+        fake.sends("\r\n").await;
+        fake
+    });
+    assert_eq!(messages.next().await.unwrap().payload.len(), 6_000_000);
+    drop(sending);
+}
+
+#[tokio::test(start_paused = true)]
 async fn silence_of_the_server_does_not_end_the_session() {
     let (client, mut fake) = Fake::open().await;
     let mut messages = client.subscribe("a").await.unwrap();
