@@ -17,8 +17,14 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 /// all that was sent, when the last of them is dropped.
 ///
 /// A task of its own owns the channel. Above the channel's high-water mark its callers wait.
-/// All methods are cancel safe: put a timeout around those that wait for the server. A message
-/// is sent whole, or not at all.
+/// All methods are cancel safe. A message is sent whole, or not at all.
+///
+/// # Waiting
+///
+/// There is no limit to the silence of a server, or of one that is gone without a reset. Put a
+/// timeout around [`new`](Self::new), [`request`](Self::request) and [`flush`](Self::flush). A
+/// program that only receives notices a lost server if it flushes from time to time. [`TIMEOUTS`]
+/// end a session in which the server stops reading, or stops within a message.
 #[derive(Clone)]
 pub struct Client(Arc<Session>);
 
@@ -49,7 +55,7 @@ pub struct Subscription {
 }
 
 impl Client {
-    /// Logs in with a user and a password.
+    /// Logs in with a user and a password. Waits indefinitely for a silent server.
     pub async fn new<T>(io: T, login: Option<(&str, &str)>) -> Result<Self>
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -76,7 +82,8 @@ impl Client {
         Ok(Client(Arc::new(Session { pusher, runtime, info, open, ended, inbox, number, pings })))
     }
 
-    /// Publishes to a subject, with the names and values of headers.
+    /// Publishes to a subject, with the names and values of headers. Waits while the queue is
+    /// full, indefinitely if the server reads slowly.
     pub async fn publish(&self, to: &str, headers: Headers<'_>, payload: &[u8]) -> Result {
         check(is_word(to), "subject")?;
         let message = self.0.info.encode(to, headers, payload)?;
@@ -84,7 +91,12 @@ impl Client {
         if self.0.pusher.push(message).await.is_ok() { Ok(()) } else { self.flush().await }
     }
 
-    /// Publishes a request, and waits for its first answer.
+    /// Publishes a request, and waits for its first answer, indefinitely if none comes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoResponders`] if nobody has subscribed to the subject, and the server knows
+    /// headers.
     pub async fn request(&self, to: &str, headers: Headers<'_>, payload: &[u8]) -> Result<Message> {
         check(is_word(to), "subject")?;
         let inbox = self.0.inbox.get_or_try_init(async || {
@@ -111,12 +123,16 @@ impl Client {
     }
 
     /// Waits until the server has handled everything sent before, and its messages of that
-    /// time are here.
+    /// time are here. Waits indefinitely for a silent server.
+    ///
+    /// A flush that was given up counts until the server answers it. While there are 1024, a
+    /// further one waits before it asks the server.
     ///
     /// # Errors
     ///
     /// [`Error::Server`] if the server has refused something since the last flush, such as a
-    /// subject that the user may not publish to. The session goes on if the server lets it.
+    /// subject that the user may not publish to. The session goes on if the server lets it. A
+    /// refusal can be lost if the future is dropped when the server has just answered.
     pub async fn flush(&self) -> Result {
         let place = self.0.pings.clone().acquire_owned().await.ok();
         let (flush, pong) = oneshot::channel();
@@ -158,7 +174,8 @@ impl Drop for Session {
 }
 
 impl Subscription {
-    /// Returns the next message, or the reason why there will be none.
+    /// Returns the next message, or the reason why there will be none. Waits indefinitely if the
+    /// server is gone without a reset.
     pub async fn next(&mut self) -> Result<Message> {
         Ok(self.messages.recv().await.ok_or_else(|| self.client.ended())?.0)
     }
@@ -271,7 +288,8 @@ const MAX_LINE: usize = 64 * 1024;
 const MAX_MESSAGE: usize = MAX_LINE + (64 << 20);
 
 /// The most bytes that wait for a subscriber. A message counts as it came, with the memory of a
-/// [`Message`]. Texts that are not UTF-8 can become three times as long.
+/// [`Message`]. Texts that are not UTF-8 can become three times as long. For a request, one answer
+/// waits.
 pub const MAX_WAITING: usize = 64 << 20;
 
 /// A server pings only a client that is silent itself, so that its silence means nothing. A long
