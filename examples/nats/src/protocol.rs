@@ -23,7 +23,7 @@ impl Info {
         let info = info.ok_or(Error::Protocol("no INFO, or TLS is required"))?;
         let (user, password) = login.unzip();
         let options = json!({
-            "verbose": false, "pedantic": true, "user": user, "pass": password,
+            "verbose": false, "pedantic": false, "user": user, "pass": password,
             "headers": info.headers, "no_responders": info.headers,
         });
         Ok((info, format!("CONNECT {options}\r\nPING\r\n")))
@@ -31,6 +31,8 @@ impl Info {
 
     /// Encodes a message to be published to a subject, which a subject for answers may follow.
     pub(crate) fn encode(&self, to: &str, headers: Headers<'_>, payload: &[u8]) -> Result<Vec<u8>> {
+        // The server drops others in silence, or is slow, if it is `pedantic`.
+        check(!to.split(['.', ' ']).any(|token| matches!(token, "" | "*" | ">")), "subject")?;
         check(headers.is_empty() || self.headers, "headers, which the server does not know")?;
         let mut block = String::new();
         for (name, value) in headers {
@@ -45,7 +47,7 @@ impl Info {
             format!("HPUB {to} {} {size}\r\n{block}", block.len())
         };
         check(block.len() + payload.len() <= self.max_payload, "longer than the server takes")?;
-        Ok([line.as_bytes(), payload, CRLF].concat())
+        Ok([line.as_bytes(), payload, b"\r\n"].concat())
     }
 }
 
@@ -56,7 +58,7 @@ pub(crate) fn body(line: &[u8]) -> Result<Body, BoxError> {
     match words.next().unwrap_or_default() {
         b"MSG" | b"HMSG" => {
             let size = decimal(words.last().unwrap_or_default())?;
-            Ok(Body::Bytes(size.saturating_add(CRLF.len() as u64)))
+            Ok(Body::Bytes(size.saturating_add("\r\n".len() as u64)))
         }
         b"PING" | b"PONG" | b"+OK" | b"-ERR" | b"INFO" => Ok(Body::Bytes(0)),
         _ => Err("unknown operation".into()),
@@ -86,7 +88,7 @@ impl Message {
         let (number, _size) = (str::from_utf8(words.next()?).ok()?, words.next_back()?);
         let headers = if name == b"HMSG" { decimal(words.next_back()?).ok()? } else { 0 };
         let reply = words.next();
-        let content = content.strip_suffix(CRLF).filter(|_| words.next().is_none())?;
+        let content = content.strip_suffix(b"\r\n").filter(|_| words.next().is_none())?;
         let (headers, payload) = content.split_at_checked(headers.try_into().ok()?)?;
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         let (subject, reply, headers) = (text(subject), reply.map(text), text(headers));
@@ -107,12 +109,10 @@ pub(crate) fn check(is_valid: bool, what: &'static str) -> Result {
     if is_valid { Ok(()) } else { Err(Error::Invalid(what)) }
 }
 
-/// Returns whether it is one word of a line. The server judges the rest of a subject.
+/// Returns whether it is one word of a line. The server judges the subject of a subscription.
 pub(crate) fn is_word(text: &str) -> bool {
     text.bytes().all(|byte| byte > b' ' && byte != 0x7f) && (1..=MAX_WORD).contains(&text.len())
 }
-
-const CRLF: &[u8] = b"\r\n";
 
 /// Two of them fit into the 4096 bytes of a line that a server takes.
 const MAX_WORD: usize = 1024;

@@ -572,6 +572,18 @@ async fn server_that_closes_ends_the_session() {
 // Refusals.
 
 #[tokio::test]
+async fn publish_takes_only_literal_subjects() {
+    let (client, _fake) = Fake::open().await;
+    for subject in ["a..b", ".", ".a", "a.", "*", "a.*", ">", "a.>"] {
+        let published = client.publish(subject, &[], b"").await;
+        assert!(matches!(published, Err(Error::Invalid("subject"))), "{subject:?}");
+    }
+    for subject in ["a", "a.b", "a*", "a.b>"] {
+        client.publish(subject, &[], b"").await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn subjects_and_headers_cannot_inject_a_line() {
     let (client, mut fake) = Fake::open().await;
     let long = "a".repeat(1025);
@@ -916,14 +928,9 @@ async fn login_is_checked_by_a_real_server() {
 }
 
 #[tokio::test]
-async fn invalid_subject_is_refused_by_a_real_server() {
+async fn invalid_subscription_is_refused_by_a_real_server() {
     let Some(server) = server(&[]) else { return };
     let client = connect(&server, None).await.unwrap();
-    for subject in ["a..b", ".", ".a", "a.", "*", "a.*", ">", "a.>"] {
-        client.publish(subject, &[], b"").await.unwrap();
-        let refused = within(client.flush()).await;
-        assert!(matches!(refused, Err(Error::Server(_))), "{subject}");
-    }
     for subject in ["a..b", ".", "a.", ">.a"] {
         let _messages = client.subscribe(subject).await.unwrap();
         let refused = within(client.flush()).await;
