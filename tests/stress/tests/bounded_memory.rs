@@ -908,14 +908,14 @@ fn tiny_pieces(report: &mut Report) {
                 let mut handler = Answer { answer: b"", slices: true };
                 assert!(poll_up_to(1, channel.run(&mut handler)).is_none());
             });
-            let name = format!("tiny, {}, {what}: pusher, and parts in turn", config.name);
-            report.attack(&name, config.output(1), n, |n| {
+            let name = format!("tiny, {}, {what}: pusher, and two parts in turn", config.name);
+            report.attack(&name, config.output(2), n, |n| {
                 let mut channel = open();
                 let mut pushing = Pushing::into(&mut channel);
                 for _ in 0..n {
                     pushing.push(text);
                     // Ready at once, or full: nothing waits.
-                    poll_up_to(1, pushing.pusher.push_parts([Bytes::from_static(b"t")]));
+                    poll_up_to(1, pushing.pusher.push_parts([&b"t"[..]; 2]));
                 }
                 let mut handler = Answer { answer: b"", slices: true };
                 assert!(poll_up_to(1, channel.run(&mut handler)).is_none());
