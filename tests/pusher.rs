@@ -2,7 +2,9 @@
 
 mod mock;
 
-use asynchat::{Channel, Control, Error, Handler, PushError, Pusher, Timeouts, TryPushError};
+use asynchat::{
+    Body, Channel, Control, Error, Handler, PushError, Pusher, Terminator, Timeouts, TryPushError,
+};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt, stream};
 use mock::{
@@ -1727,6 +1729,20 @@ fn abort_drops_undelivered_input() {
     assert_eq!(channel.unread(), b"");
     peer.sends("more\n");
     assert_eq!(show(poll!(channel.next())), "none");
+}
+
+/// The head of a message stays, as after `discard_buffers`.
+#[test]
+fn a_second_abort_changes_nothing() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    channel.set_terminator(Terminator::message(4, |_| Ok(Body::Bytes(0))));
+    peer.sends("\nhe");
+    assert_waits!(peer, channel.next());
+    pusher.abort();
+    assert_eq!(show(poll!(channel.close())), "aborted");
+    pusher.abort();
+    assert_eq!(show(poll!(channel.receive("\n"))), "eof(\nhe)");
 }
 
 #[test]

@@ -209,13 +209,13 @@ impl Reader {
     }
 
     /// Aborts the input. Returns whether to drop the buffered input, which stays if the input was
-    /// over.
+    /// over or is aborted already.
     pub(crate) fn abort(&mut self) -> bool {
-        let is_aborted = !self.is_fused();
-        if is_aborted {
-            self.state = Reading::Ended(End::Aborted { reported: false });
+        if self.is_fused() || matches!(self.state, Reading::Ended(End::Aborted { .. })) {
+            return false;
         }
-        is_aborted
+        self.state = Reading::Ended(End::Aborted { reported: false });
+        true
     }
 
     /// Notes that reading failed, although output had ended without a failure.
