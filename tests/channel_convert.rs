@@ -615,6 +615,8 @@ fn debug_of_parts_and_refusals_prints_lengths_not_content() {
     assert!(!shown.contains("SECRET") && !shown.contains("PASSWORD"), "{shown}");
     assert!(shown.contains("read_buf: 6") && shown.contains("unsent: 8"), "{shown}");
     assert!(shown.contains("producers: 1"), "{shown}");
+    let shown = format!("{:?}", rewound(b"SECRET").0);
+    assert!(shown.contains("read_buf: 6") && !shown.contains("SECRET"), "{shown}");
 }
 
 #[test]
@@ -653,6 +655,21 @@ fn into_framed_returns_channel_if_error_is_unreported() {
     assert_eq!(show(poll!(channel.next())), "complete(one)");
     let mut channel = channel.into_framed().expect_err("a failure waits");
     assert_eq!(show(poll!(channel.flush())), "io(BrokenPipe)");
+    assert!(channel.into_framed().is_ok());
+}
+
+#[test]
+fn into_framed_returns_channel_if_failure_of_input_is_unreported() {
+    let (mut channel, peer) = channel("\n");
+    // While it waits for a producer, it reads ahead.
+    let (answer, probe) = producer([Give::Pending]);
+    channel.push_with_producer(answer);
+    peer.reads([Read::Err(ErrorKind::Other)]);
+    assert!(poll!(channel.flush()).is_pending());
+    probe.wake();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    let mut channel = channel.into_framed().expect_err("a failure waits");
+    assert_eq!(show(poll!(channel.next())), "io(Other)");
     assert!(channel.into_framed().is_ok());
 }
 

@@ -1723,6 +1723,23 @@ async fn close_reports_a_failed_producer_if_only_reading_failed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn close_drops_a_failure_of_the_input() {
+    for before in [true, false] {
+        let (mut channel, peer) = channel();
+        let (answer, probe) = producer([Give::Pending]);
+        channel.push_with_producer(answer);
+        peer.reads([Read::Err(ErrorKind::Other)]);
+        if before {
+            // While it waits for a producer, it reads ahead.
+            assert!(poll!(channel.flush()).is_pending());
+        }
+        probe.wake();
+        assert_eq!(show(poll!(channel.close())), "done");
+        assert_eq!(show(poll!(channel.next())), "none", "failed before the close: {before}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn close_drops_output_and_reports_a_break_while_it_sends() {
     for kind in BREAKS {
         // The failure that came first is the one that is reported.

@@ -242,6 +242,24 @@ async fn drive_ends_when_output_stalls() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn time_of_input_goes_on_while_another_task_waits_for_output() {
+    let (channel, peer) = over(limited());
+    let (mut sink, mut stream) = channel.split();
+    peer.sends("x");
+    let mut reader = spawn(stream.next());
+    assert!(reader.poll().is_pending());
+    peer.blocks_writes();
+    let mut writer = spawn(sink.send(Bytes::from_static(b"y")));
+    assert!(writer.poll().is_pending());
+    advance(FRAME - SECOND).await;
+    peer.sends("x");
+    assert!(reader.poll().is_pending());
+    advance(SECOND + TICK).await;
+    assert!(reader.is_woken());
+    assert_eq!(show(reader.poll()), "timeout(frame(5s))");
+}
+
+#[tokio::test(start_paused = true)]
 async fn time_of_input_stands_still_during_drive() {
     let (mut channel, peer) = over(limited());
     peer.sends("x");
@@ -1056,17 +1074,23 @@ async fn kept_bytes_of_a_discarded_write_keep_their_time() {
 
 #[tokio::test(start_paused = true)]
 async fn sent_output_does_not_stall() {
-    let (mut channel, peer) = over(limited());
-    peer.flushes([Step::Pending, Step::Pending]);
-    channel.push("x");
-    assert!(poll!(channel.flush()).is_pending());
-    advance(WRITE - SECOND).await;
-    peer.wake_write();
-    peer.wake_write();
-    assert_eq!(show(poll!(channel.flush())), "done");
-    peer.blocks_writes();
-    channel.push("y");
-    assert_eq!(at!(WRITE, channel.flush()), "timeout(write(30s))");
+    for is_woken in [true, false] {
+        let (mut channel, peer) = over(limited());
+        peer.flushes([Step::Pending, Step::Pending]);
+        channel.push("x");
+        assert!(poll!(channel.flush()).is_pending());
+        advance(WRITE - SECOND).await;
+        if !is_woken {
+            peer.forget_wakers();
+        }
+        peer.wake_write();
+        peer.wake_write();
+        assert_eq!(show(poll!(channel.flush())), "done");
+        advance(WRITE).await;
+        peer.blocks_writes();
+        channel.push("y");
+        assert_eq!(at!(WRITE, channel.flush()), "timeout(write(30s))");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1878,6 +1878,18 @@ fn an_aborted_channel_that_is_gone_keeps_no_waker() {
     pusher.abort();
 }
 
+#[test]
+fn a_dropped_closed_keeps_no_waker() {
+    let (mut channel, _peer) = channel();
+    let pusher = channel.pusher();
+    let waker = Arc::new(CountedWaker);
+    let task = std::task::Waker::from(Arc::clone(&waker));
+    let mut closed = Box::pin(pusher.closed());
+    assert!(closed.as_mut().poll(&mut std::task::Context::from_waker(&task)).is_pending());
+    drop((closed, task));
+    assert_eq!(Arc::strong_count(&waker), 1);
+}
+
 struct CountedWaker;
 
 impl std::task::Wake for CountedWaker {
