@@ -57,6 +57,24 @@ fn flush_flushes_bytes_buffered_before() {
 }
 
 #[test]
+fn ready_flushes_bytes_buffered_before() {
+    let (io, peer) = transport().holds("PROXY").build();
+    let mut channel = channel(io);
+    assert_eq!(show(poll!(channel.ready())), "done");
+    assert_eq!(peer.written(), "PROXY");
+}
+
+#[test]
+fn next_of_a_corked_channel_flushes_bytes_buffered_before() {
+    let (io, peer) = transport().holds("PROXY").build();
+    let mut channel = channel(io);
+    channel.set_corked(true);
+    peer.sends("one\n");
+    assert_eq!(show(poll!(channel.next())), "complete(one)");
+    assert_eq!(peer.written(), "PROXY");
+}
+
+#[test]
 fn run_flushes_bytes_buffered_before() {
     let (io, peer) = transport().holds("PROXY").build();
     let mut channel = channel(io);
