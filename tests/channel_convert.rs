@@ -533,6 +533,8 @@ fn into_framed_keeps_transport_codec_and_input() {
     assert_eq!(show(poll!(StreamExt::next(&mut framed))), "complete(three)");
     assert_eq!(show(poll!(framed.send(Bytes::from("answer")))), "done");
     assert_eq!(peer.written(), "answer");
+    let new = Framed::new(mock().0, TerminatorCodec::new("\n"));
+    assert_eq!(framed.backpressure_boundary(), new.backpressure_boundary());
 }
 
 #[test]

@@ -13,7 +13,8 @@ use mock::{
 use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
 use std::pin::pin;
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 fn channel(terminator: impl IntoTerminator) -> (Channel<Mock>, Peer) {
@@ -26,6 +27,19 @@ fn data(data: &str) -> Read {
 }
 
 // Switching works at any moment.
+
+#[test]
+fn next_that_is_ready_forgets_the_waker_of_a_dropped_one() {
+    let (mut channel, peer) = channel("\r\n");
+    peer.sends("abc|def");
+    let (task, waker) = mock::quiet();
+    assert!(channel.poll_next_unpin(&mut Context::from_waker(&waker)).is_pending());
+    peer.forget_wakers();
+    drop(waker);
+    channel.set_terminator("|");
+    assert_eq!(show(poll!(channel.next())), "complete(abc)");
+    assert_eq!(Arc::strong_count(&task), 1);
+}
 
 #[test]
 fn switching_works_while_pending_with_bytes_buffered() {

@@ -16,8 +16,7 @@ use std::future::{Future, pending};
 use std::io::{self, ErrorKind};
 use std::num::NonZeroU32;
 use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::task::coop::{consume_budget, has_budget_remaining};
 use tokio::time::{Instant, advance, sleep};
@@ -699,11 +698,7 @@ async fn a_frame_stands_still_while_only_output_is_waited_for() {
     let (mut channel, peer) =
         over(limited().high_water(10).low_water(1).timeouts(Timeouts { write: None, ..LIMITS }));
     // One task: another waker would be another one, which may read.
-    struct Quiet;
-    impl Wake for Quiet {
-        fn wake(self: Arc<Self>) {}
-    }
-    let task = Waker::from(Arc::new(Quiet));
+    let (_count, task) = mock::quiet();
     macro_rules! poll {
         ($future:expr) => {
             pin!($future).poll(&mut Context::from_waker(&task))

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt, stream};
 use mock::{
     Call, Give, Mock, Peer, Read, Step, Write, anew, assert_waits, chunk, join, mock, poll,
-    producer, show, transport,
+    producer, quiet, show, transport,
 };
 use std::io::ErrorKind;
 use std::pin::Pin;
@@ -1592,15 +1592,10 @@ fn debug_does_not_write_under_the_lock() {
 
 #[test]
 fn a_pusher_does_not_keep_the_task_of_a_channel_that_is_gone() {
-    struct Task;
-    impl std::task::Wake for Task {
-        fn wake(self: Arc<Self>) {}
-    }
     for closes_first in [false, true] {
         let (mut channel, _peer) = channel();
         let pusher = channel.pusher();
-        let task = Arc::new(Task);
-        let waker = task.clone().into();
+        let (task, waker) = quiet();
         let mut cx = std::task::Context::from_waker(&waker);
         if closes_first {
             channel.close_when_done();
@@ -1615,14 +1610,9 @@ fn a_pusher_does_not_keep_the_task_of_a_channel_that_is_gone() {
 
 #[test]
 fn inbox_goes_with_the_last_pusher() {
-    struct Task;
-    impl std::task::Wake for Task {
-        fn wake(self: Arc<Self>) {}
-    }
     let (mut channel, peer) = channel();
     let pusher = channel.pusher();
-    let task = Arc::new(Task);
-    let waker = task.clone().into();
+    let (task, waker) = quiet();
     let mut cx = std::task::Context::from_waker(&waker);
     assert!(channel.poll_next_unpin(&mut cx).is_pending());
     drop(pusher);
@@ -1862,9 +1852,8 @@ fn an_aborted_channel_is_not_turned_into_a_framed_nor_upgraded() {
 #[test]
 fn an_aborted_channel_that_is_gone_keeps_no_waker() {
     let (mut channel, peer, pusher) = stuck();
-    let waker = Arc::new(CountedWaker);
-    let task = std::task::Waker::from(Arc::clone(&waker));
-    let mut context = std::task::Context::from_waker(&task);
+    let (task, waker) = quiet();
+    let mut context = std::task::Context::from_waker(&waker);
     for close in [false, true] {
         if close {
             pusher.close_when_done();
@@ -1872,9 +1861,9 @@ fn an_aborted_channel_that_is_gone_keeps_no_waker() {
         let mut flush = Box::pin(channel.flush());
         assert!(flush.as_mut().poll(&mut context).is_pending());
     }
-    drop((channel, task));
+    drop((channel, waker));
     peer.forget_wakers();
-    assert_eq!(Arc::strong_count(&waker), 1);
+    assert_eq!(Arc::strong_count(&task), 1);
     pusher.abort();
 }
 
@@ -1882,18 +1871,11 @@ fn an_aborted_channel_that_is_gone_keeps_no_waker() {
 fn a_dropped_closed_keeps_no_waker() {
     let (mut channel, _peer) = channel();
     let pusher = channel.pusher();
-    let waker = Arc::new(CountedWaker);
-    let task = std::task::Waker::from(Arc::clone(&waker));
+    let (task, waker) = quiet();
     let mut closed = Box::pin(pusher.closed());
-    assert!(closed.as_mut().poll(&mut std::task::Context::from_waker(&task)).is_pending());
-    drop((closed, task));
-    assert_eq!(Arc::strong_count(&waker), 1);
-}
-
-struct CountedWaker;
-
-impl std::task::Wake for CountedWaker {
-    fn wake(self: Arc<Self>) {}
+    assert!(closed.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    drop((closed, waker));
+    assert_eq!(Arc::strong_count(&task), 1);
 }
 
 #[test]

@@ -329,21 +329,38 @@ fn stale_wake_of_both_tasks_forgets_neither() {
 
 #[test]
 fn waker_of_a_task_is_dropped_after_it_was_woken() {
-    struct Wakes;
-    impl std::task::Wake for Wakes {
-        fn wake(self: Arc<Self>) {}
-    }
     let (io, peer) = mock();
     let (mut sink, mut stream) = channel(io).split();
     peer.blocks_writes();
     let mut writer = Task::new(async { sink.send("x".into()).await });
     assert!(writer.poll().is_pending());
-    let reader = Arc::new(Wakes);
-    let waker = reader.clone().into();
+    let (reader, waker) = quiet();
     assert!(stream.poll_next_unpin(&mut Context::from_waker(&waker)).is_pending());
     drop(waker);
     peer.wake_write();
     assert_eq!(show(writer.poll()), "done");
+    assert_eq!(Arc::strong_count(&reader), 1);
+}
+
+#[test]
+fn waker_of_a_task_is_dropped_after_it_alone_was_woken() {
+    let (io, peer) = mock();
+    let mut channel = channel(io);
+    let pusher = channel.pusher();
+    let (mut sink, mut stream) = channel.split();
+    peer.blocks_writes();
+    let mut writer = tokio_test::task::spawn(sink.send("x".into()));
+    assert!(writer.poll().is_pending());
+    let (reader, waker) = quiet();
+    assert!(stream.poll_next_unpin(&mut Context::from_waker(&waker)).is_pending());
+    drop(waker);
+    // Only the inbox holds a waker, and only the reader waits.
+    peer.forget_wakers();
+    peer.wake_write();
+    assert_eq!(show(writer.poll()), "done");
+    drop(writer);
+    pusher.try_push("y").unwrap();
+    assert_eq!(show(poll!(sink.flush())), "done");
     assert_eq!(Arc::strong_count(&reader), 1);
 }
 

@@ -838,6 +838,19 @@ macro_rules! poll {
 }
 pub(crate) use poll;
 
+/// A waker that does nothing. The count of its `Arc` tells who keeps it.
+pub(crate) struct Quiet;
+
+impl std::task::Wake for Quiet {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// A quiet waker, and what counts it.
+pub(crate) fn quiet() -> (Arc<Quiet>, Waker) {
+    let count = Arc::new(Quiet);
+    (Arc::clone(&count), Waker::from(count))
+}
+
 /// Polls a future once, then drops it: it waits, and for something that wakes.
 macro_rules! assert_waits {
     ($peer:expr, $future:expr) => {{
