@@ -1144,6 +1144,30 @@ fn discard_buffers_continues_pending_skip() {
 }
 
 #[test]
+fn discard_buffers_drops_frames_that_are_too_long() {
+    let rows: [(&str, Terminator, &str, &str, usize); 7] = [
+        ("between others", "\n".into(), "two\ntoo long\nthree\nfo", "ur\n", 21),
+        ("alone", "\n".into(), "too long\n", "", 9),
+        ("unfinished", "\n".into(), "too lo", "ng\n", 6),
+        ("half a terminator", "\r\n".into(), "too long\r", "\n", 8),
+        ("a count", 5.into(), "helloxyz", "", 8),
+        ("half a count", 5.into(), "hel", "lo", 3),
+        ("records", Terminator::every(4), "onestwosth", "re", 10),
+    ];
+    for (name, terminator, buffered, rest, dropped) in rows {
+        let (mut channel, peer) = channel("\n");
+        channel.codec_mut().set_max_length(3);
+        peer.sends(format!("one\n{buffered}"));
+        assert_eq!(show(poll!(channel.next())), "complete(one)", "{name}");
+        channel.set_terminator(terminator);
+        assert_eq!(channel.discard_buffers().input_bytes, dropped, "{name}");
+        channel.set_terminator("\n");
+        peer.sends(format!("{rest}ok\n"));
+        assert_eq!(show(poll!(channel.next())), "complete(ok)", "{name}");
+    }
+}
+
+#[test]
 fn discard_buffers_between_frames_skips_nothing() {
     let (mut channel, peer) = channel("\n");
     peer.sends("one\ntwo\n");

@@ -464,6 +464,27 @@ fn run_returns_an_invalid_head_by_default() {
     assert!(matches!(poll!(channel.run(&mut Nothing)), Poll::Ready(Err(Error::Closed))));
 }
 
+#[test]
+fn max_head_applies_to_a_length_that_a_callback_sets() {
+    struct Switches(Vec<String>);
+    impl Handler for Switches {
+        type Error = Error;
+
+        fn frame(&mut self, channel: &mut Control<'_>, data: &[u8]) -> Result<(), Error> {
+            self.0.push(data.escape_ascii().to_string());
+            channel.set_terminator(Length::u64_be());
+            Ok(())
+        }
+    }
+    let (io, peer) = mock();
+    let mut channel = Channel::builder().terminator("\n").max_head(4).build(io);
+    peer.sends("one\n\0\0\0\0\0\0\0\x02xy");
+    let mut handler = Switches(vec![]);
+    let ended = poll!(channel.run(&mut handler));
+    assert!(matches!(ended, Poll::Ready(Err(Error::InvalidHead(_)))));
+    assert_eq!(handler.0, ["one"]);
+}
+
 // Discarding.
 
 #[test]
