@@ -1355,6 +1355,7 @@ async fn a_handler_sets_deadlines_as_its_protocol_goes_on() {
 
     let (mut channel, _peer) = over(limited());
     let mut handler = recorder(|channel, _| {
+        assert_eq!(channel.timeouts().write, Some(WRITE));
         channel.set_timeouts(Timeouts { idle: Some(SECOND), ..channel.timeouts() });
         Ok(())
     });

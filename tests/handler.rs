@@ -770,6 +770,23 @@ fn no_waiting_frame_is_delivered_after_close_by_pusher() {
 }
 
 #[test]
+fn no_frame_is_delivered_after_a_close_that_sending_made() {
+    for frames in ["one\ntwo\n", "too long\ntwo\n"] {
+        let (mut channel, peer) = channel();
+        channel.codec_mut().set_max_length(3);
+        let pusher = channel.pusher();
+        channel.push_with_producer(stream::poll_fn(move |_| {
+            pusher.close_when_done();
+            std::task::Poll::Ready(None::<Result<Bytes, io::Error>>)
+        }));
+        peer.sends(frames);
+        let mut handler = recorder(|_, _| ());
+        assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
+        assert_eq!(handler.seen(), "connected closed");
+    }
+}
+
+#[test]
 fn close_when_done_before_run_delivers_no_frame() {
     let (mut channel, peer) = channel();
     peer.sends("one\n");
@@ -779,6 +796,20 @@ fn close_when_done_before_run_delivers_no_frame() {
     assert_eq!(show(poll!(channel.run(&mut handler))), "run(closed)");
     assert_eq!(handler.seen(), "connected closed");
     assert_eq!(peer.written(), "bye");
+}
+
+#[test]
+fn run_reports_an_abort_also_after_input_failed() {
+    let (mut channel, peer) = channel();
+    let pusher = channel.pusher();
+    channel.push("x");
+    peer.blocks_writes();
+    peer.reads([Read::Err(ErrorKind::Other)]);
+    let mut handler = recorder(|_, _| ());
+    assert_waits!(peer, channel.run(&mut handler));
+    pusher.abort();
+    assert_eq!(show(poll!(channel.run(&mut handler))), "aborted");
+    assert_eq!(handler.seen(), "connected closed by connection aborted");
 }
 
 #[test]
@@ -906,6 +937,22 @@ fn next_run_finishes_stop_with_close_when_done() {
 }
 
 // Water marks.
+
+#[test]
+fn run_delivers_no_frame_above_the_high_water_mark() {
+    let (io, peer) = mock();
+    let mut channel = builder().high_water(1000).low_water(0).build(io);
+    peer.blocks_writes();
+    peer.sends("x\n".repeat(100));
+    let mut handler = recorder(|event, channel| {
+        if event == "found" {
+            assert!(channel.queued_bytes() < 1000, "this frame comes too early");
+            channel.push(vec![b'x'; 100]);
+        }
+    });
+    assert_waits!(peer, channel.run(&mut handler));
+    assert_eq!((channel.queued_bytes(), channel.unread().len()), (1000, 180));
+}
 
 #[test]
 fn run_delivers_nothing_between_high_and_low_water_mark() {

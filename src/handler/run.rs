@@ -8,6 +8,7 @@ use crate::codec::{FastPath, Look, ReadMode, Span, look_measured, look_short};
 use crate::pusher::Inbox;
 use crate::read::{End, InputGuard, Reading};
 use crate::terminator::{Progress, Short};
+use crate::write::Writer;
 use crate::{Channel, Error, Timeout};
 use std::error;
 use std::future::{Future, poll_fn};
@@ -120,8 +121,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 _ => {}
             }
             let is_stopped = match ready!(self.poll_event(cx, POLICY)) {
-                // Sending may have called code that closes.
-                Event::Frame(_) if self.writer.close_requested() => false,
+                // Sending may have called code that closes. Then the input is dropped.
+                Event::Frame(_) | Event::Error(Error::FrameTooLong { .. })
+                    if is_closing(&self.writer, &self.inbox) =>
+                {
+                    false
+                }
                 Event::Frame(span) => self.deliver(handler, span)?,
                 Event::Error(error) => self.on_error(handler, error)?,
                 Event::End => self.on_end(handler)?,
@@ -290,10 +295,14 @@ fn is_interrupted(control: &mut Control<'_>) -> bool {
     let lent = &mut control.lent;
     control.stop
         || lent.writer.is_paused()
-        || lent.writer.close_requested()
-        || lent.inbox.as_ref().is_some_and(Inbox::has_request)
+        || is_closing(lent.writer, lent.inbox)
         || lent.reader.budget.is_exhausted()
         || !lent.writer.has_capacity()
+}
+
+/// Returns `true` if a close or an abort is requested.
+fn is_closing(writer: &Writer, inbox: &Option<Inbox>) -> bool {
+    writer.close_requested() || inbox.as_ref().is_some_and(Inbox::has_request)
 }
 
 /// Delivers frames on the fast path, if there is one. Returns whether there may be another
