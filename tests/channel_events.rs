@@ -5,7 +5,7 @@ mod mock;
 
 use asynchat::producer::from_iter;
 use asynchat::{Channel, Control, Error, Handler};
-use mock::{Give, Read, Write, mock, poll, producer, show};
+use mock::{Give, Mock, Read, Write, mock, poll, producer, show};
 use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
@@ -176,13 +176,17 @@ fn push_after_close_when_done_drops_the_data_with_a_warn_event() {
 
 #[test]
 fn a_channel_dropped_with_output_queued_has_a_warn_event() {
-    for (queued, expected) in [(false, 0), (true, 1)] {
+    type Queue = fn(&mut Channel<Mock>);
+    let rows: [(Queue, usize); 4] = [
+        (|_| (), 0),
+        (|channel| channel.push("SECRET"), 1),
+        (|channel| drop(channel.pusher()), 0),
+        (|channel| channel.pusher().try_push("SECRET").unwrap(), 1),
+    ];
+    for (queue, expected) in rows {
         let events = events(|| {
             let (io, _peer) = mock();
-            let mut channel = Channel::new(io, "\n");
-            if queued {
-                channel.push("SECRET");
-            }
+            queue(&mut Channel::new(io, "\n"));
         });
         let warned = events.iter().filter(|(level, _)| *level == Level::WARN).count();
         assert_eq!(warned, expected, "{events:#?}");

@@ -1019,6 +1019,39 @@ fn large_chunk_is_not_copied_after_short_ones() {
 }
 
 #[test]
+fn pushed_data_counts_while_the_channel_sends_it() {
+    let (mut channel, _peer) = narrow();
+    let pusher = channel.pusher();
+    let (sender, seen) = std::sync::mpsc::channel();
+    let pushes = pusher.clone();
+    channel.push_with_producer(stream::poll_fn(move |_| {
+        sender.send(show(pushes.try_push("x"))).unwrap();
+        Poll::Ready(None::<std::io::Result<Bytes>>)
+    }));
+    pusher.try_push(full()).unwrap();
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(seen.recv().unwrap(), "full(x)");
+}
+
+/// Small pushes are copied together, but not past one that was granted its place before.
+#[test]
+fn granted_push_keeps_its_place_behind_small_pushes() {
+    let (mut channel, peer) = narrow();
+    let pusher = channel.pusher();
+    pusher.try_push("a").unwrap();
+    pusher.try_push("b").unwrap();
+    let permits: Vec<_> = (0..14).map(|_| poll!(pusher.reserve())).collect();
+    let mut waiting = spawn(pusher.push("c"));
+    assert_pending!(waiting.poll());
+    drop(permits);
+    assert!(waiting.is_woken());
+    pusher.try_push("d").unwrap();
+    assert_eq!(show(waiting.poll()), "done");
+    assert_eq!(show(poll!(channel.flush())), "done");
+    assert_eq!(peer.written(), "abcd");
+}
+
+#[test]
 fn granted_pushes_keep_their_order_however_they_are_polled() {
     let orders = (0..256).map(|code| [code & 3, code >> 2 & 3, code >> 4 & 3, code >> 6]);
     let is_whole = |order: &[usize; 4]| (0..4).all(|task| order.contains(&task));
