@@ -12,6 +12,7 @@ use futures::{SinkExt, StreamExt};
 use mock::{Call, Read, assert_waits, mock, poll, show};
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -715,5 +716,7 @@ fn decimal_reads_digits_and_nothing_else() {
 fn messages_hash_as_they_compare() {
     let (one, other) = (numbered(), numbered());
     assert_eq!(HashSet::from([one.clone(), one.clone()]).len(), 1);
+    let hashes = [&one, &other].map(|one| BuildHasherDefault::<DefaultHasher>::new().hash_one(one));
+    assert_ne!(hashes[0], hashes[1]);
     assert_eq!(HashSet::from([one, other]).len(), 2);
 }

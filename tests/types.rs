@@ -5,6 +5,7 @@ use asynchat::{Channel, Error, Frame, FrameRef, Terminator, TerminatorCodec, Tim
 use bytes::{Bytes, BytesMut};
 use std::collections::HashSet;
 use std::error::Error as _;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::{self, ErrorKind};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
@@ -192,8 +193,13 @@ fn terminators_out_of_other_types() {
             assert_eq!(made == other, shown == looks, "{shown} and {looks}");
             let both = HashSet::from([made, other]);
             assert_eq!(both.len(), 1 + usize::from(made != other), "{shown} and {looks}");
+            assert_eq!(hash(made) == hash(other), made == other, "{shown} and {looks}");
         }
     }
+}
+
+fn hash(terminator: &Terminator) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::new().hash_one(terminator)
 }
 
 #[test]
@@ -214,6 +220,7 @@ fn sets_compare_without_order_and_repetition() {
             Terminator::none(),
         ] {
             assert_ne!(set, other);
+            assert_ne!(hash(&set), hash(&other), "{set:?}");
             assert_eq!(HashSet::from([set.clone(), other]).len(), 2, "{set:?}");
         }
     }
