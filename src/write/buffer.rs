@@ -67,11 +67,6 @@ impl WriteBuffer {
         (self.is_dirty, self.is_fresh) = (true, true);
     }
 
-    /// Notes that there is no transport to flush any more.
-    pub(crate) fn end_transport(&mut self) {
-        (self.is_dirty, self.is_fresh) = (false, false);
-    }
-
     pub(crate) fn is_fresh(&self) -> bool {
         self.is_fresh
     }

@@ -281,7 +281,6 @@ impl Writer {
             },
         };
         self.buffer.clear();
-        self.buffer.end_transport();
         // Last: the `Drop` of a producer is the caller's code.
         self.queue.clear();
         self.update_watermark();
