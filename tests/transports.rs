@@ -270,14 +270,20 @@ fn output_loops_yield_over_ready_transport() {
 
 #[test]
 fn one_poll_writes_a_bounded_number_of_times_and_of_bytes() {
-    for (at_once, bound) in [(1, 10_000), (50_000, 1 << 20)] {
+    for (at_once, len, chunks, bound) in [
+        (1, 100_000, 1, 10_000),
+        (50_000, 10_000_000, 1, 1 << 20),
+        (usize::MAX, 50_000, 200, 1 << 20),
+    ] {
         let (io, peer) = mock();
         peer.limits_writes(at_once);
         let mut channel = channel(io);
-        channel.push(vec![b'x'; 10 * bound]);
+        for _ in 0..chunks {
+            channel.push(vec![b'x'; len]);
+        }
         assert_waits!(peer, channel.flush());
         let written = peer.written_bytes().len();
-        assert!(written <= bound, "{written} bytes, {at_once} at once");
+        assert!(written <= bound, "{written} of {chunks} chunks, {at_once} at once");
     }
 }
 
